@@ -1,0 +1,241 @@
+"""The abstract ends of memory; read this first.
+
+Guarantees that hold for every implementation are stated here, once.
+
+*Threads.* Backends and indexes are synchronous and may be called from any thread; `mars.memory.engine.Memory` calls
+them on worker threads, so that no event loop waits for a disk. *Order.* Every change gets the next `seq` of its store
+inside the transaction that makes it: `seq` is gap-free and in commit order. *Durability.* When `Backend.transact`
+returns, the change survives the death of the process. *Staleness.* The truth is never stale. What is derived from it
+(shards, the Chroma collection) says up to which `seq` it has read, and is brought up to date before it answers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar, runtime_checkable
+
+from mars.memory.records import (
+    Change,
+    Explanation,
+    Grade,
+    Hit,
+    Kind,
+    Namespace,
+    NewRecord,
+    Provenance,
+    Record,
+    Source,
+    Status,
+    Sweep,
+    Tier,
+    Vector,
+)
+
+__all__ = [
+    "Backend",
+    "Change",
+    "Clock",
+    "Embedder",
+    "Explanation",
+    "Grade",
+    "Hit",
+    "Kind",
+    "Namespace",
+    "NewRecord",
+    "Provenance",
+    "Reader",
+    "Record",
+    "Selection",
+    "Source",
+    "Status",
+    "Sweep",
+    "Tier",
+    "Transaction",
+    "Vector",
+    "VectorIndex",
+]
+
+Result = TypeVar("Result")
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """The domain's time: retention, TTL, event times. Timeouts and leases never use it."""
+
+    def now(self) -> datetime:
+        """Return the present as a timezone-aware datetime."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns text into vectors. Deterministic: the same text gives the same vector, also in another process."""
+
+    @property
+    def id(self) -> str:
+        """Name, version and settings; vectors of two ids are never compared."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length d of a vector."""
+        ...
+
+    @property
+    def lexical_weight(self) -> float:
+        """Share of the lexical arm in the fusion, in [0, 1]; 1 where vectors add nothing."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        """Return float32 vectors of shape ``[len(texts), dimension]``, of unit length or zero.
+
+        May block; called on a worker thread. Raises `InvalidVector` for NaN, infinity or a wrong dimension.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which records a listing wants; a field that is None or empty does not restrict."""
+
+    namespace: Namespace | None = None
+    """Exactly this namespace."""
+    prefix: Namespace = ()
+    """This namespace and those below it."""
+    kinds: frozenset[Kind] = frozenset()
+    """Only these kinds."""
+    statuses: frozenset[Status] = frozenset()
+    """Only these statuses."""
+    conversation: str | None = None
+    """Only this conversation."""
+    subject: str | None = None
+    """Only facts about this subject (compared without case)."""
+    relation: str | None = None
+    """Only facts in this respect."""
+    after_seq: int = 0
+    """Only records whose last change came after this."""
+    idempotency_keys: frozenset[str] = frozenset()
+    """Only records written under one of these keys."""
+    content_hashes: frozenset[str] = frozenset()
+    """Only records whose text has one of these hashes."""
+    limit: int | None = None
+    """At most so many, in the order of `seq`."""
+
+
+class Reader(ABC):
+    """What can be read from the truth, within one consistent view."""
+
+    @abstractmethod
+    def head(self) -> int:
+        """Return the newest `seq`; 0 for an empty store."""
+
+    @abstractmethod
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """Return the records with these ids, in this order; None where there is none."""
+
+    @abstractmethod
+    def select(self, selection: Selection) -> list[Record]:
+        """Return the records that match, ordered by `seq`."""
+
+    @abstractmethod
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """Return the vectors (shape ``[d]``) of those of these records that have one."""
+
+    @abstractmethod
+    def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
+        """Return (seq, id, namespace) of the records that were purged after this `seq`, in order."""
+
+    @abstractmethod
+    def namespaces(self) -> dict[Namespace, int]:
+        """Return every namespace that holds a record, with the number of its records."""
+
+    @abstractmethod
+    def history(self, record: str) -> list[Change]:
+        """Return what happened to a record, oldest first; also after it was purged."""
+
+    @abstractmethod
+    def meta(self) -> Mapping[str, str]:
+        """Return the store's own facts: ``store_id``, ``embedder``, ``dimension``, …"""
+
+
+class Transaction(Reader):
+    """A reader that can also write. All or nothing; nobody else writes meanwhile."""
+
+    @abstractmethod
+    def next_seq(self) -> int:
+        """Take the next `seq`. Every changed record and every purge takes one of its own."""
+
+    @abstractmethod
+    def insert(self, records: Sequence[Record], vectors: Mapping[str, Vector]) -> None:
+        """Add records that are new, with the vectors of those that have one."""
+
+    @abstractmethod
+    def update(self, records: Sequence[Record]) -> None:
+        """Replace records by new values with the same ids; vectors stay."""
+
+    @abstractmethod
+    def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
+        """Replace the vectors of these records."""
+
+    @abstractmethod
+    def remove(self, records: Iterable[Record]) -> None:
+        """Delete records and their vectors for good, leaving a tombstone with a new `seq` each."""
+
+    @abstractmethod
+    def log(self, changes: Sequence[Change]) -> None:
+        """Add to the history."""
+
+    @abstractmethod
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        """Set facts of the store."""
+
+
+class Backend(ABC):
+    """Holds the truth. A new one has few methods to write; everything else is built on them."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where it is, without secrets."""
+
+    @abstractmethod
+    def transact(self, work: Callable[[Transaction], Result]) -> Result:
+        """Run `work` in one write transaction and commit it; roll back if it raises.
+
+        Raises `StoreReadOnly`, `StoreFull`, `StoreUnavailable` or `StoreClosed`; then nothing was written.
+        """
+
+    @abstractmethod
+    def read(self, work: Callable[[Reader], Result]) -> Result:
+        """Run `work` in one consistent read view."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what was opened; idempotent."""
+
+
+class VectorIndex(ABC):
+    """A derived index of vectors: approximate candidates from outside the process. Never given any text."""
+
+    @abstractmethod
+    def high_water(self) -> int:
+        """Return the `seq` up to which the index has followed the truth."""
+
+    @abstractmethod
+    def follow(self, reader: Reader, progress: Callable[[int, int], None] | None = None) -> int:
+        """Apply what changed since the high-water mark, in batches; return how many records. Repeatable."""
+
+    @abstractmethod
+    def rebuild(self, reader: Reader, progress: Callable[[int, int], None] | None = None) -> int:
+        """Drop everything and follow from the start."""
+
+    @abstractmethod
+    def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]]:
+        """Return about the k nearest (id, cosine) of a namespace; approximate."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what was opened; idempotent."""

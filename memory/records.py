@@ -1,0 +1,376 @@
+"""What memory holds: records, and the values that describe them.
+
+All values are frozen. Times are timezone-aware datetimes, kept to the microsecond in UTC; strengths and ages are in
+days; importance, entropy share, trust, retention and relevance lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mars.errors import InvalidInput, InvalidNamespace, InvalidSetting, InvalidText, InvalidTime
+
+Namespace = tuple[str, ...]
+"""A tuple of labels that a record belongs to: ``("user-1",)``, ``("team", "ann")``. Never empty."""
+
+Vector = npt.NDArray[np.float32]
+"""One embedding (shape ``[d]``) or a batch of them (shape ``[n, d]``), float32."""
+
+MAX_TEXT = 4 * 1024 * 1024
+"""The most characters that one record's text may have."""
+
+
+class Kind(StrEnum):
+    """What sort of memory a record is; base strength and tiers depend on it."""
+
+    EPISODE = "episode"
+    """Something said or done, verbatim."""
+    FACT = "fact"
+    """A (subject, relation, value) drawn from episodes."""
+    REFLECTION = "reflection"
+    """A lesson from rejected work; never short-term (MARS eq. 9)."""
+    PROCEDURE = "procedure"
+    """How something is done; never short-term."""
+
+
+class Status(StrEnum):
+    """Whether a record takes part in recall."""
+
+    ACTIVE = "active"
+    """Recalled, as long as its tier is not forgotten."""
+    SUPERSEDED = "superseded"
+    """A newer fact about the same subject and relation took its place; reversible."""
+    ARCHIVED = "archived"
+    """Forgotten or put away: hidden, restorable."""
+    QUARANTINED = "quarantined"
+    """From an untrusted source; hidden until it is reviewed."""
+
+
+class Tier(StrEnum):
+    """Where a record stands on its forgetting curve (MARS eq. 8 and 9)."""
+
+    SHORT_TERM = "short_term"
+    """Retention at or above θ1; may enter the prompt without a query."""
+    LONG_TERM = "long_term"
+    """Retention from θ2 up to below θ1; reached by recall only."""
+    FORGOTTEN = "forgotten"
+    """Retention below θ2; never surfaces."""
+
+
+class Grade(StrEnum):
+    """How a use of a record went; the only thing that changes its strength."""
+
+    GOOD = "good"
+    """An approved answer cites the record."""
+    EASY = "easy"
+    """The user confirmed it."""
+    AGAIN = "again"
+    """The Checker named it as the cause of an error."""
+
+
+class Source(StrEnum):
+    """Who a record's text comes from; decides whether it is trusted."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    OPERATOR = "operator"
+    TOOL = "tool"
+    WEB = "web"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether text from here may be recalled without a review."""
+        return self not in (Source.TOOL, Source.WEB)
+
+
+def check_namespace(namespace: object) -> Namespace:
+    """Return `namespace` if it is a non-empty tuple of non-empty strings, else raise `InvalidNamespace`."""
+    if (
+        not isinstance(namespace, tuple)
+        or not namespace
+        or not all(isinstance(label, str) and label and "\x00" not in label for label in namespace)
+    ):
+        raise InvalidNamespace(
+            f"a namespace is a non-empty tuple of non-empty strings, such as ('user-1',); got {namespace!r}"
+        )
+    return namespace
+
+
+def check_time(moment: object, name: str = "now") -> datetime:
+    """Return `moment` in UTC, or raise `InvalidTime` for a naive datetime or anything else."""
+    if not isinstance(moment, datetime):
+        raise InvalidTime(f"{name} must be a datetime with a time zone; got {moment!r}")
+    if moment.utcoffset() is None:
+        raise InvalidTime(f"{name} has no time zone: {moment!r}; write {name}=….replace(tzinfo=timezone.utc)")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidTime(f"{name} is out of range: {moment!r}") from error
+
+
+def check_text(text: object, name: str = "text") -> str:
+    """Return `text` if it is usable, else raise `InvalidText`: empty, only blanks, NUL, lone surrogates, too long."""
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidText(f"{name} is empty; a record needs at least one character that is not blank")
+    if len(text) > MAX_TEXT:
+        raise InvalidText(f"{name} has {len(text):,} characters; the most is {MAX_TEXT:,}: split it into several records")
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidText(f"{name} holds a NUL or a lone surrogate, which no database stores; clean it first")
+    return text
+
+
+def check_share(value: object, name: str) -> float:
+    """Return `value` as a float in [0, 1], or raise `InvalidSetting`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise InvalidSetting(f"{name} must lie in [0, 1]; got {value!r}")
+    return float(value)
+
+
+def frozen_mapping(values: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a read-only copy of `values`."""
+    return MappingProxyType(dict(values or {}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a record came from: the task, the step and the records that led to it."""
+
+    task: str | None = None
+    """Id of the task or turn in which it was written."""
+    iteration: int | None = None
+    """Iteration of the loop, from 1."""
+    role: str | None = None
+    """The role that wrote it: user, assistant, checker, reflector, extractor."""
+    sources: tuple[str, ...] = ()
+    """Ids of the records it was derived from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """What a caller gives to `Memory.add`: a record before it has an id, a strength and a place in the log."""
+
+    text: str
+    """The original text; it is what is embedded, and it always stays."""
+    namespace: Namespace
+    """Whom it belongs to."""
+    kind: Kind = Kind.EPISODE
+    """What sort of memory it is."""
+    short_text: str | None = None
+    """A shorter rendering for prompts, if there is one."""
+    key: str | None = None
+    """The caller's own key, unique in the namespace (LangGraph's BaseStore)."""
+    conversation: str | None = None
+    """The conversation it was said in; rows of one conversation are neighbours."""
+    position: int | None = None
+    """Its place in the conversation, from 0; neighbours are found by it."""
+    speaker: str | None = None
+    """Who said it."""
+    event_time: datetime | None = None
+    """When it was said or happened; the time of storing if None. Retention never counts from it."""
+    importance: float = 0.0
+    """How much it matters, in [0, 1]."""
+    pinned: bool = False
+    """Never forgotten: its retention is 1."""
+    subject: str | None = None
+    """Of a fact: whom or what it is about."""
+    relation: str | None = None
+    """Of a fact: in what respect."""
+    value: str | None = None
+    """Of a fact: what is so."""
+    valid_from: datetime | None = None
+    """Of a fact: since when it is so; the event time if None."""
+    expires_at: datetime | None = None
+    """When it ceases to exist for every read (TTL), whatever its retention."""
+    source: Source = Source.USER
+    """Who the text comes from; untrusted sources are quarantined."""
+    provenance: Provenance = Provenance()
+    """The task, step and records that led to it."""
+    idempotency_key: str | None = None
+    """Writing the same key in the same namespace again adds nothing and returns the first record."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values of the caller's own, for filters."""
+    embedding: Vector | None = None
+    """The text's vector if the caller has it already; shape ``[d]``, of the store's embedder."""
+
+    def __post_init__(self) -> None:
+        check_text(self.text)
+        check_namespace(self.namespace)
+        check_share(self.importance, "importance")
+        for name in ("event_time", "valid_from", "expires_at"):
+            moment = getattr(self, name)
+            if moment is not None:
+                object.__setattr__(self, name, check_time(moment, name))
+        if self.kind is Kind.FACT and not (self.subject and self.relation):
+            raise InvalidInput("a fact needs a subject and a relation; store it as an episode otherwise")
+        if self.position is not None and self.position < 0:
+            raise InvalidInput(f"position counts from 0; got {self.position}")
+        object.__setattr__(self, "metadata", frozen_mapping(self.metadata))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One memory as it is stored: the truth. A change makes a new value with a higher `seq`."""
+
+    id: str
+    """Time-ordered UUID (version 7)."""
+    seq: int
+    """Place of its last change in the store's commit order; gap-free, from 1."""
+    text: str
+    """The original text, verbatim."""
+    namespace: Namespace
+    """Whom it belongs to."""
+    kind: Kind
+    """What sort of memory it is."""
+    status: Status
+    """Whether it takes part in recall."""
+    short_text: str | None
+    """A shorter rendering for prompts, if there is one."""
+    key: str | None
+    """The caller's own key."""
+    conversation: str | None
+    """The conversation it was said in."""
+    position: int | None
+    """Its place in the conversation, from 0."""
+    speaker: str | None
+    """Who said it."""
+    created_at: datetime
+    """When it was stored, by the injected clock."""
+    event_time: datetime
+    """When it was said or happened."""
+    last_strengthened: datetime
+    """When its retention was last 1; τ counts from here."""
+    strength: float
+    """S in days."""
+    boost: float
+    """S*/S, at least 1; 1 without a short text."""
+    difficulty: float
+    """D of FSRS, in [1, 10]."""
+    uses: int
+    """How often it was graded Good or Easy."""
+    last_turn: str | None
+    """The turn of its last grade; one turn grades a record once."""
+    importance: float
+    """How much it matters, in [0, 1]."""
+    entropy: float
+    """Shannon entropy of its tokens, in bits."""
+    pinned: bool
+    """Never forgotten."""
+    subject: str | None
+    """Of a fact: whom or what it is about."""
+    relation: str | None
+    """Of a fact: in what respect."""
+    value: str | None
+    """Of a fact: what is so."""
+    valid_from: datetime
+    """Since when it is so in the world."""
+    valid_to: datetime | None
+    """Until when it was so; None while it is."""
+    known_from: datetime
+    """Since when the store knows it."""
+    known_to: datetime | None
+    """Until when the store held it to be so; None while it does."""
+    superseded_by: str | None
+    """Id of the record that took its place."""
+    archived_at: datetime | None
+    """When it was put away."""
+    archived_because: str | None
+    """Why: forgotten, capacity, review, or the caller's words."""
+    expires_at: datetime | None
+    """When it ceases to exist for every read (TTL)."""
+    source: Source
+    """Who the text comes from."""
+    trust: float
+    """In [0, 1]; 1 for trusted sources."""
+    provenance: Provenance
+    """The task, step and records that led to it."""
+    idempotency_key: str | None
+    """The writer's key against duplicates."""
+    content_hash: str
+    """BLAKE2b-128 of the text, hexadecimal."""
+    embedder: str | None
+    """Id of the embedder of its vector; None if it has none."""
+    metadata: Mapping[str, Any]
+    """JSON values of the caller's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How a hit's rank came about. ``rank = fusion · retention_factor · importance_factor · trust``."""
+
+    lexical: float
+    """BM25F score of the row; 0 if no query term is near it."""
+    cosine: float
+    """Cosine of the query's and the row's vector, in [-1, 1]; 0 without vectors."""
+    lexical_weight: float
+    """Share w of the lexical arm in the fusion, in [0, 1]."""
+    fusion: float
+    """``w · lexical / max(lexical) + (1 - w) · max(cosine, 0)``."""
+    retention_factor: float
+    """``floor + (1 - floor) · retention``."""
+    importance_factor: float
+    """``g + (1 - g) · importance``."""
+    terms: Mapping[str, float]
+    """Inverse document frequency of each query term that the row or a neighbour holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One recalled record with its two numbers (memory.md §6)."""
+
+    record: Record
+    """The record, read from the truth."""
+    rank: float
+    """For ordering only."""
+    relevance: float
+    """Absolute, in [0, 1]: ``w · share of the query terms' idf mass found + (1 - w) · max(cosine, 0)``."""
+    retention: float
+    """R at the time of the recall, in [0, 1]."""
+    tier: Tier
+    """Short-term or long-term; forgotten records never surface."""
+    explanation: Explanation | None = None
+    """The parts of the rank, if asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One row of a record's history."""
+
+    seq: int
+    """Place in the store's commit order."""
+    at: datetime
+    """When, by the injected clock."""
+    record: str
+    """Id of the record."""
+    event: str
+    """added, used, edited, superseded, archived, restored, pinned, unpinned, purged, …"""
+    detail: Mapping[str, Any]
+    """What changed: JSON values, with old and new ones where that makes sense."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What a sweep archived, or would archive."""
+
+    archived: tuple[str, ...]
+    """Ids of records whose retention fell below θ2."""
+    expired: tuple[str, ...]
+    """Ids of records whose time to live is over."""
+    kept: int
+    """Active records that stay."""
+    dry_run: bool
+    """Whether nothing was written."""
+
+
+def days_between(earlier: datetime, later: datetime) -> float:
+    """Return the fractional days from `earlier` to `later`; 0 if the clock went backwards."""
+    days = (later - earlier).total_seconds() / 86_400.0
+    return days if days > 0.0 and math.isfinite(days) else 0.0

@@ -1,0 +1,114 @@
+"""How recalled records, lessons and the task are rendered into a prompt: as data, never as instructions.
+
+A prompt for the Assistant is a system message (its role) and one human message of blocks:
+
+```
+<memories>
+{"id": "m1", "date": "2023-05-08", "speaker": "Caroline", "kind": "episode", "text": "I went … yesterday", "dates": {"yesterday": "2023-05-07"}}
+</memories>
+<lessons>
+{"text": "m1 is out of date: …", "avoid": ["m1"], "not_before": "2023-06-01", "speaker": "Caroline", "abstain": true}
+</lessons>
+<conversation>
+{"speaker": "user-1", "text": "…"}
+</conversation>
+<task>
+{"user": "user-1", "asked_on": "2023-09-01", "text": "When did Caroline go to the support group?"}
+</task>
+```
+
+One JSON object a line, ASCII only, with ``<``, ``>`` and ``&`` written as JSON escapes: no text can close a block or open
+another. An empty block is left out; keys without a value too. A ref in a lesson names a memory of the same prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mars.agents.interfaces import Evidence, Task
+from mars.agents.reflections import Reflection
+
+CITATION = re.compile(r"\[([mw]\d+)\]")
+"""A citation in a draft: ``[m1]``."""
+
+
+def as_line(values: Mapping[str, Any]) -> str:
+    """Return one JSON object on one line that can stand inside a block."""
+    line = json.dumps({key: value for key, value in values.items() if value not in (None, "", [], {}, ())})
+    return line.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def block(name: str, lines: Iterable[str]) -> str:
+    """Return a block of lines between tags, or nothing if there are none."""
+    body = "\n".join(lines)
+    return f"<{name}>\n{body}\n</{name}>\n" if body else ""
+
+
+def render_memories(evidence: Sequence[Evidence]) -> str:
+    """Return the block of recalled records."""
+    return block(
+        "memories",
+        (
+            as_line(
+                {
+                    "id": item.ref,
+                    "date": item.said_at.date().isoformat(),
+                    "speaker": item.speaker,
+                    "kind": item.kind,
+                    "text": item.text,
+                    "dates": dict(item.resolved),
+                }
+            )
+            for item in evidence
+        ),
+    )
+
+
+def render_lessons(reflections: Sequence[Reflection], evidence: Sequence[Evidence]) -> str:
+    """Return the block of lessons; record ids become the refs of this prompt, those not in it are dropped."""
+    refs = {item.record: item.ref for item in evidence}
+    lines = []
+    for reflection in reflections:
+        plan = reflection.plan
+        lines.append(
+            as_line(
+                {
+                    "text": reflection.text,
+                    "avoid": [refs[record] for record in plan.avoid if record in refs],
+                    "not_before": plan.not_before.date().isoformat() if plan.not_before else None,
+                    "speaker": plan.speaker,
+                    "abstain": plan.abstain or None,
+                }
+            )
+        )
+    return block("lessons", lines)
+
+
+def render_task(task: Task) -> str:
+    """Return the block of the task."""
+    return block(
+        "task",
+        [
+            as_line(
+                {
+                    "user": task.user,
+                    "asked_on": task.asked_at.date().isoformat(),
+                    "text": task.text,
+                    "constraints": list(task.constraints),
+                }
+            )
+        ],
+    )
+
+
+def citations(draft: str) -> tuple[str, ...]:
+    """Return the refs that a draft cites, each once, in order."""
+    return tuple(dict.fromkeys(CITATION.findall(draft)))
+
+
+def without_citations(draft: str) -> str:
+    """Return a draft as the user sees it."""
+    return re.sub(r"\s+([.,;!?])", r"\1", re.sub(r"\s{2,}", " ", CITATION.sub("", draft))).strip()

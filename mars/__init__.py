@@ -1,0 +1,67 @@
+"""MARS: an agent that remembers, is checked, and gets better.
+
+`Mars` runs the loop, `Memory` is the store, and everything else that most programs need is exported here. The rest is in
+`mars.memory`, `mars.agents` and `mars.testing`. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mars.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from mars.agents.interfaces import Evidence, Review, Task, Verifier
+    from mars.agents.reflections import Plan, Reflection
+    from mars.agents.roles import Assistant, Checker, Reflector, User
+    from mars.agents.verdicts import Check, Issue, Verdict
+    from mars.errors import MarsError
+    from mars.memory.engine import Memory
+    from mars.memory.records import Hit, NewRecord, Record
+    from mars.models.reader import ReaderModel
+    from mars.results import Event, RunResult, RunStatus
+    from mars.runtime import Mars
+
+__all__ = [
+    "Assistant",
+    "Check",
+    "Checker",
+    "Event",
+    "Evidence",
+    "Hit",
+    "Issue",
+    "Mars",
+    "MarsError",
+    "Memory",
+    "NewRecord",
+    "Plan",
+    "ReaderModel",
+    "Record",
+    "Reflection",
+    "Reflector",
+    "Review",
+    "RunResult",
+    "RunStatus",
+    "Task",
+    "User",
+    "Verdict",
+    "Verifier",
+]
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "mars.agents.interfaces": ("Evidence", "Review", "Task", "Verifier"),
+        "mars.agents.reflections": ("Plan", "Reflection"),
+        "mars.agents.roles": ("Assistant", "Checker", "Reflector", "User"),
+        "mars.agents.verdicts": ("Check", "Issue", "Verdict"),
+        "mars.errors": ("MarsError",),
+        "mars.memory.engine": ("Memory",),
+        "mars.memory.records": ("Hit", "NewRecord", "Record"),
+        "mars.models.reader": ("ReaderModel",),
+        "mars.results": ("Event", "RunResult", "RunStatus"),
+        "mars.runtime": ("Mars",),
+    },
+)

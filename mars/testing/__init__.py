@@ -1,0 +1,38 @@
+"""Doubles that are part of the product: clocks, a scripted chat model, an embedder, a store in memory.
+
+MARS's own tests use these and no mocks. All are deterministic, and all complain when they are used otherwise than
+their script says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mars.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from mars.memory.backends.inmemory import InMemoryBackend
+    from mars.testing.clocks import AcceleratedClock, FixedClock
+    from mars.testing.embedders import ConstantEmbedder, RandomEmbedder
+    from mars.testing.scripted import Call, ScriptedModel, Step
+
+__all__ = [
+    "AcceleratedClock",
+    "Call",
+    "ConstantEmbedder",
+    "FixedClock",
+    "InMemoryBackend",
+    "RandomEmbedder",
+    "ScriptedModel",
+    "Step",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "mars.memory.backends.inmemory": ("InMemoryBackend",),
+        "mars.testing.clocks": ("AcceleratedClock", "FixedClock"),
+        "mars.testing.embedders": ("ConstantEmbedder", "RandomEmbedder"),
+        "mars.testing.scripted": ("Call", "ScriptedModel", "Step"),
+    },
+)

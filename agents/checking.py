@@ -1,0 +1,82 @@
+"""How a Checker comes to its verdict: verifiers, then the judge or the evidence rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mars.agents.interfaces import NOTED, Review, Verifier
+from mars.agents.judge import ask_judge
+from mars.agents.rendering import as_line, block, citations, render_memories, render_task
+from mars.agents.roles import Checker
+from mars.agents.verdicts import Check, Outcome, Verdict, combine
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+class NoClaimVerifier:
+    """Passes an acknowledgement: what claims nothing cannot be wrong."""
+
+    name = "no_claim"
+
+    async def verify(self, review: Review) -> Check:
+        """Return a decisive pass for exactly the acknowledgement that the prompt allows."""
+        if review.draft.strip() == NOTED and "?" not in review.task.text:
+            return Check.passed(self.name, decisive=True, score=1.0)
+        return Check.undecided(self.name)
+
+
+async def run_verifiers(verifiers: Sequence[Verifier], review: Review) -> list[Check]:
+    """Return the checks of all verifiers, in order; one that raises is undecided, and its error is its name's suffix."""
+    checks = []
+    for verifier in verifiers:
+        try:
+            checks.append(await verifier.verify(review))
+        except Exception as error:  # noqa: BLE001 - a broken verifier of the user's must neither pass nor stop the loop
+            checks.append(Check.undecided(f"{verifier.name} ({type(error).__name__}: {error})"))
+    return checks
+
+
+async def review_output(checker: Checker, judge: BaseChatModel | None, review: Review) -> Verdict:
+    """Return the verdict on a draft (MARS): any failed verifier vetoes, then the judge or the rules decide."""
+    verifiers: list[Verifier] = [NoClaimVerifier(), *checker.verifiers]
+    if checker.uses_rules:
+        from mars.agents.evidence import EvidenceVerifier
+
+        verifiers.append(EvidenceVerifier())
+    checks = await run_verifiers(verifiers, review)
+    by_rules = combine(checks, used=citations(review.draft))
+    if judge is None or by_rules.vetoed or checks[0].outcome is Outcome.PASSED:
+        return by_rules
+    blocks = render_task(review.task) + render_memories(review.evidence) + _evidence(review) + _draft(review)
+    judged = await ask_judge(judge, checker.prompt, blocks)
+    return judged.model_copy(
+        update={"checks": (*checks, *judged.checks), "used": judged.used or citations(review.draft)}
+    )
+
+
+async def review_action(
+    checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier
+) -> Verdict:
+    """Return the verdict on a proposed action (CMAT): a rejected one never reaches its environment."""
+    checks = await run_verifiers([arguments, *checker.action_verifiers], review)
+    by_rules = combine(checks)
+    if judge is None or by_rules.vetoed or review.action is None:
+        return by_rules
+    action = as_line({"tool": review.action.tool, "arguments": dict(review.action.arguments)})
+    blocks = render_task(review.task) + render_memories(review.evidence) + block("action", [action])
+    judged = await ask_judge(judge, checker.action_prompt, blocks)
+    return judged.model_copy(update={"checks": (*checks, *judged.checks)})
+
+
+def _evidence(review: Review) -> str:
+    """Return what the Checker found beyond the Assistant's memories, and what the tools returned."""
+    seen = {item.record for item in review.evidence}
+    found = render_memories([item for item in review.wider if item.record not in seen])
+    found = found.replace("<memories>", "<evidence>").replace("</memories>", "</evidence>")
+    return found + block("tool_results", (as_line({"text": text}) for text in review.tool_results))
+
+
+def _draft(review: Review) -> str:
+    return block("draft", [as_line({"text": review.draft})])

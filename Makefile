@@ -1,0 +1,80 @@
+# Everything here needs Python 3.11 or newer, git and make, and nothing else prepared.
+# `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage lint style format-check types imports format build wheel-test bars clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# The first of these that is new enough and can make a virtual environment; PYTHON=/path/to/python3.12 overrides it.
+PYTHON ?= python3.13 python3.12 python3.11 python3 python
+PROJECT := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+DEMO := $(VENV)/.demo-$(PROJECT)
+DEV := $(VENV)/.dev-$(PROJECT)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+OFFLINE := $(BIN)/python tests/offline.py --
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO)  ## Watch an agent remember, be checked, be corrected and forget (ARGS="--seed 2")
+	$(BIN)/mars demo $(ARGS)
+
+test: $(DEV)  ## Run all tests with the network switched off (ARGS="-k name")
+	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
+
+coverage: $(DEV)  ## Run all tests and show the coverage of branches; under 90 % fails
+	$(OFFLINE) $(BIN)/python -m pytest --cov --cov-branch --cov-report=term-missing --cov-fail-under=90 $(ARGS)
+
+lint: style format-check types imports  ## Check style, format, types and the direction of imports
+
+style: $(DEV)  ## Check style with ruff
+	$(BIN)/ruff check
+
+format-check: $(DEV)  ## Check that the code is formatted
+	$(BIN)/ruff format --check
+
+types: $(DEV)  ## Check types with mypy --strict
+	$(BIN)/mypy
+
+imports: $(DEV)  ## Check that imports point one way only
+	$(BIN)/lint-imports
+
+format: $(DEV)  ## Format the code and sort its imports
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+build: $(DEV)  ## Build sdist and wheel into dist/ and check what they hold
+	$(BIN)/python tests/build_check.py dist
+
+wheel-test: build  ## Run the fast tests against the built wheel, in a clean environment, from an empty directory
+	sh tests/wheel_test.sh $(BIN)/python dist
+
+bars: $(DEV)  ## Measure what the project promises (ONLY=name for one row, ALL=1 for the slow ones too)
+	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ALL),--all) $(ARGS)
+
+clean:  ## Remove the environments, the builds and the caches
+	rm -rf .venv .venv-wheel build dist out ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "Making $(VENV) with $$($$python --version)"; exec $$python -m venv --clear $(VENV); \
+	  fi; \
+	done; \
+	echo "No Python 3.11 or newer with the module venv was found (tried: $(PYTHON))." >&2; \
+	echo "Install one (Debian and Ubuntu: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
+
+$(DEMO): | $(BIN)/python
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	$(PIP) install --quiet --editable '.[plot]'
+	@rm -f $(VENV)/.demo-* && touch $@
+
+$(DEV): | $(BIN)/python
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	$(PIP) install --quiet --group dev --editable '.[plot]'
+	@rm -f $(VENV)/.dev-* $(VENV)/.demo-* && touch $@ $(DEMO)

@@ -117,12 +117,16 @@ class Selection:
     """Only facts in this respect."""
     after_seq: int = 0
     """Only records whose last change came after this."""
+    keys: frozenset[str] = frozenset()
+    """Only records with one of these caller's keys."""
     idempotency_keys: frozenset[str] = frozenset()
     """Only records written under one of these keys."""
     content_hashes: frozenset[str] = frozenset()
     """Only records whose text has one of these hashes."""
+    newest_first: bool = False
+    """In descending order of `seq`."""
     limit: int | None = None
-    """At most so many, in the order of `seq`."""
+    """At most so many, the first in this order."""
 
 
 class Reader(ABC):
@@ -138,7 +142,7 @@ class Reader(ABC):
 
     @abstractmethod
     def select(self, selection: Selection) -> list[Record]:
-        """Return the records that match, ordered by `seq`."""
+        """Return the records that match, ordered by `seq`; see `Selection.newest_first`."""
 
     @abstractmethod
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
@@ -178,7 +182,7 @@ class Transaction(Reader):
 
     @abstractmethod
     def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
-        """Replace the vectors of these records."""
+        """Replace the vectors of these records, set their `embedder`, and give each a new `seq`: indexes follow."""
 
     @abstractmethod
     def remove(self, records: Iterable[Record]) -> None:

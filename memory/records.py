@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mars.errors import InvalidInput, InvalidNamespace, InvalidSetting, InvalidText, InvalidTime
+from mars.errors import InvalidInput, InvalidNamespace, InvalidSetting, InvalidText, InvalidTime, InvalidVector
 
 Namespace = tuple[str, ...]
 """A tuple of labels that a record belongs to: ``("user-1",)``, ``("team", "ann")``. Never empty."""
@@ -27,6 +27,9 @@ Vector = npt.NDArray[np.float32]
 
 MAX_TEXT = 4 * 1024 * 1024
 """The most characters that one record's text may have."""
+
+MAX_LABEL = 1024
+"""The most characters that a key, a conversation, a speaker or another label may have."""
 
 
 class Kind(StrEnum):
@@ -97,7 +100,7 @@ def check_namespace(namespace: object) -> Namespace:
     if (
         not isinstance(namespace, tuple)
         or not namespace
-        or not all(isinstance(label, str) and label and "\x00" not in label for label in namespace)
+        or not all(isinstance(label, str) and label and _storable(label) for label in namespace)
     ):
         raise InvalidNamespace(
             f"a namespace is a non-empty tuple of non-empty strings, such as ('user-1',); got {namespace!r}"
@@ -122,10 +125,46 @@ def check_text(text: object, name: str = "text") -> str:
     if not isinstance(text, str) or not text.strip():
         raise InvalidText(f"{name} is empty; a record needs at least one character that is not blank")
     if len(text) > MAX_TEXT:
-        raise InvalidText(f"{name} has {len(text):,} characters; the most is {MAX_TEXT:,}: split it into several records")
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidText(
+            f"{name} has {len(text):,} characters; the most is {MAX_TEXT:,}: split it into several records"
+        )
+    if not _storable(text):
         raise InvalidText(f"{name} holds a NUL or a lone surrogate, which no database stores; clean it first")
     return text
+
+
+def check_label(label: object, name: str) -> str | None:
+    """Return `label` if it is None or a string that every database stores, else raise `InvalidText`."""
+    if label is None:
+        return None
+    if not isinstance(label, str) or len(label) > MAX_LABEL or not _storable(label):
+        raise InvalidText(
+            f"{name} must be a string of at most {MAX_LABEL:,} characters, without NUL or lone surrogates"
+        )
+    return label
+
+
+def check_vector(vector: object, dimension: int | None = None) -> Vector:
+    """Return `vector` as float32 of shape ``[d]``, or raise `InvalidVector`: NaN, infinity, or another dimension."""
+    try:
+        values = np.ascontiguousarray(np.asarray(vector, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise InvalidVector(f"an embedding is a row of numbers; got {type(vector).__name__}") from error
+    if values.ndim != 1 or values.size == 0 or (dimension is not None and values.size != dimension):
+        raise InvalidVector(f"an embedding here has shape [{dimension or 'd'}]; got {list(values.shape)}")
+    if not np.isfinite(values).all():
+        raise InvalidVector("an embedding holds NaN or infinity; check the embedder that made it")
+    return values
+
+
+def _storable(text: str) -> bool:
+    if text.isascii():
+        return "\x00" not in text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
 
 
 def check_share(value: object, name: str) -> float:
@@ -211,6 +250,13 @@ class NewRecord:
                 object.__setattr__(self, name, check_time(moment, name))
         if self.kind is Kind.FACT and not (self.subject and self.relation):
             raise InvalidInput("a fact needs a subject and a relation; store it as an episode otherwise")
+        for name in ("key", "conversation", "speaker", "subject", "relation", "idempotency_key"):
+            check_label(getattr(self, name), name)
+        for name in ("short_text", "value"):
+            if getattr(self, name) is not None:
+                check_text(getattr(self, name), name)
+        if self.embedding is not None:
+            object.__setattr__(self, "embedding", check_vector(self.embedding))
         if self.position is not None and self.position < 0:
             raise InvalidInput(f"position counts from 0; got {self.position}")
         object.__setattr__(self, "metadata", frozen_mapping(self.metadata))

@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint style format-check types imports format build wheel-test bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,8 @@ OFFLINE := $(BIN)/python tests/offline.py --
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+environment: $(DEV)  ## Make the virtual environment for the other targets
 
 demo: $(DEMO)  ## Watch an agent remember, be checked, be corrected and forget (ARGS="--seed 2")
 	$(BIN)/mars demo $(ARGS)
@@ -48,8 +50,8 @@ format: $(DEV)  ## Format the code and sort its imports
 build: $(DEV)  ## Build sdist and wheel into dist/ and check what they hold
 	$(BIN)/python tests/build_check.py dist
 
-wheel-test: build  ## Run the fast tests against the built wheel, in a clean environment, from an empty directory
-	sh tests/wheel_test.sh $(BIN)/python dist
+wheel-test: $(if $(WHEEL),,build)  ## Run the fast tests against the built wheel, in a clean environment, from an empty directory
+	sh tests/wheel_test.sh $(BIN)/python $(or $(WHEEL),dist) $(ARGS)
 
 bars: $(DEV)  ## Measure what the project promises (ONLY=name for one row, ALL=1 for the slow ones too)
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ALL),--all) $(ARGS)

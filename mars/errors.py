@@ -22,6 +22,7 @@ MarsError
 │   ├── ModelUnavailable    no such model, or the extra that brings it is missing
 │   └── ModelOutputError    what the model returned is of no use
 ├── MissingExtra            an optional dependency is not installed
+├── InvalidUpdate           a node of the graph returned what the state has no place for
 └── ScriptError             a double of mars.testing was used otherwise than its script says
 ```
 
@@ -116,6 +117,10 @@ class MissingExtra(MarsError, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional dependency: pip install 'mars-runtime[{extra}]'")
+
+
+class InvalidUpdate(MarsError):
+    """A node returned what the state has no place for; a defect of the node, not of the caller."""
 
 
 class ScriptError(MarsError, AssertionError):

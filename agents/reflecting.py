@@ -1,0 +1,48 @@
+"""How a Reflector comes to its reflection: the rules make the plan, a model may find the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mars.agents.interfaces import Review
+from mars.agents.reflection_rules import reflect_by_rules
+from mars.agents.reflections import Reflection
+from mars.agents.rendering import as_line, block, render_lessons, render_memories, render_task
+from mars.agents.roles import Reflector
+from mars.agents.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+async def reflect(
+    reflector: Reflector,
+    model: BaseChatModel | None,
+    review: Review,
+    verdict: Verdict,
+    earlier: Sequence[Reflection],
+) -> Reflection:
+    """Return the lesson of a rejected draft (Reflexion §3, MARS §3.2); `earlier` holds the newest ones, oldest first.
+
+    The plan, which the runtime carries out, always follows from the verdict's issues by the documented table; a model
+    adds its own words. A model that says nothing leaves the rules' words.
+    """
+    by_rules = reflect_by_rules(review, verdict, earlier)
+    if model is None:
+        return by_rules
+    from langchain_core.messages import HumanMessage, SystemMessage
+
+    issues = [issue.model_dump(mode="json") for issue in verdict.issues]
+    blocks = (
+        render_task(review.task)
+        + render_memories(review.evidence)
+        + block("tool_results", (as_line({"text": text}) for text in review.tool_results))
+        + block("draft", [as_line({"text": review.draft})])
+        + block("verdict", [as_line({"decision": verdict.decision.value, "score": verdict.score, "issues": issues})])
+        + render_lessons(earlier, review.evidence)
+    )
+    reply = await model.ainvoke([SystemMessage(reflector.prompt.text), HumanMessage(blocks)])
+    words = reply.text.strip()
+    return replace(by_rules, text=words, origin=getattr(model, "model_name", model._llm_type)) if words else by_rules

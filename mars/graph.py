@@ -1,0 +1,51 @@
+"""The loop as a graph; it reads like the diagram of runtime.md §2.
+
+```
+begin → recall → assistant ⇄ (review_action → tools) → checker ─ approved ─→ consolidate → END
+          ▲                                               │
+          └── reflect ←──────────── rejected, i < N ──────┘   rejected, i = N → reflect → consolidate → END (best draft)
+```
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from mars.nodes import Loop
+from mars.state import State
+
+STEPS_PER_ITERATION = 5
+"""recall, draft, check, reflect, and one to spare; tool rounds come on top."""
+
+
+def build_graph(loop: Loop) -> StateGraph[State, None, State, State]:
+    """Return the graph of the loop, not yet compiled, without checkpointer or store."""
+    graph = StateGraph(State)
+    graph.add_node("begin", loop.begin)
+    graph.add_node("recall", loop.recall)
+    graph.add_node("assistant", loop.draft)
+    graph.add_node("review_action", loop.review_action)
+    graph.add_node("tools", loop.tools)
+    graph.add_node("checker", loop.check)
+    graph.add_node("reflect", loop.reflect)
+    graph.add_node("consolidate", loop.consolidate)
+    graph.add_edge(START, "begin")
+    graph.add_edge("begin", "recall")
+    graph.add_edge("recall", "assistant")
+    graph.add_edge("tools", "assistant")
+    graph.add_edge("consolidate", END)
+    return graph
+
+
+def compile_graph(loop: Loop) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return the compiled graph, without checkpointer or store."""
+    return build_graph(loop).compile(name="mars")
+
+
+def recursion_limit(loop: Loop) -> int:
+    """Return a limit on LangGraph's steps that the loop's own counter always reaches first."""
+    rounds = 3 * (loop.assistant.max_actions + 1)
+    return 4 + loop.iterations * (STEPS_PER_ITERATION + rounds)

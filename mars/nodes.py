@@ -1,0 +1,392 @@
+"""The nodes of the loop; `mars.graph` wires them (runtime.md §2).
+
+Each node reads the state, does one thing, and returns only what it changes. What they need (memory, roles, models,
+tools, limits) is in `Loop`, so that the state stays plain and a compiled graph is complete without any context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
+from langgraph.config import get_stream_writer
+from langgraph.types import Command
+
+from mars.agents.checking import review_action, review_output
+from mars.agents.interfaces import NOT_KNOWN, Action, Evidence, Review, Task
+from mars.agents.progress import no_progress
+from mars.agents.reflecting import reflect
+from mars.agents.reflections import Plan, Reflection, combined_plan
+from mars.agents.rendering import (
+    block,
+    as_line,
+    citations,
+    render_lessons,
+    render_memories,
+    render_task,
+    without_citations,
+)
+from mars.agents.roles import Assistant, Checker, Reflector
+from mars.agents.verdicts import Check, Decision, IssueKind, Verdict, best, combine
+from mars.agents.verifiers import ArgumentsVerifier
+from mars.consolidation import Turn, consolidate_turn, recent_turns
+from mars.memory.interfaces import Kind, Namespace
+from mars.results import Event, EventKind, RunStatus
+from mars.state import VERSION, State, checked
+from mars.tools import Toolbox
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+
+    from mars.memory.engine import Memory
+
+REMEMBERED = frozenset({Kind.EPISODE, Kind.FACT, Kind.PROCEDURE})
+"""Kinds of records that answer questions; reflections are lessons."""
+
+REJECTED_ACTIONS = 3
+"""So many rejected actions in a row end the turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """What the nodes work with, and the nodes themselves."""
+
+    memory: Memory | None
+    """The store; None answers without any memory."""
+    assistant: Assistant
+    """The role that drafts."""
+    assistant_model: BaseChatModel
+    """Its model."""
+    checker: Checker | None
+    """The role that checks; None lets every draft leave unchecked."""
+    judge: BaseChatModel | None = None
+    """The Checker's model; None: the evidence rules."""
+    reflector: Reflector | None
+    """The role that reflects; None tries again without a lesson."""
+    reflector_model: BaseChatModel | None = None
+    """Its model; None: the rules."""
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    """The Assistant's tools."""
+    iterations: int = 3
+    """The most drafts of one turn, N."""
+    k: int = 8
+    """How many records the first recall of a turn brings."""
+    floor: float = 0.1
+    """Least relevance of a recalled record, in [0, 1]."""
+    lesson_floor: float = 0.6
+    """Least relevance of an earlier lesson, in [0, 1]."""
+    window: int = 6
+    """How many of the conversation's newest turns the prompt holds."""
+    remember: bool = True
+    """Whether what the user tells, and the turn itself, is stored."""
+
+    @checked
+    async def begin(self, state: State) -> dict[str, Any]:
+        """Reset what belongs to one turn."""
+        return {
+            "version": VERSION,
+            "iteration": 1,
+            "evidence": [],
+            "window": await recent_turns(self.memory, _namespace(state), state["conversation"], self.window),
+            "lessons": [],
+            "reflections": [],
+            "scratch": [],
+            "pending": [],
+            "actions": 0,
+            "rejected_actions": 0,
+            "draft": "",
+            "attempts": [],
+            "status": "",
+            "error": "",
+            "answer": "",
+            "approved": False,
+            "sources": [],
+        }
+
+    @checked
+    async def recall(self, state: State) -> dict[str, Any]:
+        """Bring records and earlier lessons into the turn, as wide as the lessons say."""
+        if self.memory is None:
+            return {"evidence": [], "scratch": [], "actions": 0}
+        task = _task(state)
+        lessons = state["lessons"] or await self._earlier_lessons(task, _namespace(state))
+        plan = self._plan({**state, "lessons": lessons})
+        query = " ".join((task.text, *plan.terms))
+        hits = await self.memory.recall(
+            query,
+            namespace=_namespace(state),
+            k=self.k * plan.widen,
+            now=task.asked_at,
+            kinds=REMEMBERED,
+            floor=self.floor,
+        )
+        evidence = [Evidence.of(hit, f"m{place}") for place, hit in enumerate(hits, 1)]
+        emit(
+            EventKind.MEMORY_READ,
+            "memory",
+            f"recalled {len(hits)} records and {len(lessons)} lessons",
+            records=[item.plain() for item in evidence],
+            widened=plan.widen,
+        )
+        return {"evidence": [item.plain() for item in evidence], "lessons": lessons, "scratch": [], "actions": 0}
+
+    async def _earlier_lessons(self, task: Task, namespace: Namespace) -> list[dict[str, Any]]:
+        if self.reflector is None or self.memory is None:
+            return []
+        hits = await self.memory.recall(
+            task.text,
+            namespace=namespace,
+            k=self.reflector.keep,
+            now=task.asked_at,
+            kinds=frozenset({Kind.REFLECTION}),
+            floor=self.lesson_floor,
+        )
+        found = [hit.record.metadata.get("reflection") for hit in reversed(hits)]
+        lessons = [Reflection.from_plain(values) for values in found if isinstance(values, Mapping)]
+        # What was not known then may be known now, so an old lesson never says to abstain.
+        return [replace(lesson, plan=replace(lesson.plan, abstain=False)).plain() for lesson in lessons]
+
+    def _plan(self, state: State) -> Plan:
+        return combined_plan([Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]])
+
+    @checked
+    async def draft(self, state: State) -> Command[Literal["review_action", "checker", "consolidate"]]:
+        """Let the Assistant act or draft."""
+        model = self.toolbox.bind(self.assistant_model)
+        try:
+            reply = await self._ask(model, self._prompt(state))
+        except Exception as error:  # noqa: BLE001 - whatever a provider raises ends the turn with what was done so far
+            if isinstance(error, AssertionError):
+                raise
+            failed = f"{type(error).__name__}: {error}"
+            return Command(goto="consolidate", update={"status": RunStatus.TASK_ERROR.value, "error": failed})
+        if reply.tool_calls and state["actions"] < self.assistant.max_actions:
+            proposed = [{"id": str(c["id"]), "tool": c["name"], "arguments": c["args"]} for c in reply.tool_calls]
+            update = {
+                "scratch": [*state["scratch"], message_to_dict(reply)],
+                "pending": proposed,
+                "actions": state["actions"] + len(proposed),
+            }
+            return Command(goto="review_action", update=update)
+        draft = reply.text.strip() or NOT_KNOWN
+        emit(EventKind.DRAFT, self.assistant.name, draft, iteration=state["iteration"])
+        return Command(goto="checker", update={"draft": draft})
+
+    async def _ask(self, model: Any, messages: list[BaseMessage]) -> AIMessage:
+        """Stream the model's reply, token by token, and return it whole."""
+        whole: Any = None
+        async for chunk in model.astream(messages):
+            if chunk.text:
+                emit(EventKind.TOKEN, self.assistant.name, chunk.text)
+            whole = chunk if whole is None else whole + chunk
+        return AIMessage(
+            content=whole.content if whole else "",
+            tool_calls=list(whole.tool_calls) if whole else [],
+            usage_metadata=whole.usage_metadata if whole else None,
+        )
+
+    def _prompt(self, state: State) -> list[BaseMessage]:
+        evidence = _evidence(state)
+        strategy = self.reflector.strategy if self.reflector else "none"
+        lessons = [Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]]
+        blocks = render_memories(evidence)
+        if strategy in ("reflexion", "both"):
+            blocks += render_lessons(lessons, evidence)
+        if strategy in ("last_attempt", "both") and state["attempts"]:
+            last = state["attempts"][-1]
+            issues = [issue["directive"] for issue in last["verdict"]["issues"]]
+            blocks += block("last_attempt", [as_line({"draft": last["draft"], "issues": issues})])
+        blocks += block("conversation", map(as_line, state["window"]))
+        blocks += render_task(_task(state))
+        return [
+            SystemMessage(self.assistant.prompt.text),
+            HumanMessage(blocks),
+            *messages_from_dict(state["scratch"]),
+        ]
+
+    @checked
+    async def review_action(self, state: State) -> Command[Literal["tools", "assistant", "consolidate"]]:
+        """Let the Checker see each proposed action before anything happens; a rejected one never runs."""
+        passed: list[dict[str, Any]] = []
+        scratch = list(state["scratch"])
+        rejected = state["rejected_actions"]
+        for values in state["pending"]:
+            action = Action(**values)
+            verdict = await self._verdict_on(action, state)
+            emit(EventKind.VERDICT, "checker", verdict.decision.value, action=values, verdict=_plain(verdict))
+            if verdict.approved:
+                passed.append(values)
+                rejected = 0
+                continue
+            rejected += 1
+            reasons = "; ".join(f"{i.evidence} -> {i.directive}" for i in verdict.issues) or "no check allows it"
+            scratch.append(message_to_dict(self.toolbox.reply(action, f"Rejected by the Checker: {reasons}", failed=True)))
+        update: dict[str, Any] = {"scratch": scratch, "pending": passed, "rejected_actions": rejected}
+        if rejected >= REJECTED_ACTIONS and not passed:
+            return Command(goto="consolidate", update={**update, "status": RunStatus.INVALID_ACTION.value})
+        return Command(goto="tools" if passed else "assistant", update=update)
+
+    async def _verdict_on(self, action: Action, state: State) -> Verdict:
+        if self.checker is None or self.toolbox.read_only(action.tool):
+            return combine([Check.passed("read_only" if self.checker else "unchecked", decisive=True)])
+        review = Review(task=_task(state), draft="", evidence=tuple(_evidence(state)), action=action)
+        return await review_action(self.checker, self.judge, review, ArgumentsVerifier(self.toolbox.schemas))
+
+    @checked
+    async def tools(self, state: State) -> dict[str, Any]:
+        """Run the approved actions; what fails says so in its own words."""
+        scratch = list(state["scratch"])
+        for values in state["pending"]:
+            action = Action(**values)
+            message = await self.toolbox.run(action)
+            emit(EventKind.TOOL, "tools", str(message.content), action=values, failed=message.status == "error")
+            scratch.append(message_to_dict(message))
+        return {"scratch": scratch, "pending": []}
+
+    @checked
+    async def check(self, state: State) -> Command[Literal["reflect", "consolidate"]]:
+        """Let the Checker judge the draft, and decide whether the turn goes on."""
+        evidence = {item.ref: item for item in _evidence(state)}
+        if self.checker is None:
+            verdict = Verdict(decision=Decision.ABSTAINED, score=0.0, origin="unchecked")
+            wider: dict[str, Evidence] = {}
+        else:
+            wider = await self._wider(state)
+            verdict = await review_output(self.checker, self.judge, self._review(state, tuple(wider.values())))
+            emit(
+                EventKind.VERDICT,
+                self.checker.name,
+                verdict.decision.value,
+                verdict=_plain(verdict),
+                iteration=state["iteration"],
+            )
+        by_ref = {**wider, **evidence}
+        attempt = {
+            "iteration": state["iteration"],
+            "draft": state["draft"],
+            "verdict": _plain(verdict),
+            "sources": [by_ref[ref].plain() for ref in citations(state["draft"]) if ref in by_ref],
+            "blamed": [by_ref[ref].record for ref in verdict.blame if ref in by_ref],
+        }
+        attempts = [*state["attempts"], attempt]
+        status = self._status(state, attempts)
+        over = status and (verdict.approved or self.checker is None or status is RunStatus.COMPLETED)
+        update = {"attempts": attempts, "status": status.value if status else ""}
+        return Command(goto="consolidate" if over else "reflect", update=update)
+
+    async def _wider(self, state: State) -> dict[str, Evidence]:
+        """Return what the Checker's own search finds: the question and the draft together, three times as wide."""
+        if self.memory is None:
+            return {}
+        task = _task(state)
+        query = f"{task.text} {without_citations(state['draft'])}"
+        hits = await self.memory.recall(
+            query, namespace=_namespace(state), k=self.k * 3, now=task.asked_at, kinds=REMEMBERED
+        )
+        return {f"w{place}": Evidence.of(hit, f"w{place}") for place, hit in enumerate(hits, 1)}
+
+    def _review(self, state: State, wider: tuple[Evidence, ...]) -> Review:
+        results = [m for m in messages_from_dict(state["scratch"]) if m.type == "tool"]
+        return Review(
+            task=_task(state),
+            draft=state["draft"],
+            evidence=tuple(_evidence(state)),
+            wider=wider,
+            tool_results=tuple(str(message.content) for message in results),
+            iteration=state["iteration"],
+            recall_widened=self._plan(state).widen > 1,
+        )
+
+    def _status(self, state: State, attempts: list[dict[str, Any]]) -> RunStatus | None:
+        """Return how the turn ends with the newest attempt, or None if it goes on."""
+        verdicts = [Verdict.model_validate(attempt["verdict"]) for attempt in attempts]
+        newest = verdicts[-1]
+        if newest.approved or self.checker is None:
+            return RunStatus.COMPLETED
+        if attempts[-1]["draft"].strip() == NOT_KNOWN and newest.decision is Decision.ABSTAINED:
+            return RunStatus.COMPLETED
+        if state["iteration"] >= self.iterations:
+            formal = newest.issues and all(issue.kind is IssueKind.FORMAT for issue in newest.issues)
+            return RunStatus.INVALID_FORMAT if formal else RunStatus.ITERATION_LIMIT
+        if no_progress([attempt["draft"] for attempt in attempts], verdicts):
+            return RunStatus.NO_PROGRESS
+        return None
+
+    @checked
+    async def reflect(self, state: State) -> Command[Literal["recall", "consolidate"]]:
+        """Draw a lesson from the rejected draft, and try again if the turn is not over."""
+        goto: Literal["recall", "consolidate"] = "consolidate" if state["status"] else "recall"
+        update: dict[str, Any] = {"iteration": state["iteration"] + (goto == "recall")}
+        if self.reflector is not None and self.reflector.strategy != "none":
+            verdict = Verdict.model_validate(state["attempts"][-1]["verdict"])
+            wider = await self._wider(state)
+            earlier = [Reflection.from_plain(values) for values in state["reflections"]][-self.reflector.keep :]
+            review = self._review(state, tuple(wider.values()))
+            lesson = await reflect(self.reflector, self.reflector_model, review, verdict, earlier)
+            emit(EventKind.REFLECTION, self.reflector.name, lesson.text, reflection=lesson.plain())
+            update["reflections"] = [*state["reflections"], lesson.plain()][-self.reflector.keep :]
+        return Command(goto=goto, update=update)
+
+    @checked
+    async def consolidate(self, state: State) -> dict[str, Any]:
+        """Choose the answer, strengthen what it rests on, and remember the turn and its lessons."""
+        attempts = state["attempts"]
+        update: dict[str, Any] = {"answer": "", "approved": False, "sources": []}
+        if attempts:
+            chosen = attempts[best([Verdict.model_validate(attempt["verdict"]) for attempt in attempts])]
+            update = {
+                "answer": without_citations(chosen["draft"]),
+                "approved": chosen["verdict"]["decision"] == Decision.APPROVED.value,
+                "sources": chosen["sources"],
+            }
+        if self.memory is not None:
+            turn = Turn(
+                id=state["turn"],
+                task=_task(state),
+                namespace=_namespace(state),
+                conversation=state["conversation"],
+                answer=str(update["answer"]),
+                approved=bool(update["approved"]),
+                status=state["status"],
+                used=tuple(source["record"] for source in update["sources"]),
+                blamed=tuple(dict.fromkeys(record for attempt in attempts for record in attempt["blamed"])),
+                reflections=tuple(Reflection.from_plain(values) for values in state["reflections"]),
+            )
+            written = await consolidate_turn(self.memory, turn, remember=self.remember)
+            emit(EventKind.MEMORY_WRITE, "memory", f"wrote {sum(written.values())} changes", **written)
+        return update
+
+
+def emit(kind: EventKind, role: str, text: str = "", **data: Any) -> None:
+    """Put an event into the stream."""
+    get_stream_writer()(Event(kind=kind, role=role, text=text, data=data))
+
+
+def _namespace(state: State) -> Namespace:
+    return tuple(state["namespace"])
+
+
+def _task(state: State) -> Task:
+    values = state["task"]
+    return Task(
+        id=values["id"],
+        text=values["text"],
+        user=values["user"],
+        asked_at=datetime.fromisoformat(values["asked_at"]),
+        constraints=tuple(values.get("constraints", ())),
+    )
+
+
+def _evidence(state: State) -> list[Evidence]:
+    return [Evidence.from_plain(values) for values in state["evidence"]]
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    plain: dict[str, Any] = verdict.model_dump(mode="json")
+    return plain
+
+

@@ -1,0 +1,166 @@
+"""What a run returns, and the events it streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from mars.agents.reflections import Reflection
+from mars.agents.verdicts import Verdict
+
+
+class RunStatus(StrEnum):
+    """How a run ended; exactly one (runtime.md §2)."""
+
+    COMPLETED = "completed"
+    """The answer was approved, or it is that the answer is not known."""
+    ITERATION_LIMIT = "iteration_limit"
+    """No draft was approved in the iterations allowed; the best one is returned."""
+    NO_PROGRESS = "no_progress"
+    """The same draft came again, or drafts went back and forth; the best one is returned."""
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    """A budget ended the run early."""
+    CONTEXT_LIMIT = "context_limit"
+    """The prompt no longer fits the model."""
+    INVALID_FORMAT = "invalid_format"
+    """No draft had the form that was asked for."""
+    INVALID_ACTION = "invalid_action"
+    """Three proposed actions in a row were rejected."""
+    CANCELLED = "cancelled"
+    """The caller ended it."""
+    WAITING = "waiting"
+    """A person has to decide."""
+    TASK_ERROR = "task_error"
+    """A model failed; `error` holds its words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitedSource:
+    """A record that an answer rests on."""
+
+    record: str
+    """Id of the record."""
+    text: str
+    """Its verbatim text."""
+    speaker: str | None
+    """Who said it."""
+    said_at: datetime
+    """When, in UTC."""
+    retention: float
+    """R when it was recalled, in [0, 1]."""
+    relevance: float
+    """Relevance to the question when it was recalled, in [0, 1]."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "record": self.record,
+            "text": self.text,
+            "speaker": self.speaker,
+            "said_at": self.said_at.isoformat(),
+            "retention": round(self.retention, 4),
+            "relevance": round(self.relevance, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One draft and what became of it."""
+
+    iteration: int
+    """From 1."""
+    draft: str
+    """The answer as drafted, with citations."""
+    verdict: Verdict
+    """What the Checker said."""
+    sources: tuple[CitedSource, ...] = ()
+    """The records that the draft cites."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What came of a task."""
+
+    answer: str
+    """The answer for the user, without citations; empty if there is no draft."""
+    status: RunStatus
+    """How the run ended."""
+    approved: bool
+    """Whether the Checker approved the answer."""
+    sources: tuple[CitedSource, ...]
+    """What the answer rests on; empty for "Not known."."""
+    iterations: int
+    """How many drafts were made."""
+    attempts: tuple[Attempt, ...]
+    """Every draft with its verdict, oldest first."""
+    reflections: tuple[Reflection, ...]
+    """Lessons drawn in this run, oldest first."""
+    recalled: int
+    """How many records were in the Assistant's last prompt."""
+    conversation: str
+    """The conversation that this turn belongs to."""
+    turn: str
+    """Id of the turn."""
+    error: str | None = None
+    """What failed, if the status is task_error."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on the answer that was returned, if there is a draft."""
+        chosen = [attempt.verdict for attempt in self.attempts if attempt.verdict.approved]
+        return chosen[-1] if chosen else self.attempts[-1].verdict if self.attempts else None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values: answer, status, approved, sources, iterations, and more."""
+        return {
+            "answer": self.answer,
+            "status": self.status.value,
+            "approved": self.approved,
+            "sources": [source.plain() for source in self.sources],
+            "iterations": self.iterations,
+            "attempts": [
+                {
+                    "iteration": attempt.iteration,
+                    "draft": attempt.draft,
+                    "verdict": attempt.verdict.model_dump(mode="json"),
+                }
+                for attempt in self.attempts
+            ],
+            "reflections": [reflection.plain() for reflection in self.reflections],
+            "recalled": self.recalled,
+            "conversation": self.conversation,
+            "turn": self.turn,
+            "error": self.error,
+        }
+
+
+class EventKind(StrEnum):
+    """What an event tells."""
+
+    TOKEN = "token"
+    DRAFT = "draft"
+    VERDICT = "verdict"
+    REFLECTION = "reflection"
+    MEMORY_READ = "memory_read"
+    MEMORY_WRITE = "memory_write"
+    TOOL = "tool"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened in a run, and who did it."""
+
+    kind: EventKind
+    """What happened."""
+    role: str
+    """Who did it: assistant, checker, reflector, memory, tools, runtime."""
+    text: str = ""
+    """For people: the token, the draft, the reason."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """For programs: JSON values."""
+    result: RunResult | None = None
+    """The result, in the final event."""

@@ -1,0 +1,299 @@
+"""`Mars`: opens what the loop needs, runs it, and streams what happens."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mars.agents.interfaces import Verifier
+from mars.agents.reflections import Reflection
+from mars.agents.roles import Assistant, Checker, Reflector, User
+from mars.agents.verdicts import Verdict
+from mars.errors import InvalidSetting, StoreClosed
+from mars.graph import compile_graph, recursion_limit
+from mars.memory.engine import Memory
+from mars.memory.interfaces import Backend, Namespace
+from mars.memory.records import check_namespace, check_text, check_time
+from mars.models.resolve import resolve_model
+from mars.nodes import Loop
+from mars.results import Attempt, CitedSource, Event, EventKind, RunResult, RunStatus
+from mars.state import State
+from mars.tools import Toolbox
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.tools import BaseTool
+
+SWITCHES = ("checker", "reflection", "memory")
+"""What can be switched off for an ablation: off means no calls and no rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """Who works in the loop, and by which limits."""
+
+    assistant: Assistant = Assistant()
+    """Drafts the answer."""
+    checker: Checker = Checker()
+    """Checks actions and drafts."""
+    reflector: Reflector = Reflector()
+    """Draws the lessons."""
+    iterations: int = 3
+    """The most drafts of one turn, N >= 1."""
+    k: int = 8
+    """How many records the first recall of a turn brings."""
+    floor: float = 0.1
+    """Least relevance of a recalled record, in [0, 1]."""
+    window: int = 6
+    """How many of the conversation's newest turns the prompt holds."""
+    remember: bool = True
+    """Whether what the user tells, and the turn itself, is stored."""
+    without: frozenset[str] = frozenset()
+    """Switches that are off: checker, reflection, memory."""
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise InvalidSetting(f"iterations must be 1 or more; got {self.iterations}")
+        if self.k < 1:
+            raise InvalidSetting(f"k must be 1 or more; got {self.k}")
+        unknown = self.without - set(SWITCHES)
+        if unknown:
+            raise InvalidSetting(f"without knows {', '.join(SWITCHES)}; got {', '.join(sorted(unknown))}")
+
+
+class Mars:
+    """The loop over one memory.
+
+    Open it with `Mars.open`, which closes what it opened and leaves alone what it was given. One instance may run many
+    turns at once; turns of one conversation should follow one another.
+    """
+
+    def __init__(self, memory: Memory, loop: Loop, stack: AsyncExitStack) -> None:
+        self.memory = memory
+        """The store behind the loop."""
+        self.graph = compile_graph(loop)
+        """The compiled graph, without checkpointer or store."""
+        self._loop = loop
+        self._stack = stack
+        self._turns = itertools.count(1)
+
+    @classmethod
+    def open(
+        cls,
+        memory: Memory | Backend | str = "sqlite:///mars.db",
+        *,
+        model: BaseChatModel | str | None = None,
+        tools: Iterable[BaseTool | Callable[..., Any]] = (),
+        verifiers: Sequence[Verifier] = (),
+        team: Team | None = None,
+        **memory_options: Any,
+    ) -> Opening:
+        """Return something to enter: ``async with Mars.open("sqlite:///life.db") as mars``.
+
+        `memory` is an open `Memory`, a backend or a URL; `memory_options` go to `Memory.open` (embedder, preset, clock, …).
+        `model` is the default of all roles without a model of their own: a langchain-core chat model, a name such as
+        ``openai:gpt-…``, or None for the built-in extractive reader. With a model, the Checker and the Reflector use it too;
+        with the reader, they work by rules. `verifiers` are added to the Checker's.
+        """
+        return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), memory_options)
+
+    async def run(
+        self,
+        task: str,
+        *,
+        user: User | str = "user",
+        namespace: Namespace | None = None,
+        conversation: str | None = None,
+        constraints: Sequence[str] = (),
+        now: datetime | None = None,
+    ) -> RunResult:
+        """Work on a task until it is approved or a limit is reached, and return what came of it.
+
+        The namespace is ``(user,)`` unless given. A limit is no error: `RunResult.status` says how the run ended. Raises
+        `InvalidInput` for an empty task, a bad namespace or a naive `now`, and `StoreError` if memory fails.
+        """
+        final: RunResult | None = None
+        async for event in self.stream(
+            task, user=user, namespace=namespace, conversation=conversation, constraints=constraints, now=now
+        ):
+            final = event.result or final
+        assert final is not None
+        return final
+
+    async def stream(
+        self,
+        task: str,
+        *,
+        user: User | str = "user",
+        namespace: Namespace | None = None,
+        conversation: str | None = None,
+        constraints: Sequence[str] = (),
+        now: datetime | None = None,
+    ) -> AsyncIterator[Event]:
+        """Run a task and yield its events as they happen; the last one is final and holds the result."""
+        state = self._state(task, user, namespace, conversation, constraints, now)
+        config = {"recursion_limit": recursion_limit(self._loop)}
+        values: dict[str, Any] = {}
+        async for mode, part in self.graph.astream(state, config, stream_mode=["custom", "values"]):  # type: ignore[arg-type]
+            if mode == "custom":
+                if isinstance(part, Event):
+                    yield part
+            else:
+                values = part
+        result = read_result(values)
+        yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
+
+    def _state(
+        self,
+        task: str,
+        user: User | str,
+        namespace: Namespace | None,
+        conversation: str | None,
+        constraints: Sequence[str],
+        now: datetime | None,
+    ) -> State:
+        check_text(task, "task")
+        person = user if isinstance(user, User) else User(name=user)
+        where = check_namespace(namespace if namespace is not None else (person.name,))
+        asked_at = check_time(now) if now is not None else self.memory.clock.now()
+        mark = f"{where}\0{conversation}\0{asked_at.isoformat()}\0{task}\0{next(self._turns)}"
+        turn = hashlib.blake2b(mark.encode(), digest_size=12).hexdigest()
+        return {
+            "task": {
+                "id": turn,
+                "text": task,
+                "user": person.name,
+                "asked_at": asked_at.isoformat(),
+                "constraints": list(constraints),
+            },
+            "namespace": list(where),
+            "conversation": conversation or turn,
+            "turn": turn,
+        }
+
+
+class Opening:
+    """What `Mars.open` returns: enter it to get a `Mars`, leave it to close what it opened."""
+
+    def __init__(
+        self,
+        memory: Memory | Backend | str,
+        model: BaseChatModel | str | None,
+        tools: tuple[BaseTool | Callable[..., Any], ...],
+        verifiers: tuple[Verifier, ...],
+        team: Team,
+        memory_options: dict[str, Any],
+    ) -> None:
+        if isinstance(memory, Memory) and memory_options:
+            raise InvalidSetting(f"an open Memory takes no options: {', '.join(sorted(memory_options))}")
+        self._memory = memory
+        self._memory_options = memory_options
+        self._team = team
+        self._toolbox = Toolbox.of(tools)
+        self._verifiers = verifiers
+        self._model = model
+        self._stack: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Mars:
+        async with AsyncExitStack() as stack:
+            memory = self._memory
+            if not isinstance(memory, Memory):
+                memory = await stack.enter_async_context(Memory.open(memory, **self._memory_options))
+            loop = make_loop(memory, self._team, self._model, self._toolbox, self._verifiers)
+            self._stack = stack.pop_all()
+            return Mars(memory, loop, self._stack)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stack is None:
+            raise StoreClosed("this was never opened; use it as: async with Mars.open(…) as mars")
+        await self._stack.aclose()
+
+
+def make_loop(
+    memory: Memory,
+    team: Team,
+    model: BaseChatModel | str | None = None,
+    toolbox: Toolbox | None = None,
+    verifiers: Sequence[Verifier] = (),
+) -> Loop:
+    """Return the loop of a team: each role with its own model, or the default, or the rules where there is no model."""
+    default = resolve_model(model)
+    keyless = model is None or getattr(default, "_llm_type", "") == "mars-reader"
+    checker = _with_verifiers(team.checker, verifiers)
+    judge = checker.model if checker.model is not None else None if keyless else default
+    words = team.reflector.model if team.reflector.model is not None else None if keyless else default
+    return Loop(
+        memory=None if "memory" in team.without else memory,
+        assistant=team.assistant,
+        assistant_model=resolve_model(team.assistant.model) if team.assistant.model is not None else default,
+        checker=None if "checker" in team.without else _judged(checker, judge is not None),
+        judge=resolve_model(judge) if judge is not None else None,
+        reflector=None if "reflection" in team.without else team.reflector,
+        reflector_model=resolve_model(words) if words is not None else None,
+        toolbox=toolbox or Toolbox(),
+        iterations=team.iterations,
+        k=team.k,
+        floor=team.floor,
+        window=team.window,
+        remember=team.remember,
+    )
+
+
+def _with_verifiers(checker: Checker, verifiers: Sequence[Verifier]) -> Checker:
+    return replace(checker, verifiers=(*checker.verifiers, *verifiers)) if verifiers else checker
+
+
+def _judged(checker: Checker, judged: bool) -> Checker:
+    rules = checker.evidence_rules
+    return replace(checker, evidence_rules=not judged if rules is None else rules)
+
+
+def read_result(values: State | dict[str, Any]) -> RunResult:
+    """Return the result that a finished state holds."""
+    attempts = tuple(
+        Attempt(
+            iteration=attempt["iteration"],
+            draft=attempt["draft"],
+            verdict=Verdict.model_validate(attempt["verdict"]),
+            sources=_sources(attempt["sources"]),
+        )
+        for attempt in values.get("attempts", ())
+    )
+    return RunResult(
+        answer=values.get("answer", ""),
+        status=RunStatus(values.get("status") or RunStatus.TASK_ERROR),
+        approved=values.get("approved", False),
+        sources=_sources(values.get("sources", [])),
+        iterations=len(attempts),
+        attempts=attempts,
+        reflections=tuple(Reflection.from_plain(lesson) for lesson in values.get("reflections", ())),
+        recalled=len(values.get("evidence", ())),
+        conversation=values.get("conversation", ""),
+        turn=values.get("turn", ""),
+        error=values.get("error") or None,
+    )
+
+
+def _sources(plain: Sequence[dict[str, Any]]) -> tuple[CitedSource, ...]:
+    return tuple(
+        CitedSource(
+            record=values["record"],
+            text=values["text"],
+            speaker=values["speaker"],
+            said_at=datetime.fromisoformat(values["said_at"]),
+            retention=values["retention"],
+            relevance=values["relevance"],
+        )
+        for values in plain
+    )
+
+
+__all__ = ["Mars", "Opening", "Team", "make_loop", "read_result"]

@@ -1,0 +1,98 @@
+"""The state of one turn, as the graph carries it: plain JSON values under a version.
+
+A node returns only the keys that it changes; `checked` refuses what is not a key of the state or no plain value, since
+LangGraph itself validates neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from typing import Any, TypedDict, TypeVar
+
+from langgraph.types import Command
+
+from mars.errors import InvalidUpdate
+
+VERSION = 1
+"""Version of the state's schema."""
+
+
+class State(TypedDict, total=False):
+    """One turn: a task on its way to an answer."""
+
+    version: int
+    """Version of this schema."""
+    task: dict[str, Any]
+    """id, text, user, asked_at, constraints."""
+    namespace: list[str]
+    """Where memories are read and written."""
+    conversation: str
+    """The conversation that the turn belongs to."""
+    turn: str
+    """Id of the turn."""
+    iteration: int
+    """The current iteration, from 1."""
+    evidence: list[dict[str, Any]]
+    """Recalled records in the Assistant's prompt."""
+    window: list[dict[str, Any]]
+    """The newest turns of the conversation: speaker and text."""
+    lessons: list[dict[str, Any]]
+    """Reflections of earlier turns that fit the task."""
+    reflections: list[dict[str, Any]]
+    """Reflections of this turn, oldest first."""
+    scratch: list[dict[str, Any]]
+    """The Assistant's tool calls and their results in this iteration."""
+    pending: list[dict[str, Any]]
+    """Proposed actions that wait for their review or their run."""
+    actions: int
+    """Tool calls proposed in this iteration."""
+    rejected_actions: int
+    """Actions rejected in a row."""
+    draft: str
+    """The current draft, with citations."""
+    attempts: list[dict[str, Any]]
+    """Every draft of this turn: iteration, draft, verdict, sources, blamed."""
+    status: str
+    """Empty while the turn runs; a `RunStatus` then."""
+    error: str
+    """What failed, for task_error."""
+    answer: str
+    """The answer for the user, once there is one."""
+    approved: bool
+    """Whether it was approved."""
+    sources: list[dict[str, Any]]
+    """What the answer rests on."""
+
+
+Update = TypeVar("Update", bound=Mapping[str, Any] | Command[Any])
+
+
+def check_update(node: str, update: Mapping[str, Any]) -> None:
+    """Raise `InvalidUpdate` if `update` has unknown keys or values that are not plain."""
+    for key, value in update.items():
+        if key not in State.__annotations__:
+            raise InvalidUpdate(f"node {node} returned {key!r}, which is no key of the state")
+        if not _plain(value):
+            raise InvalidUpdate(f"node {node} returned {key!r} with a value that is not plain JSON")
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def checked(node: Callable[..., Awaitable[Update]]) -> Callable[..., Awaitable[Update]]:
+    """Wrap a node (a method of one argument, the state) so that what it returns is validated."""
+
+    @wraps(node)
+    async def run(self: Any, state: State) -> Update:
+        update = await node(self, state)
+        values = update.update if isinstance(update, Command) else update
+        check_update(node.__name__, values if isinstance(values, Mapping) else {})
+        return update
+
+    return run

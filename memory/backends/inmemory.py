@@ -1,0 +1,269 @@
+"""The truth in plain dictionaries: for tests, sketches and conversations that end with the process.
+
+The guarantees of the SQL backend but durability: transactions are all or nothing and one at a time, `seq` is gap-free,
+and what was stored is what a database would give back. Reading views are consistent because they exclude writers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from types import MappingProxyType
+from typing import TypeVar
+from uuid import uuid4
+
+from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
+from mars.memory.backends.rows import change_of, change_row, settled
+from mars.memory.interfaces import Backend, Reader, Selection, Transaction
+from mars.memory.records import Change, Namespace, Record, Vector, check_vector
+
+__all__ = ["InMemoryBackend"]
+
+Result = TypeVar("Result")
+Undo = Callable[[], object]
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What the store holds; `by_seq` and each namespace's part of it are in the order of `seq`."""
+
+    head: int = 0
+    records: dict[str, Record] = field(default_factory=dict)
+    by_seq: dict[int, str] = field(default_factory=dict)
+    spaces: dict[Namespace, dict[int, str]] = field(default_factory=dict)
+    keys: dict[tuple[str, Namespace, str], str] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    history: dict[str, list[Change]] = field(default_factory=dict)
+    removed: list[tuple[int, str, Namespace]] = field(default_factory=list)
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+class _InMemoryReader(Reader):
+    """Reads while the backend's lock is held."""
+
+    def __init__(self, contents: _Contents) -> None:
+        self._all = contents
+
+    def head(self) -> int:
+        return self._all.head
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        return [self._all.records.get(one) for one in ids]
+
+    def select(self, selection: Selection) -> list[Record]:
+        ordered = self._all.by_seq
+        if selection.namespace is not None:
+            ordered = self._all.spaces.get(selection.namespace, {})
+        if selection.newest_first or selection.after_seq > 0:
+            newest = _after(reversed(ordered.items()), selection.after_seq)
+            ids = newest if selection.newest_first else list(newest)[::-1]
+        else:
+            ids = iter(ordered.values())
+        found = (record for one in ids if _matches(record := self._all.records[one], selection))
+        return list(islice(found, None if selection.limit is None else max(0, selection.limit)))
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        return {one: self._all.vectors[one] for one in ids if one in self._all.vectors}
+
+    def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
+        return [grave for grave in self._all.removed if grave[0] > after_seq]
+
+    def namespaces(self) -> dict[Namespace, int]:
+        return {namespace: len(ids) for namespace, ids in self._all.spaces.items() if ids}
+
+    def history(self, record: str) -> list[Change]:
+        return list(self._all.history.get(record, ()))
+
+    def meta(self) -> Mapping[str, str]:
+        return MappingProxyType(dict(self._all.meta))
+
+
+class _InMemoryTransaction(_InMemoryReader, Transaction):
+    """Writes at once, and notes how to take each write back."""
+
+    def __init__(self, contents: _Contents) -> None:
+        super().__init__(contents)
+        self._undo: list[Undo] = []
+        head = contents.head
+        self._undo.append(lambda: setattr(contents, "head", head))
+
+    def next_seq(self) -> int:
+        self._all.head += 1
+        return self._all.head
+
+    def insert(self, records: Sequence[Record], vectors: Mapping[str, Vector]) -> None:
+        for given in records:
+            record = settled(given)
+            if record.id in self._all.records or any(key in self._all.keys for key in _keys(record)):
+                raise InvalidInput(
+                    "a record with this id, key or idempotency key is already in its namespace; nothing was written"
+                )
+            self._link(record)
+            self._undo.append(lambda one=record.id: self._unlink(one))  # type: ignore[misc]
+            if record.id in vectors:
+                self._put_vector(record.id, vectors[record.id])
+
+    def update(self, records: Sequence[Record]) -> None:
+        for given in records:
+            record = settled(given)
+            old = self._all.records.get(record.id)
+            if old is None:
+                raise NotFound("an updated record is not in the store; nothing was written")
+            if any(self._all.keys.get(key, record.id) != record.id for key in _keys(record)):
+                raise InvalidInput("a record with this key is already in its namespace; nothing was written")
+            self._swap(record)
+            self._undo.append(lambda old=old: self._swap(old, in_order=False))  # type: ignore[misc]
+
+    def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
+        for one, vector in vectors.items():
+            record = self._all.records.get(one)
+            if record is None:
+                raise NotFound("a vector was given for a record that is not in the store; nothing was written")
+            self._put_vector(one, vector)
+            self.update([replace(record, seq=self.next_seq(), embedder=embedder)])
+
+    def remove(self, records: Iterable[Record]) -> None:
+        for record in records:
+            old = self._all.records.get(record.id)
+            if old is not None:
+                self._unlink(record.id)
+                self._undo.append(lambda old=old: self._link(old, in_order=False))  # type: ignore[misc]
+            vector = self._all.vectors.pop(record.id, None)
+            if vector is not None:
+                self._undo.append(lambda one=record.id, vector=vector: self._restore(one, vector))  # type: ignore[misc]
+            self._all.removed.append((self.next_seq(), record.id, record.namespace))
+            self._undo.append(self._all.removed.pop)
+
+    def log(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            rows = self._all.history.setdefault(change.record, [])
+            rows.append(change_of(change_row(change)))
+            self._undo.append(rows.pop)
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        before = dict(self._all.meta)
+        self._all.meta.update(values)
+        self._undo.append(lambda: setattr(self._all, "meta", before))
+
+    def roll_back(self) -> None:
+        """Take back everything, newest first."""
+        for step in reversed(self._undo):
+            step()
+
+    def _link(self, record: Record, in_order: bool = True) -> None:
+        everything = self._all
+        everything.records[record.id] = record
+        space = everything.spaces.setdefault(record.namespace, {})
+        for ordered in (everything.by_seq, space):
+            ordered[record.seq] = record.id
+            if not in_order:
+                ascending = sorted(ordered.items())
+                ordered.clear()
+                ordered.update(ascending)
+        for key in _keys(record):
+            everything.keys[key] = record.id
+
+    def _unlink(self, one: str) -> None:
+        record = self._all.records.pop(one)
+        del self._all.by_seq[record.seq]
+        del self._all.spaces[record.namespace][record.seq]
+        for key in _keys(record):
+            del self._all.keys[key]
+
+    def _swap(self, record: Record, in_order: bool = True) -> None:
+        self._unlink(record.id)
+        self._link(record, in_order)
+
+    def _put_vector(self, one: str, vector: Vector) -> None:
+        values = check_vector(vector).copy()
+        values.flags.writeable = False
+        before = self._all.vectors.get(one)
+        self._all.vectors[one] = values
+        self._undo.append(lambda: self._restore(one, before))
+
+    def _restore(self, one: str, vector: Vector | None) -> None:
+        if vector is None:
+            self._all.vectors.pop(one, None)
+        else:
+            self._all.vectors[one] = vector
+
+
+class InMemoryBackend(Backend):
+    """Records in dictionaries; see the module for the guarantees. Lost when the process ends."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._all = _Contents(meta={"store_id": uuid4().hex})
+        self._lock = threading.RLock()
+        self._inside = False
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """``memory:``"""
+        return "memory:"
+
+    def transact(self, work: Callable[[Transaction], Result]) -> Result:
+        """Run `work` alone, and take everything back if it raises; see `Backend.transact`."""
+        with self._lock:
+            self._enter()
+            transaction = _InMemoryTransaction(self._all)
+            try:
+                return work(transaction)
+            except BaseException:
+                transaction.roll_back()
+                raise
+            finally:
+                self._inside = False
+
+    def read(self, work: Callable[[Reader], Result]) -> Result:
+        """Run `work` while nobody writes; see `Backend.read`."""
+        with self._lock:
+            self._enter()
+            try:
+                return work(_InMemoryReader(self._all))
+            finally:
+                self._inside = False
+
+    def close(self) -> None:
+        """Forget everything; idempotent."""
+        with self._lock:
+            self._closed = True
+            self._all = _Contents()
+
+    def _enter(self) -> None:
+        if self._closed:
+            raise StoreClosed("the in-memory store is closed; what it held is gone")
+        if self._inside:
+            raise StoreError("a transaction is open in this thread: use the one that was handed to `work`")
+        self._inside = True
+
+
+def _keys(record: Record) -> Iterator[tuple[str, Namespace, str]]:
+    if record.key is not None:
+        yield "key", record.namespace, record.key
+    if record.idempotency_key is not None:
+        yield "idempotency", record.namespace, record.idempotency_key
+
+
+def _after(newest_first: Iterable[tuple[int, str]], after_seq: int) -> Iterator[str]:
+    for seq, one in newest_first:
+        if seq <= after_seq:
+            return
+        yield one
+
+
+def _matches(record: Record, wanted: Selection) -> bool:
+    return (
+        (not wanted.prefix or record.namespace[: len(wanted.prefix)] == wanted.prefix)
+        and (not wanted.kinds or record.kind in wanted.kinds)
+        and (not wanted.statuses or record.status in wanted.statuses)
+        and (wanted.conversation is None or record.conversation == wanted.conversation)
+        and (wanted.subject is None or (record.subject or "").casefold() == wanted.subject.casefold())
+        and (wanted.relation is None or record.relation == wanted.relation)
+        and (not wanted.keys or record.key in wanted.keys)
+        and (not wanted.idempotency_keys or record.idempotency_key in wanted.idempotency_keys)
+        and (not wanted.content_hashes or record.content_hash in wanted.content_hashes)
+    )

@@ -1,0 +1,172 @@
+"""What a transaction of the SQL backend can read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import SQLAlchemyError
+
+from mars.errors import InvalidInput, MarsError, NotFound
+from mars.memory.backends.faults import translate
+from mars.memory.backends.rows import change_of, change_row, namespace_of, namespace_text, record_of, row_of
+from mars.memory.backends.statements import Statements, as_list, selection_query
+from mars.memory.interfaces import Reader, Selection, Transaction
+from mars.memory.records import Change, Namespace, Record, Vector, check_vector
+
+Parameters = tuple[Any, ...] | list[tuple[Any, ...]]
+_FLOAT = np.dtype("<f4")
+
+
+class SqlReader(Reader):
+    """Reads within the snapshot of one connection."""
+
+    def __init__(self, connection: Connection, statements: Statements, url: str) -> None:
+        """Read on a connection whose transaction the caller begins and ends."""
+        self._connection = connection
+        self._sql = statements
+        self._url = url
+        self._dialect = connection.dialect.name
+        self._fault: MarsError | None = None
+
+    def head(self) -> int:
+        """See `Reader.head`."""
+        return int(self._rows(self._sql.head)[0][0])
+
+    def get(self, ids: Sequence[str]) -> list[Record | None]:
+        """See `Reader.get`."""
+        found = {row[1]: record_of(row) for row in self._rows(self._sql.get, self._listed(ids))}
+        return [found.get(one) for one in ids]
+
+    def select(self, selection: Selection) -> list[Record]:
+        """See `Reader.select`."""
+        query, lists = selection_query(selection, self._dialect)
+        try:
+            return [record_of(row) for row in self._connection.execute(query, lists)]
+        except SQLAlchemyError as error:
+            raise self._failed(error) from None
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """See `Reader.vectors`; the arrays are read-only."""
+        rows = self._rows(self._sql.vectors, self._listed(ids))
+        return {row[0]: np.frombuffer(row[1], dtype=_FLOAT) for row in rows}
+
+    def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
+        """See `Reader.removed`."""
+        return [(seq, one, namespace_of(text)) for seq, one, text in self._rows(self._sql.removed, (after_seq,))]
+
+    def namespaces(self) -> dict[Namespace, int]:
+        """See `Reader.namespaces`."""
+        return {namespace_of(text): count for text, count in self._rows(self._sql.namespaces)}
+
+    def history(self, record: str) -> list[Change]:
+        """See `Reader.history`."""
+        return [change_of(row) for row in self._rows(self._sql.history, (record,))]
+
+    def meta(self) -> Mapping[str, str]:
+        """See `Reader.meta`."""
+        return {key: value for key, value in self._rows(self._sql.meta)}
+
+    def _listed(self, ids: Iterable[str]) -> tuple[Any, ...]:
+        return (as_list(ids, self._dialect),)
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        return list(self._run(statement, parameters))
+
+    def _run(self, statement: str, parameters: Parameters) -> CursorResult[Any]:
+        try:
+            return self._connection.exec_driver_sql(statement, parameters)
+        except SQLAlchemyError as error:
+            raise self._failed(error) from None
+        except (OverflowError, UnicodeEncodeError) as error:
+            self._fault = InvalidInput(f"a value that no database stores: {type(error).__name__}; nothing was written")
+            raise self._fault from None
+
+    def _failed(self, error: SQLAlchemyError) -> MarsError:
+        self._fault = translate(error, self._url)
+        return self._fault
+
+
+class SqlTransaction(SqlReader, Transaction):
+    """Reads and writes within one write transaction, which a failed statement dooms."""
+
+    def __init__(self, connection: Connection, statements: Statements, url: str, head: int) -> None:
+        """Write on a connection that holds the store's write lock; `head` is the newest `seq`."""
+        super().__init__(connection, statements, url)
+        self._head = self._start = head
+
+    def head(self) -> int:
+        """Return the newest `seq`, those taken here included."""
+        return self._head
+
+    def next_seq(self) -> int:
+        """See `Transaction.next_seq`."""
+        self._head += 1
+        return self._head
+
+    def insert(self, records: Sequence[Record], vectors: Mapping[str, Vector]) -> None:
+        """See `Transaction.insert`; `InvalidInput` where an id or a key is already there."""
+        if not records:
+            return
+        self._run(self._sql.insert, [row_of(record) for record in records])
+        rows = [
+            _vector_row(record.seq, record.embedder, vectors[record.id]) for record in records if record.id in vectors
+        ]
+        if rows:
+            self._run(self._sql.put_vector, rows)
+
+    def update(self, records: Sequence[Record]) -> None:
+        """See `Transaction.update`; `NotFound` where there is no such record."""
+        if not records:
+            return
+        result = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
+        if result.rowcount != len(records):
+            self._fault = NotFound("an updated record is not in the store; nothing was written")
+            raise self._fault
+
+    def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
+        """See `Transaction.set_vectors`; `NotFound` where there is no such record."""
+        if not vectors:
+            return
+        numbers = {row[0]: row[1] for row in self._rows(self._sql.numbers, self._listed(vectors))}
+        if len(numbers) != len(vectors):
+            self._fault = NotFound("a vector was given for a record that is not in the store; nothing was written")
+            raise self._fault
+        self._run(self._sql.put_vector, [_vector_row(numbers[one], embedder, vectors[one]) for one in vectors])
+        self._run(self._sql.touch, [(self.next_seq(), embedder, one) for one in vectors])
+
+    def remove(self, records: Iterable[Record]) -> None:
+        """See `Transaction.remove`."""
+        gone = list(records)
+        if not gone:
+            return
+        ids = self._listed(record.id for record in gone)
+        self._run(self._sql.delete_vectors, ids)
+        self._run(self._sql.delete, ids)
+        graves = [(self.next_seq(), record.id, namespace_text(record.namespace)) for record in gone]
+        self._run(self._sql.bury, graves)
+
+    def log(self, changes: Sequence[Change]) -> None:
+        """See `Transaction.log`."""
+        if changes:
+            self._run(self._sql.log, [change_row(change) for change in changes])
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        """See `Transaction.set_meta`."""
+        if values:
+            self._run(self._sql.put_meta, list(values.items()))
+
+    def finish(self) -> None:
+        """Write the clock; raises what a statement failed with, even if `work` swallowed it."""
+        if self._fault is not None:
+            raise self._fault
+        if self._head != self._start:
+            self._run(self._sql.set_head, (self._head,))
+
+
+def _vector_row(number: int, embedder: str | None, vector: Vector) -> tuple[int, str, int, bytes]:
+    values = check_vector(vector)
+    return number, embedder or "", int(values.size), values.astype(_FLOAT, copy=False).tobytes()

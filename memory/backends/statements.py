@@ -1,0 +1,192 @@
+"""The statements of the SQL backend, compiled once for each kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, column, delete, func, insert, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
+from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import Text
+
+from mars.errors import InvalidSetting
+from mars.memory.backends.rows import below, json_text, namespace_text
+from mars.memory.interfaces import Selection
+from mars.memory.tables import clock, history, meta, records, tombstones, vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """SQL text with positional parameters, ready for the driver."""
+
+    begin_write: str
+    """Starts a write transaction."""
+    lock: str
+    """Locks the clock and returns its `seq`; nobody else writes until the transaction ends."""
+    begin_read: str
+    """Starts a consistent read view."""
+    head: str
+    """() → the newest `seq`."""
+    set_head: str
+    """(seq)"""
+    get: str
+    """(list of ids) → whole rows."""
+    numbers: str
+    """(list of ids) → id, number."""
+    insert: str
+    """A whole row."""
+    update: str
+    """A row without number and id, then the id."""
+    touch: str
+    """(seq, embedder, id)"""
+    vectors: str
+    """(list of ids) → id, vector."""
+    put_vector: str
+    """(number, embedder, dimension, vector); replaces."""
+    delete: str
+    """(list of ids)"""
+    delete_vectors: str
+    """(list of ids)"""
+    bury: str
+    """(seq, id, namespace)"""
+    removed: str
+    """(after seq) → seq, id, namespace."""
+    namespaces: str
+    """() → namespace, count."""
+    log: str
+    """(seq, record, at, event, detail)"""
+    history: str
+    """(record) → seq, record, at, event, detail."""
+    meta: str
+    """() → key, value."""
+    put_meta: str
+    """(key, value); replaces."""
+
+
+def among(one: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[bool]:
+    """Return the condition that a column is one of a list, given as a single parameter: see `as_list`."""
+    if dialect == "sqlite":
+        return one.in_(select(column("value")).select_from(func.json_each(bindparam(name))))
+    return one == func.any(bindparam(name, type_=ARRAY(Text)))
+
+
+def as_list(values: Iterable[str], dialect: str) -> str | list[str]:
+    """Return a list of strings as the one parameter that `among` wants."""
+    items = list(values)
+    return json_text(items) if dialect == "sqlite" else items
+
+
+@lru_cache(maxsize=4)
+def statements(dialect: str) -> Statements:
+    """Return the statements for ``sqlite`` or ``postgresql``; raises `InvalidSetting` for another database."""
+    if dialect not in ("sqlite", "postgresql"):
+        raise InvalidSetting(
+            f"memory lives in sqlite or postgresql, not {dialect}: use sqlite:///… or postgresql+psycopg://…"
+        )
+    light = dialect == "sqlite"
+    upsert = upsert_sqlite if light else upsert_postgresql
+    compiler = _compiler(light)
+
+    def sql(statement: ClauseElement) -> str:
+        return str(statement.compile(dialect=compiler))
+
+    mine = among(records.c.id, "ids", dialect)
+    changed: dict[str, Any] = {one.name: bindparam(one.name) for one in records.c if one.name not in ("number", "id")}
+    put_vector, put_meta = upsert(vectors), upsert(meta)
+    replaced = {name: put_vector.excluded[name] for name in ("embedder", "dimension", "vector")}
+    owned = select(records.c.number).where(mine).scalar_subquery()
+    head = select(clock.c.seq).where(clock.c.id == literal(1, literal_execute=True))
+    return Statements(
+        begin_write="BEGIN IMMEDIATE" if light else "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        lock=_text(head, compiler) + ("" if light else " FOR UPDATE"),
+        begin_read="BEGIN" if light else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        head=_text(head, compiler),
+        set_head=sql(update(clock).values(seq=bindparam("seq_now"))),
+        get=sql(select(records).where(mine)),
+        numbers=sql(select(records.c.id, records.c.number).where(mine)),
+        insert=sql(insert(records)),
+        update=sql(update(records).where(records.c.id == bindparam("same")).values(changed)),
+        touch=sql(
+            update(records)
+            .where(records.c.id == bindparam("same"))
+            .values({"seq": bindparam("seq_now"), "embedder": bindparam("now_by")})
+        ),
+        vectors=sql(
+            select(records.c.id, vectors.c.vector).join(vectors, vectors.c.number == records.c.number).where(mine)
+        ),
+        put_vector=sql(put_vector.on_conflict_do_update(index_elements=["number"], set_=replaced)),
+        delete=sql(delete(records).where(mine)),
+        delete_vectors=sql(delete(vectors).where(vectors.c.number.in_(owned))),
+        bury=sql(insert(tombstones)),
+        removed=sql(select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq)),
+        namespaces=sql(select(records.c.namespace, func.count()).group_by(records.c.namespace)),
+        log=sql(insert(history).values({name: bindparam(name) for name in ("seq", "record", "at", "event", "detail")})),
+        history=sql(
+            select(history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
+            .where(history.c.record == bindparam("record"))
+            .order_by(history.c.number)
+        ),
+        meta=sql(select(meta.c.key, meta.c.value)),
+        put_meta=sql(
+            put_meta.on_conflict_do_update(index_elements=["key"], set_={"value": put_meta.excluded["value"]})
+        ),
+    )
+
+
+def _compiler(light: bool) -> Dialect:
+    dialect: Callable[..., Dialect] = sqlite.dialect if light else postgresql.dialect
+    return dialect(paramstyle="qmark" if light else "format")
+
+
+def _text(statement: ClauseElement, compiler: Dialect) -> str:
+    return str(statement.compile(dialect=compiler, compile_kwargs={"literal_binds": True}))
+
+
+def selection_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
+    """Return the query for a selection and the values of its list parameters."""
+    conditions, lists = _conditions(selection, dialect)
+    order = records.c.seq.desc() if selection.newest_first else records.c.seq
+    query = select(records).where(*conditions).order_by(order)
+    if selection.limit is not None:
+        query = query.limit(max(0, selection.limit))
+    return query, lists
+
+
+def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
+    row = records.c
+    conditions: list[ColumnElement[bool]] = []
+    if selection.after_seq > 0:
+        conditions.append(row.seq > selection.after_seq)
+    if selection.namespace is not None:
+        conditions.append(row.namespace == namespace_text(selection.namespace))
+    if selection.prefix:
+        exact, low, high = below(selection.prefix)
+        conditions.append(or_(row.namespace == exact, (row.namespace >= low) & (row.namespace < high)))
+    if selection.kinds:
+        conditions.append(row.kind.in_(sorted(kind.value for kind in selection.kinds)))
+    if selection.statuses:
+        conditions.append(row.status.in_(sorted(status.value for status in selection.statuses)))
+    if selection.conversation is not None:
+        conditions.append(row.conversation == selection.conversation)
+    if selection.subject is not None:
+        conditions.append(row.subject_folded == selection.subject.casefold())
+    if selection.relation is not None:
+        conditions.append(row.relation == selection.relation)
+    lists: dict[str, Any] = {}
+    wanted: Sequence[tuple[str, frozenset[str]]] = (
+        ("key", selection.keys),
+        ("idempotency_key", selection.idempotency_keys),
+        ("content_hash", selection.content_hashes),
+    )
+    for name, values in wanted:
+        if values:
+            conditions.append(among(row[name], f"some_{name}", dialect))
+            lists[f"some_{name}"] = as_list(sorted(values), dialect)
+    return conditions, lists

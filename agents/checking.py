@@ -56,9 +56,7 @@ async def review_output(checker: Checker, judge: BaseChatModel | None, review: R
     )
 
 
-async def review_action(
-    checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier
-) -> Verdict:
+async def review_action(checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier) -> Verdict:
     """Return the verdict on a proposed action (CMAT): a rejected one never reaches its environment."""
     checks = await run_verifiers([arguments, *checker.action_verifiers], review)
     by_rules = combine(checks)

@@ -41,9 +41,7 @@ class CallableVerifier:
         if answer is True or answer is None:
             return Check.passed(self.name, decisive=self.decisive)
         words = answer if isinstance(answer, str) else f"{self.name} said no"
-        return Check.failed(
-            self.name, Issue(kind=IssueKind.CONSTRAINT, evidence=words, directive=self.directive)
-        )
+        return Check.failed(self.name, Issue(kind=IssueKind.CONSTRAINT, evidence=words, directive=self.directive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,9 @@ class JSONSchemaVerifier:
             return Check.passed(self.name, decisive=self.decisive)
         return Check.failed(
             self.name,
-            Issue(kind=IssueKind.FORMAT, evidence=fault, directive="Answer with one JSON value that the schema allows."),
+            Issue(
+                kind=IssueKind.FORMAT, evidence=fault, directive="Answer with one JSON value that the schema allows."
+            ),
         )
 
 

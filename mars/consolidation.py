@@ -58,7 +58,9 @@ def tells(text: str) -> bool:
     return False
 
 
-async def recent_turns(memory: Memory | None, namespace: Namespace, conversation: str, count: int) -> list[dict[str, Any]]:
+async def recent_turns(
+    memory: Memory | None, namespace: Namespace, conversation: str, count: int
+) -> list[dict[str, Any]]:
     """Return the newest turns of a conversation, oldest first, as speaker and text; two entries a turn."""
     if memory is None or count < 1:
         return []
@@ -140,7 +142,9 @@ def _lessons(turn: Turn) -> list[NewRecord]:
             event_time=turn.task.asked_at,
             source=Source.ASSISTANT,
             provenance=Provenance(task=turn.task.id, iteration=place, role="reflector", sources=reflection.plan.avoid),
-            idempotency_key=hashlib.blake2b(f"{turn.task.text}\0{reflection.text}".encode(), digest_size=16).hexdigest(),
+            idempotency_key=hashlib.blake2b(
+                f"{turn.task.text}\0{reflection.text}".encode(), digest_size=16
+            ).hexdigest(),
             metadata={
                 "reflection": reflection.plain(),
                 "task": turn.task.text,

@@ -21,8 +21,8 @@ from mars.agents.progress import no_progress
 from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection, combined_plan
 from mars.agents.rendering import (
-    block,
     as_line,
+    block,
     citations,
     render_lessons,
     render_memories,
@@ -159,7 +159,7 @@ class Loop:
         model = self.toolbox.bind(self.assistant_model)
         try:
             reply = await self._ask(model, self._prompt(state))
-        except Exception as error:  # noqa: BLE001 - whatever a provider raises ends the turn with what was done so far
+        except Exception as error:
             if isinstance(error, AssertionError):
                 raise
             failed = f"{type(error).__name__}: {error}"
@@ -224,7 +224,9 @@ class Loop:
                 continue
             rejected += 1
             reasons = "; ".join(f"{i.evidence} -> {i.directive}" for i in verdict.issues) or "no check allows it"
-            scratch.append(message_to_dict(self.toolbox.reply(action, f"Rejected by the Checker: {reasons}", failed=True)))
+            scratch.append(
+                message_to_dict(self.toolbox.reply(action, f"Rejected by the Checker: {reasons}", failed=True))
+            )
         update: dict[str, Any] = {"scratch": scratch, "pending": passed, "rejected_actions": rejected}
         if rejected >= REJECTED_ACTIONS and not passed:
             return Command(goto="consolidate", update={**update, "status": RunStatus.INVALID_ACTION.value})
@@ -388,5 +390,3 @@ def _evidence(state: State) -> list[Evidence]:
 def _plain(verdict: Verdict) -> dict[str, Any]:
     plain: dict[str, Any] = verdict.model_dump(mode="json")
     return plain
-
-

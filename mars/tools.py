@@ -60,7 +60,9 @@ class Toolbox:
         try:
             return model.bind_tools(list(self.tools.values()))
         except NotImplementedError as error:
-            raise ModelUnavailable(f"the model {model._llm_type!r} cannot call tools; open Mars without tools") from error
+            raise ModelUnavailable(
+                f"the model {model._llm_type!r} cannot call tools; open Mars without tools"
+            ) from error
 
     @staticmethod
     def reply(action: Action, text: str, *, failed: bool = False) -> ToolMessage:

@@ -193,7 +193,9 @@ class ScriptedModel(BaseChatModel):
         """Return the same model with these tools bound; it shares script and log."""
         if not self.tools:
             raise NotImplementedError("this scripted model has no tools")
-        names = tuple(tool.name if isinstance(tool, BaseTool) else getattr(tool, "__name__", str(tool)) for tool in tools)
+        names = tuple(
+            tool.name if isinstance(tool, BaseTool) else getattr(tool, "__name__", str(tool)) for tool in tools
+        )
         twin = self.model_copy(update={"bound": names})
         twin._log = self._log
         return twin

@@ -28,7 +28,7 @@ class NoClaimVerifier:
 
 
 async def run_verifiers(verifiers: Sequence[Verifier], review: Review) -> list[Check]:
-    """Return the checks of all verifiers, in order; one that raises is undecided, and its error is its name's suffix."""
+    """Return the checks of all verifiers, in order; one that raises is undecided, and its name tells the error."""
     checks = []
     for verifier in verifiers:
         try:

@@ -4,7 +4,7 @@ A prompt for the Assistant is a system message (its role) and one human message 
 
 ```
 <memories>
-{"id": "m1", "date": "2023-05-08", "speaker": "Caroline", "kind": "episode", "text": "I went … yesterday", "dates": {"yesterday": "2023-05-07"}}
+{"id": "m1", "date": "2023-05-08", "speaker": "Caroline", "text": "I went … yesterday", "dates": {…}}
 </memories>
 <lessons>
 {"text": "m1 is out of date: …", "avoid": ["m1"], "not_before": "2023-06-01", "speaker": "Caroline", "abstain": true}
@@ -17,8 +17,9 @@ A prompt for the Assistant is a system message (its role) and one human message 
 </task>
 ```
 
-One JSON object a line, ASCII only, with ``<``, ``>`` and ``&`` written as JSON escapes: no text can close a block or open
-another. An empty block is left out; keys without a value too. A ref in a lesson names a memory of the same prompt.
+A memory's keys are id, date, speaker, kind, text and dates ({"yesterday": "2023-05-07"}). One JSON object a line, ASCII
+only, with ``<``, ``>`` and ``&`` written as JSON escapes: no text can close a block or open another. An empty block is
+left out; keys without a value too. A ref in a lesson names a memory of the same prompt.
 """
 
 from __future__ import annotations

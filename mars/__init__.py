@@ -1,6 +1,6 @@
 """MARS: an agent that remembers, is checked, and gets better.
 
-`Mars` runs the loop, `Memory` is the store, and everything else that most programs need is exported here. The rest is in
+`Mars` runs the loop, `Memory` is the store, and what else most programs need is exported here. The rest is in
 `mars.memory`, `mars.agents` and `mars.testing`. Nothing heavy is imported before it is used.
 """
 

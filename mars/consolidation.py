@@ -19,7 +19,8 @@ TURNS = "turns"
 """Last label of the namespace that keeps the turns of a user's conversations, apart from what answers questions."""
 
 _ASKING = frozenset(
-    "who what when where which whose whom why how is are was were do does did can could will would should has have had".split()
+    "who what when where which whose whom why how is are was were do does did can could will would should has have had "
+    "tell remind".split()
 )
 
 

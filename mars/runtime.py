@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,9 @@ from mars.tools import Toolbox
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool
+    from langgraph.types import StreamMode
 
 SWITCHES = ("checker", "reflection", "memory")
 """What can be switched off for an ablation: off means no calls and no rows."""
@@ -38,11 +40,11 @@ SWITCHES = ("checker", "reflection", "memory")
 class Team:
     """Who works in the loop, and by which limits."""
 
-    assistant: Assistant = Assistant()
+    assistant: Assistant = field(default_factory=Assistant)
     """Drafts the answer."""
-    checker: Checker = Checker()
+    checker: Checker = field(default_factory=Checker)
     """Checks actions and drafts."""
-    reflector: Reflector = Reflector()
+    reflector: Reflector = field(default_factory=Reflector)
     """Draws the lessons."""
     iterations: int = 3
     """The most drafts of one turn, N >= 1."""
@@ -96,10 +98,10 @@ class Mars:
     ) -> Opening:
         """Return something to enter: ``async with Mars.open("sqlite:///life.db") as mars``.
 
-        `memory` is an open `Memory`, a backend or a URL; `memory_options` go to `Memory.open` (embedder, preset, clock, …).
-        `model` is the default of all roles without a model of their own: a langchain-core chat model, a name such as
-        ``openai:gpt-…``, or None for the built-in extractive reader. With a model, the Checker and the Reflector use it too;
-        with the reader, they work by rules. `verifiers` are added to the Checker's.
+        `memory` is an open `Memory`, a backend or a URL; `memory_options` go to `Memory.open` (embedder, preset,
+        clock, …). `model` is the default of all roles without a model of their own: a langchain-core chat model, a name
+        such as ``openai:gpt-…``, or None for the built-in extractive reader. With a model, the Checker and the
+        Reflector use it too; with the reader, they work by rules. `verifiers` are added to the Checker's.
         """
         return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), memory_options)
 
@@ -115,8 +117,8 @@ class Mars:
     ) -> RunResult:
         """Work on a task until it is approved or a limit is reached, and return what came of it.
 
-        The namespace is ``(user,)`` unless given. A limit is no error: `RunResult.status` says how the run ended. Raises
-        `InvalidInput` for an empty task, a bad namespace or a naive `now`, and `StoreError` if memory fails.
+        The namespace is ``(user,)`` unless given. A limit is no error: `RunResult.status` says how the run ended.
+        Raises `InvalidInput` for an empty task, a bad namespace or a naive `now`, and `StoreError` if memory fails.
         """
         final: RunResult | None = None
         async for event in self.stream(
@@ -138,13 +140,14 @@ class Mars:
     ) -> AsyncIterator[Event]:
         """Run a task and yield its events as they happen; the last one is final and holds the result."""
         state = self._state(task, user, namespace, conversation, constraints, now)
-        config = {"recursion_limit": recursion_limit(self._loop)}
+        config: RunnableConfig = {"recursion_limit": recursion_limit(self._loop)}
+        modes: list[StreamMode] = ["custom", "values"]
         values: dict[str, Any] = {}
-        async for mode, part in self.graph.astream(state, config, stream_mode=["custom", "values"]):  # type: ignore[arg-type]
+        async for mode, part in self.graph.astream(state, config, stream_mode=modes):
             if mode == "custom":
                 if isinstance(part, Event):
                     yield part
-            else:
+            elif isinstance(part, dict):
                 values = part
         result = read_result(values)
         yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)

@@ -16,9 +16,9 @@ BUILT_IN = "reader"
 def resolve_model(model: BaseChatModel | str | None) -> BaseChatModel:
     """Return a chat model.
 
-    `model` may be a langchain-core chat model, ``"reader"`` or None for the built-in extractive reader, or a string such
-    as ``"openai:gpt-…"`` or ``"ollama:…"``, which langchain's `init_chat_model` resolves. Keys come from the environment.
-    Raises `MissingExtra` if langchain is not installed and `ModelUnavailable` if it cannot make the model.
+    `model` may be a langchain-core chat model, ``"reader"`` or None for the built-in extractive reader, or a string
+    such as ``"openai:gpt-…"`` or ``"ollama:…"``, which langchain's `init_chat_model` resolves. Keys come from the
+    environment. Raises `MissingExtra` if langchain is not installed and `ModelUnavailable` if it cannot make the model.
     """
     if model is None or model == BUILT_IN:
         from mars.models.reader import ReaderModel

@@ -76,9 +76,9 @@ Script = Sequence[Step | str] | Callable[[Sequence[BaseMessage]], Step | str]
 class ScriptedModel(BaseChatModel):
     """A `BaseChatModel` that replies by a script: text, tool calls, structured output, errors, in order.
 
-    `script` is a sequence of `Step` or text, or a function from the messages to one of these. A call beyond the script's
-    end raises `ScriptError`, and so does `assert_finished` while steps are left. `structured=False` and `tools=False` make
-    it a model without these abilities. `calls` is the log of what it was asked.
+    `script` is a sequence of `Step` or text, or a function from the messages to one of these. A call beyond the
+    script's end raises `ScriptError`, and so does `assert_finished` while steps are left. `structured=False` and
+    `tools=False` make it a model without these abilities. `calls` is the log of what it was asked.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -95,7 +95,7 @@ class ScriptedModel(BaseChatModel):
     _log: _Log = PrivateAttr(default_factory=_Log)
 
     def __init__(self, script: Script, **values: Any) -> None:
-        super().__init__(script=script if callable(script) else tuple(script), **values)
+        super().__init__(**{"script": script if callable(script) else tuple(script), **values})
 
     @property
     def _llm_type(self) -> str:

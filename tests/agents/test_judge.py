@@ -23,7 +23,7 @@ UNREADABLE = {
     "refusal": "I'm sorry, but I cannot help with that.",
     "a word for a truth value": '{"approved": "yes", "score": 0.9}',
     "cut off": '{"approved": true, "score": 0.9, "issues": [',
-    "an unknown kind": '{"approved": false, "score": 0, "issues": [{"kind": "vibes", "evidence": "", "directive": ""}]}',
+    "unknown kind": '{"approved": false, "score": 0, "issues": [{"kind": "vibes", "evidence": "", "directive": ""}]}',
     "a list": "[true, 0.9]",
 }
 

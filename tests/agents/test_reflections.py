@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +14,7 @@ PLANS = st.builds(
     Plan,
     widen=st.integers(1, 4),
     avoid=st.lists(st.sampled_from("abc"), max_size=3, unique=True).map(tuple),
-    not_before=st.none()
-    | st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1)).map(
-        lambda moment: moment.replace(tzinfo=UTC)
-    ),
+    not_before=st.none() | st.datetimes(timezones=st.just(UTC)),
     speaker=st.none() | st.sampled_from(["Ann", "Bob"]),
     terms=st.lists(st.sampled_from(["x", "y"]), max_size=2, unique=True).map(tuple),
     abstain=st.booleans(),

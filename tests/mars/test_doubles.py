@@ -58,8 +58,8 @@ async def test_streams_words_tool_calls_and_usage() -> None:
         whole = whole + chunk
     assert [chunk.text for chunk in chunks][:3] == ["a ", "b ", "c"]
     assert whole.text == "a b c"
-    assert whole.tool_calls[0]["args"] == {"n": 2}  # type: ignore[attr-defined]
-    assert whole.usage_metadata == {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}  # type: ignore[attr-defined]
+    assert whole.tool_calls[0]["args"] == {"n": 2}
+    assert whole.usage_metadata == {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
 
 
 def test_tools_and_structured_output_can_be_missing() -> None:

@@ -38,8 +38,8 @@ def test_nothing_takes_a_name_of_others() -> None:
 
 def test_the_command_starts() -> None:
     """`mars --help` lists the commands."""
-    command = [str(Path(sys.executable).with_name("mars")), "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    program = [str(Path(sys.executable).with_name("mars")), "--help"]
+    result = subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
     for command in ("ingest", "ask", "demo", "chat", "eval"):
         assert command in result.stdout

@@ -1,0 +1,176 @@
+"""From asynchronous to blocking: how every class of MARS gets a synchronous twin without a method written twice.
+
+```
+class SyncMemory(Twin[Memory]):
+    add = blocking(Memory.add)
+    recall = blocking(Memory.recall)
+```
+
+A `Twin` runs its asynchronous original on an event loop in a thread of its own. So it works in a plain script, in a
+notebook whose event loop is running, and from several threads at once. Parameters, results and errors are those of the
+original method; type checkers see them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from threading import Event
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from anyio import EndOfStream, create_memory_object_stream
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.streams.memory import MemoryObjectSendStream
+
+Original = TypeVar("Original")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Twin(Generic[Original]):
+    """The blocking twin of an asynchronous context manager that yields an `Original`.
+
+    Use it in a `with` statement, or call `open` and `close`. Every call blocks the calling thread until the original is
+    done. An interrupt (Ctrl-C) cancels the call. Raises `RuntimeError` when used before it was opened or after it was
+    closed, or from within its own event loop.
+    """
+
+    def __init__(self, opening: AbstractAsyncContextManager[Original]) -> None:
+        self._opening = opening
+        self._portal: BlockingPortal | None = None
+        self._thread: AbstractContextManager[BlockingPortal] | None = None
+        self._entered: AbstractContextManager[Original] | None = None
+        self._original: Original | None = None
+
+    @property
+    def original(self) -> Original:
+        """The asynchronous object behind the twin, for reading its plain attributes."""
+        if self._original is None:
+            raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
+        return self._original
+
+    def open(self) -> Self:
+        """Start the event loop's thread and open the original; the counterpart of `close`."""
+        if self._portal is not None:
+            raise RuntimeError(f"{type(self).__name__} is already open")
+        self._thread = start_blocking_portal("asyncio", name="mars")
+        self._portal = self._thread.__enter__()
+        try:
+            self._entered = self._portal.wrap_async_context_manager(self._opening)
+            self._original = self._entered.__enter__()
+        except BaseException as error:
+            self._stop(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def close(self) -> None:
+        """Close the original and stop the thread; idempotent."""
+        self.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        entered, self._entered, self._original = self._entered, None, None
+        try:
+            if entered is not None:
+                entered.__exit__(kind, error, traceback)
+        finally:
+            self._stop(kind, error, traceback)
+
+    def _stop(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        thread, self._thread, self._portal = self._thread, None, None
+        if thread is not None:
+            thread.__exit__(kind, error, traceback)
+
+    def run(self, function: Callable[[], Awaitable[Result]]) -> Result:
+        """Run an asynchronous function of no arguments on the twin's event loop and return its result."""
+        if self._portal is None:
+            raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
+        return _wait(self._portal.start_task_soon(function))
+
+    def iterate(self, function: Callable[[], AsyncIterator[Result]]) -> Iterator[Result]:
+        """Yield what an asynchronous iterator yields, one item at a time; leaving early cancels it."""
+        if self._portal is None:
+            raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
+        # The iterator stays in one task: its cancel scopes and context variables must not change tasks between items.
+        send, receive = create_memory_object_stream[Result](0)
+        portal = self._portal
+        ended = Event()
+        task = portal.start_task_soon(_pump, function, send, ended)
+        try:
+            while True:
+                try:
+                    yield portal.call(receive.receive)
+                except EndOfStream:
+                    break
+            task.result()
+        finally:
+            task.cancel()
+            ended.wait()
+            portal.call(receive.aclose)
+
+
+async def _pump(
+    function: Callable[[], AsyncIterator[Result]], send: MemoryObjectSendStream[Result], ended: Event
+) -> None:
+    try:
+        async with send:
+            iterator = function()
+            try:
+                async for item in iterator:
+                    await send.send(item)
+            finally:
+                if isinstance(iterator, AsyncGenerator):
+                    await iterator.aclose()
+    finally:
+        ended.set()
+
+
+def _wait(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def blocking(
+    method: Callable[Concatenate[Original, Parameters], Awaitable[Result]],
+) -> Callable[Concatenate[Twin[Original], Parameters], Result]:
+    """Return the blocking form of an asynchronous method, for the body of a `Twin`."""
+
+    def call(twin: Twin[Original], /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        original = twin.original
+        return twin.run(lambda: method(original, *args, **kwargs))
+
+    _describe(call, method)
+    return call
+
+
+def streaming(
+    method: Callable[Concatenate[Original, Parameters], AsyncIterator[Result]],
+) -> Callable[Concatenate[Twin[Original], Parameters], Iterator[Result]]:
+    """Return the plain-iterator form of a method that returns an asynchronous iterator."""
+
+    def call(twin: Twin[Original], /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Iterator[Result]:
+        original = twin.original
+        return twin.iterate(lambda: method(original, *args, **kwargs))
+
+    _describe(call, method)
+    return call
+
+
+def _describe(call: Any, method: Callable[..., Any]) -> None:
+    """Give `call` the name and the docstring of `method`; its signature is found through ``__wrapped__``."""
+    call.__name__ = method.__name__
+    call.__qualname__ = method.__qualname__
+    call.__doc__ = method.__doc__
+    call.__module__ = method.__module__
+    call.__wrapped__ = method

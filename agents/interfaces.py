@@ -134,7 +134,7 @@ class Review:
     evidence: tuple[Evidence, ...] = ()
     """What the Assistant had in its prompt."""
     wider: tuple[Evidence, ...] = ()
-    """What the Checker's own, wider search found; refs w1, w2, … where the Assistant did not see it."""
+    """What the Checker's own, wider search found; refs are w1, w2, … for what the Assistant did not see."""
     tool_results: tuple[str, ...] = ()
     """What tools returned in this iteration, verbatim."""
     action: Action | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mars.memory.records import Hit, NewRecord, Record
     from mars.models.reader import ReaderModel
     from mars.results import Event, RunResult, RunStatus
-    from mars.runtime import Mars
+    from mars.runtime import Mars, Team
 
 __all__ = [
     "Assistant",
@@ -43,6 +43,7 @@ __all__ = [
     "RunResult",
     "RunStatus",
     "Task",
+    "Team",
     "User",
     "Verdict",
     "Verifier",
@@ -62,6 +63,6 @@ __getattr__, __dir__ = lazy_exports(
         "mars.memory.records": ("Hit", "NewRecord", "Record"),
         "mars.models.reader": ("ReaderModel",),
         "mars.results": ("Event", "RunResult", "RunStatus"),
-        "mars.runtime": ("Mars",),
+        "mars.runtime": ("Mars", "Team"),
     },
 )

@@ -6,7 +6,7 @@ tools, limits) is in `Loop`, so that the state stays plain and a compiled graph 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,7 +40,9 @@ from mars.tools import Toolbox
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.base import LanguageModelInput
     from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import Runnable
 
     from mars.memory.engine import Memory
 
@@ -59,8 +61,8 @@ class Loop:
     """The store; None answers without any memory."""
     assistant: Assistant
     """The role that drafts."""
-    assistant_model: BaseChatModel
-    """Its model."""
+    assistant_model: Runnable[LanguageModelInput, AIMessage]
+    """Its model, with its tools bound."""
     checker: Checker | None
     """The role that checks; None lets every draft leave unchecked."""
     judge: BaseChatModel | None = None
@@ -91,6 +93,7 @@ class Loop:
             "version": VERSION,
             "iteration": 1,
             "evidence": [],
+            "wider": [],
             "window": await recent_turns(self.memory, _namespace(state), state["conversation"], self.window),
             "lessons": [],
             "reflections": [],
@@ -156,9 +159,8 @@ class Loop:
     @checked
     async def draft(self, state: State) -> Command[Literal["review_action", "checker", "consolidate"]]:
         """Let the Assistant act or draft."""
-        model = self.toolbox.bind(self.assistant_model)
         try:
-            reply = await self._ask(model, self._prompt(state))
+            reply = await self._ask(self._prompt(state))
         except Exception as error:
             if isinstance(error, AssertionError):
                 raise
@@ -176,10 +178,10 @@ class Loop:
         emit(EventKind.DRAFT, self.assistant.name, draft, iteration=state["iteration"])
         return Command(goto="checker", update={"draft": draft})
 
-    async def _ask(self, model: Any, messages: list[BaseMessage]) -> AIMessage:
+    async def _ask(self, messages: list[BaseMessage]) -> AIMessage:
         """Stream the model's reply, token by token, and return it whole."""
         whole: Any = None
-        async for chunk in model.astream(messages):
+        async for chunk in self.assistant_model.astream(messages):
             if chunk.text:
                 emit(EventKind.TOKEN, self.assistant.name, chunk.text)
             whole = chunk if whole is None else whole + chunk
@@ -252,13 +254,12 @@ class Loop:
     @checked
     async def check(self, state: State) -> Command[Literal["reflect", "consolidate"]]:
         """Let the Checker judge the draft, and decide whether the turn goes on."""
-        evidence = {item.ref: item for item in _evidence(state)}
+        wider: list[Evidence] = []
         if self.checker is None:
             verdict = Verdict(decision=Decision.ABSTAINED, score=0.0, origin="unchecked")
-            wider: dict[str, Evidence] = {}
         else:
             wider = await self._wider(state)
-            verdict = await review_output(self.checker, self.judge, self._review(state, tuple(wider.values())))
+            verdict = await review_output(self.checker, self.judge, self._review(state, wider))
             emit(
                 EventKind.VERDICT,
                 self.checker.name,
@@ -266,7 +267,7 @@ class Loop:
                 verdict=_plain(verdict),
                 iteration=state["iteration"],
             )
-        by_ref = {**wider, **evidence}
+        by_ref = {item.ref: item for item in (*wider, *_evidence(state))}
         attempt = {
             "iteration": state["iteration"],
             "draft": state["draft"],
@@ -277,27 +278,32 @@ class Loop:
         attempts = [*state["attempts"], attempt]
         status = self._status(state, attempts)
         over = status and (verdict.approved or self.checker is None or status is RunStatus.COMPLETED)
-        update = {"attempts": attempts, "status": status.value if status else ""}
+        update = {
+            "attempts": attempts,
+            "wider": [item.plain() for item in wider],
+            "status": status.value if status else "",
+        }
         return Command(goto="consolidate" if over else "reflect", update=update)
 
-    async def _wider(self, state: State) -> dict[str, Evidence]:
+    async def _wider(self, state: State) -> list[Evidence]:
         """Return what the Checker's own search finds: the question and the draft together, three times as wide."""
         if self.memory is None:
-            return {}
+            return []
+        seen = {item.record: item.ref for item in _evidence(state)}
         task = _task(state)
         query = f"{task.text} {without_citations(state['draft'])}"
         hits = await self.memory.recall(
             query, namespace=_namespace(state), k=self.k * 3, now=task.asked_at, kinds=REMEMBERED
         )
-        return {f"w{place}": Evidence.of(hit, f"w{place}") for place, hit in enumerate(hits, 1)}
+        return [Evidence.of(hit, seen.get(hit.record.id, f"w{place}")) for place, hit in enumerate(hits, 1)]
 
-    def _review(self, state: State, wider: tuple[Evidence, ...]) -> Review:
+    def _review(self, state: State, wider: Sequence[Evidence]) -> Review:
         results = [m for m in messages_from_dict(state["scratch"]) if m.type == "tool"]
         return Review(
             task=_task(state),
             draft=state["draft"],
             evidence=tuple(_evidence(state)),
-            wider=wider,
+            wider=tuple(wider),
             tool_results=tuple(str(message.content) for message in results),
             iteration=state["iteration"],
             recall_widened=self._plan(state).widen > 1,
@@ -325,9 +331,9 @@ class Loop:
         update: dict[str, Any] = {"iteration": state["iteration"] + (goto == "recall")}
         if self.reflector is not None and self.reflector.strategy != "none":
             verdict = Verdict.model_validate(state["attempts"][-1]["verdict"])
-            wider = await self._wider(state)
+            wider = [Evidence.from_plain(values) for values in state["wider"]]
             earlier = [Reflection.from_plain(values) for values in state["reflections"]][-self.reflector.keep :]
-            review = self._review(state, tuple(wider.values()))
+            review = self._review(state, wider)
             lesson = await reflect(self.reflector, self.reflector_model, review, verdict, earlier)
             emit(EventKind.REFLECTION, self.reflector.name, lesson.text, reflection=lesson.plain())
             update["reflections"] = [*state["reflections"], lesson.plain()][-self.reflector.keep :]

@@ -15,6 +15,7 @@ from mars.agents.interfaces import Verifier
 from mars.agents.reflections import Reflection
 from mars.agents.roles import Assistant, Checker, Reflector, User
 from mars.agents.verdicts import Verdict
+from mars.bridge import Twin, blocking, streaming
 from mars.errors import InvalidSetting, StoreClosed
 from mars.graph import compile_graph, recursion_limit
 from mars.memory.engine import Memory
@@ -105,6 +106,20 @@ class Mars:
         """
         return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), memory_options)
 
+    @classmethod
+    def open_sync(
+        cls,
+        memory: Backend | str = "sqlite:///mars.db",
+        *,
+        model: BaseChatModel | str | None = None,
+        tools: Iterable[BaseTool | Callable[..., Any]] = (),
+        verifiers: Sequence[Verifier] = (),
+        team: Team | None = None,
+        **memory_options: Any,
+    ) -> SyncMars:
+        """Return the blocking twin to enter with a plain `with`; it takes what `open` takes, but no open `Memory`."""
+        return SyncMars(cls.open(memory, model=model, tools=tools, verifiers=verifiers, team=team, **memory_options))
+
     async def run(
         self,
         task: str,
@@ -181,6 +196,13 @@ class Mars:
         }
 
 
+class SyncMars(Twin[Mars]):
+    """`Mars` for code without an event loop: ``with Mars.open_sync("sqlite:///life.db") as mars``."""
+
+    run = blocking(Mars.run)
+    stream = streaming(Mars.stream)
+
+
 class Opening:
     """What `Mars.open` returns: enter it to get a `Mars`, leave it to close what it opened."""
 
@@ -233,15 +255,17 @@ def make_loop(
     checker = _with_verifiers(team.checker, verifiers)
     judge = checker.model if checker.model is not None else None if keyless else default
     words = team.reflector.model if team.reflector.model is not None else None if keyless else default
+    drafting = resolve_model(team.assistant.model) if team.assistant.model is not None else default
+    tools = toolbox or Toolbox()
     return Loop(
         memory=None if "memory" in team.without else memory,
         assistant=team.assistant,
-        assistant_model=resolve_model(team.assistant.model) if team.assistant.model is not None else default,
+        assistant_model=tools.bind(drafting),
         checker=None if "checker" in team.without else _judged(checker, judge is not None),
         judge=resolve_model(judge) if judge is not None else None,
         reflector=None if "reflection" in team.without else team.reflector,
         reflector_model=resolve_model(words) if words is not None else None,
-        toolbox=toolbox or Toolbox(),
+        toolbox=tools,
         iterations=team.iterations,
         k=team.k,
         floor=team.floor,
@@ -297,6 +321,3 @@ def _sources(plain: Sequence[dict[str, Any]]) -> tuple[CitedSource, ...]:
         )
         for values in plain
     )
-
-
-__all__ = ["Mars", "Opening", "Team", "make_loop", "read_result"]

@@ -35,6 +35,8 @@ class State(TypedDict, total=False):
     """The current iteration, from 1."""
     evidence: list[dict[str, Any]]
     """Recalled records in the Assistant's prompt."""
+    wider: list[dict[str, Any]]
+    """What the Checker's own search found for the current draft."""
     window: list[dict[str, Any]]
     """The newest turns of the conversation: speaker and text."""
     lessons: list[dict[str, Any]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -14,6 +14,8 @@ from mars.errors import InvalidSetting, ModelUnavailable
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.base import LanguageModelInput
+    from langchain_core.runnables import Runnable
 
     from mars.agents.interfaces import Action
 
@@ -53,7 +55,7 @@ class Toolbox:
         tool = self.tools.get(name)
         return bool(tool and tool.metadata and tool.metadata.get(READ_ONLY))
 
-    def bind(self, model: BaseChatModel) -> Any:
+    def bind(self, model: BaseChatModel) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with the tools bound; the model itself if there are none."""
         if not self.tools:
             return model

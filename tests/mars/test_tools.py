@@ -1,0 +1,161 @@
+"""Actions: reviewed before they run, and harmless when they fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.tools import tool
+
+from mars import Check, Checker, Issue, Mars, Review, RunStatus, Team
+from mars.agents.verdicts import IssueKind
+from mars.agents.verifiers import CallableVerifier
+from mars.errors import InvalidSetting, ModelUnavailable
+from mars.testing import InMemoryBackend, ScriptedModel, Step
+from mars.tools import MAX_OUTPUT, READ_ONLY, Toolbox
+
+pytestmark = pytest.mark.anyio
+
+
+class Desk:
+    """A desk with a drawer, so that a test sees what really happened to it."""
+
+    def __init__(self) -> None:
+        self.put: list[str] = []
+
+    def tool(self) -> Any:
+        """Return the tool that puts things into the drawer."""
+
+        @tool
+        def put(thing: str) -> str:
+            """Put a thing into the drawer."""
+            if thing == "bomb":
+                raise RuntimeError("it went off")
+            self.put.append(thing)
+            return f"{thing} is in the drawer"
+
+        return put
+
+
+def calling(*things: str) -> Step:
+    """Return a reply that calls the tool for each thing."""
+    return Step(tool_calls=tuple(("put", {"thing": thing}) for thing in things))
+
+
+def approve_all() -> Team:
+    """Return a team whose Checker approves every draft."""
+    yes = CallableVerifier(lambda _: True, decisive=True)
+    return Team(checker=Checker(verifiers=(yes,), evidence_rules=False))
+
+
+async def test_an_approved_action_runs_and_its_result_is_read() -> None:
+    """The tool's words are in the Assistant's next prompt."""
+    desk = Desk()
+    model = ScriptedModel([calling("pen"), Step(text="Done.", expect="pen is in the drawer")])
+    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=approve_all()) as mars:
+        result = await mars.run("Put the pen away", user="ann")
+    assert desk.put == ["pen"]
+    assert result.answer == "Done."
+
+
+async def test_a_rejected_action_never_reaches_its_environment() -> None:
+    """A veto comes before the side effect, and its reason goes back to the Assistant."""
+
+    def only_pens(review: Review) -> Check:
+        if review.action and review.action.arguments["thing"] == "pen":
+            return Check.passed("only_pens", decisive=True)
+        issue = Issue(kind=IssueKind.UNSAFE_ACTION, evidence="not a pen", directive="Put pens only.")
+        return Check.failed("only_pens", issue)
+
+    desk = Desk()
+    model = ScriptedModel([calling("cake"), calling("pen"), "Done."])
+    checker = Checker(
+        verifiers=(CallableVerifier(lambda _: True, decisive=True),),
+        action_verifiers=(CallableVerifier(only_pens),),
+        evidence_rules=False,
+    )
+    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=Team(checker=checker)) as mars:
+        await mars.run("Tidy up", user="ann")
+    assert desk.put == ["pen"]
+    assert "Rejected by the Checker: not a pen" in model.calls[1].prompt
+
+
+async def test_three_rejected_actions_in_a_row_end_the_turn() -> None:
+    """An Assistant that insists is stopped."""
+    desk = Desk()
+    wrong = Step(tool_calls=(("put", {"thing": 7}),))
+    model = ScriptedModel([wrong, wrong, wrong])
+    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=approve_all()) as mars:
+        result = await mars.run("Tidy up", user="ann")
+    assert result.status is RunStatus.INVALID_ACTION
+    assert desk.put == []
+
+
+async def test_a_tool_that_raises_harms_nothing() -> None:
+    """The error's words go to the Assistant, verbatim."""
+    model = ScriptedModel([calling("bomb"), Step(text="It failed.", expect="RuntimeError: it went off")])
+    async with Mars.open(InMemoryBackend(), model=model, tools=[Desk().tool()], team=approve_all()) as mars:
+        result = await mars.run("Put the bomb away", user="ann")
+    assert result.answer == "It failed."
+
+
+async def test_actions_are_bounded() -> None:
+    """An Assistant that only ever calls tools is cut off, and the turn ends."""
+    desk = Desk()
+    model = ScriptedModel(lambda _: calling("pen"))
+    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=approve_all()) as mars:
+        await mars.run("Put pens away", user="ann")
+    assert len(desk.put) == 15
+
+
+async def test_a_tool_that_changes_nothing_needs_no_review() -> None:
+    """A read-only tool runs without the Checker."""
+    looked: list[str] = []
+
+    def look(where: str) -> str:
+        """Look somewhere."""
+        looked.append(where)
+        return "nothing"
+
+    seen: list[Review] = []
+    checker = Checker(
+        verifiers=(CallableVerifier(lambda _: True, decisive=True),),
+        action_verifiers=(CallableVerifier(lambda review: seen.append(review)),),
+        evidence_rules=False,
+    )
+    box = Toolbox.of([look])
+    box.tools["look"].metadata = {READ_ONLY: True}
+    model = ScriptedModel([Step(tool_calls=(("look", {"where": "here"}),)), "Nothing."])
+    tools = list(box.tools.values())
+    async with Mars.open(InMemoryBackend(), model=model, tools=tools, team=Team(checker=checker)) as mars:
+        await mars.run("Look", user="ann")
+    assert looked == ["here"]
+    assert seen == []
+
+
+async def test_long_output_is_cut_and_says_so() -> None:
+    """A megabyte from a tool does not fill the prompt."""
+
+    def shout() -> str:
+        """Shout."""
+        return "a" * 1_000_000
+
+    model = ScriptedModel([Step(tool_calls=(("shout", {}),)), Step(text="ok", expect="cut: 1,000,000 characters")])
+    async with Mars.open(InMemoryBackend(), model=model, tools=[shout], team=approve_all()) as mars:
+        await mars.run("Shout", user="ann")
+    assert len(model.calls[1].prompt) < MAX_OUTPUT + 5_000
+
+
+async def test_a_model_without_tools_is_refused_clearly() -> None:
+    """The remedy is named before the model is asked anything."""
+    with pytest.raises(ModelUnavailable, match="cannot call tools"):
+        async with Mars.open(
+            InMemoryBackend(), model=ScriptedModel([], tools=False), tools=[Desk().tool()], team=approve_all()
+        ) as mars:
+            await mars.run("x", user="ann")
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    """Names decide which tool runs, so they must differ."""
+    with pytest.raises(InvalidSetting, match="put"):
+        Toolbox.of([Desk().tool(), Desk().tool()])

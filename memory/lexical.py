@@ -1,0 +1,377 @@
+"""The lexical arm of recall: BM25F over one namespace, with neighbours' words added at query time.
+
+A row's postings hold its own terms only, so adding a row costs its own terms; a query spreads each term's counts to the
+turns up to three places away in the same conversation, before saturation (BM25F: Robertson, Zaragoza and Taylor 2004).
+A turn that ends in a question lends its words in full to the reply: "Where did you go?" - "To Rome." Dates are a field
+of their own, matched by year, month, weekday and, beside a month, the day. What was chosen, and measured on LoCoMo
+with every conversation held out in turn, is stated at each constant.
+
+Not thread-safe; its owner holds a lock.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from mars.language import STOP_WORDS, lexical_date_terms, query_terms, sentences, stem, terms, words
+from mars.language.dates import MONTHS, WEEKDAYS
+
+Reals = npt.NDArray[np.float32]
+"""One number per row, shape ``[n]``, float32."""
+
+K1, B = 1.2, 0.75
+"""BM25's saturation and length normalisation, at their textbook values."""
+
+NEIGHBOURS = (0.6, 0.3, 0.15)
+"""Weights of the words one, two and three turns away."""
+
+REPLY = 1.0
+"""Weight of a question's words in the turn after it, instead of the first of `NEIGHBOURS`."""
+
+SPEAKER_BOOST = 0.3
+"""A row whose speaker the question names scores by this share more."""
+
+QUESTION_PENALTY = 0.4
+"""A row that only asks scores by this share less: questions are found by what they ask and answer nothing."""
+
+BREVITY = 0.2
+"""A row of this share of the mean length scores half: "Thanks!" has words to find it by only from its neighbours."""
+
+_SHIFTS = len(NEIGHBOURS)
+_TF_BITS = 12
+_TF_MASK = (1 << _TF_BITS) - 1
+_MONTH_TERMS = frozenset(map(stem, MONTHS))
+_WEEKDAY_TERMS = frozenset(map(stem, WEEKDAYS))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the index needs to know of one row."""
+
+    counts: Mapping[str, int]
+    """How often each stemmed term occurs in the text and the speaker's name."""
+    dates: tuple[str, ...] = ()
+    """Stemmed year, month, day and weekday."""
+    speaker: tuple[str, ...] = ()
+    """The words of the speaker's name, lower-cased, as a question would use them."""
+    asks: bool = False
+    """Whether the text ends in a question."""
+    question_share: float = 0.0
+    """Share of its sentences that are questions, in [0, 1]."""
+    conversation: str | None = None
+    """Rows of one conversation are neighbours, in the order of `place`; None for none."""
+    place: tuple[float, int] = (0.0, 0)
+    """Position in the conversation, then a number that breaks ties."""
+
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        *,
+        speaker: str | None = None,
+        said_at: datetime | None = None,
+        conversation: str | None = None,
+        place: tuple[float, int] = (0.0, 0),
+    ) -> Document:
+        """Read a record's text; the speaker's name counts as part of it."""
+        name = speaker or ""
+        asks, share = (False, 0.0) if "?" not in text else _questions(text)
+        return cls(
+            counts=Counter(terms(f"{name} {text}")),
+            dates=() if said_at is None else _date_terms(said_at.year, said_at.month, said_at.day),
+            speaker=_name_words(name),
+            asks=asks,
+            question_share=share,
+            conversation=conversation,
+            place=place,
+        )
+
+
+@lru_cache(maxsize=4096)
+def _date_terms(year: int, month: int, day: int) -> tuple[str, ...]:
+    return tuple(map(stem, lexical_date_terms(datetime(year, month, day))))  # noqa: DTZ001 - a calendar day has no zone
+
+
+@lru_cache(maxsize=4096)
+def _name_words(name: str) -> tuple[str, ...]:
+    return tuple(word for word in words(name) if word not in STOP_WORDS)
+
+
+def _questions(text: str) -> tuple[bool, float]:
+    marks = [sentence.rstrip("\"')]*_~ \u201d\u2019").endswith("?") for sentence in sentences(text)]
+    return (marks[-1], sum(marks) / len(marks)) if marks else (False, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalScores:
+    """One query's scores of every row; arrays of shape ``[n]``, rows that were removed score 0."""
+
+    scores: Reals
+    """BM25F times the priors; 0 where no query term is near."""
+    shares: Reals
+    """Share of the query terms' idf mass that the row or a neighbour holds, in [0, 1]."""
+    idf: Mapping[str, float]
+    """Inverse document frequency of each query term, found or not; a row counts where the term is near it."""
+    near: Mapping[str, Reals]
+    """Of each term that was found: its weighted count in and around each row."""
+
+    def terms_of(self, row: int) -> dict[str, float]:
+        """Return the idf of each query term that this row or a neighbour holds."""
+        return {term: self.idf[term] for term, counts in self.near.items() if counts[row] > 0.0}
+
+
+class LexicalIndex:
+    """Postings of one namespace; rows are numbered from 0 by their owner.
+
+    The number ``capacity`` (no row) ends each chain of neighbours, so that arrays need no special case.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._alive_count = 0
+        self._postings: dict[str, array[int]] = {}
+        self._dates: dict[str, array[int]] = {}
+        self._speakers: dict[str, array[int]] = {}
+        self._talks: dict[str, list[tuple[tuple[float, int], int]]] = {}
+        self._where: dict[int, tuple[str, tuple[float, int]]] = {}
+        self._stale: set[int] = set()
+        self._chained = True
+        self._rows = _Rows(64)
+
+    def __len__(self) -> int:
+        return self._alive_count
+
+    def _allocate(self, capacity: int) -> None:
+        grown = _Rows(capacity)
+        grown.take(self._rows, self._size)
+        self._rows = grown
+
+    def add(self, row: int, document: Document) -> None:
+        """Index one row. A row is added once; its number is new and at most the number of rows ever added."""
+        if row >= self._rows.capacity - 1:
+            self._allocate(max(64, row + 2 + row // 2))
+        self._size = max(self._size, row + 1)
+        rows = self._rows
+        for term, count in document.counts.items():
+            posted = self._postings.get(term)
+            if posted is None:
+                posted = self._postings[term] = array("q")
+            posted.append(row << _TF_BITS | (count if count < _TF_MASK else _TF_MASK))
+        for field, values in ((self._dates, document.dates), (self._speakers, document.speaker)):
+            for value in values:
+                field.setdefault(value, array("q")).append(row)
+        rows.alive[row] = 1.0
+        rows.length[row] = sum(document.counts.values())
+        rows.dates[row] = len(document.dates)
+        rows.statement[row] = 1.0 - QUESTION_PENALTY * document.question_share
+        rows.asks[row] = document.asks
+        self._alive_count += 1
+        if document.conversation is not None:
+            self._link(row, document.conversation, document.place)
+        self._stale.add(row)
+
+    def _link(self, row: int, conversation: str, place: tuple[float, int]) -> None:
+        talk = self._talks.setdefault(conversation, [])
+        entry = (place, row)
+        if not talk or talk[-1] < entry:
+            at = len(talk)
+            talk.append(entry)
+        else:
+            at = bisect_left(talk, entry)
+            insort(talk, entry)
+        self._where[row] = (conversation, place)
+        before = talk[at - 1][1] if at else -1
+        after = talk[at + 1][1] if at + 1 < len(talk) else -1
+        self._join(before, row)
+        self._join(row, after)
+
+    def _join(self, before: int, after: int) -> None:
+        if before >= 0:
+            self._rows.next[before] = after
+        if after >= 0:
+            self._rows.previous[after] = before
+        if before >= 0 and after >= 0 and after != before + 1:
+            self._chained = False
+
+    def remove(self, row: int) -> None:
+        """Take a row out: it scores 0, lends nothing and counts nowhere. Its number is never given again."""
+        self._rows.alive[row] = 0.0
+        self._rows.length[row] = self._rows.dates[row] = 0.0
+        self._alive_count -= 1
+        place = self._where.pop(row, None)
+        if place is not None:
+            talk = self._talks[place[0]]
+            del talk[bisect_left(talk, (place[1], row))]
+            before, after = int(self._rows.previous[row]), int(self._rows.next[row])
+            self._join(before, after)
+            if before < 0 <= after:
+                self._rows.previous[after] = -1
+            if after < 0 <= before:
+                self._rows.next[before] = -1
+            self._stale.update(each for each in (before, after) if each >= 0)
+            self._rows.previous[row] = self._rows.next[row] = -1
+        self._stale.add(row)
+
+    def scores(self, query: str) -> LexicalScores:
+        """Score every row for a question. A question without any term that is known scores 0 everywhere."""
+        self._refresh()
+        size, rows = self._size, self._rows
+        asked = query_terms(query)
+        dated = self._dated(asked)
+        near = {term: found for term in asked if (found := self._near(term, term in dated)) is not None}
+        total = np.zeros(size, np.float32)
+        share = np.zeros(size, np.float32)
+        idf = {term: self._idf(int(np.count_nonzero(near[term])) if term in near else 0) for term in asked}
+        mass = sum(idf.values())
+        for term, counts in near.items():
+            total += counts / (counts + rows.norm[:size]) * np.float32(idf[term] * (K1 + 1.0))
+            share += (counts > 0.0) * np.float32(idf[term] / mass)
+        total *= rows.prior[:size]
+        self._boost_speakers(total, query)
+        return LexicalScores(total, np.minimum(share, np.float32(1.0)), idf, near)
+
+    def _idf(self, found: int) -> float:
+        return math.log1p((self._alive_count - found + 0.5) / (found + 0.5))
+
+    def _dated(self, asked: Sequence[str]) -> frozenset[str]:
+        """The query terms that are looked up among the dates; a bare number is a day only beside a month's name."""
+        month = not _MONTH_TERMS.isdisjoint(asked)
+        return frozenset(
+            term
+            for term in asked
+            if term in _MONTH_TERMS or term in _WEEKDAY_TERMS or (term.isdecimal() and (month or len(term) == 4))
+        )
+
+    def _living(self, posted: Iterable[int], shift: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        entries = np.array(posted, dtype=np.int64)
+        found = entries >> shift
+        if self._alive_count < self._size:
+            keep = self._rows.alive[found] > 0.0
+            return found[keep], entries[keep]
+        return found, entries
+
+    def _near(self, term: str, dated: bool) -> Reals | None:
+        """The weighted counts of a term in and around each row; None if no row holds it."""
+        size, rows = self._size, self._rows
+        posted, days = self._postings.get(term), self._dates.get(term) if dated else None
+        if posted is None and days is None:
+            return None
+        near = np.zeros(rows.capacity, np.float32)
+        if posted is not None:
+            found, entries = self._living(posted, _TF_BITS)
+            counts = (entries & _TF_MASK).astype(np.float32)
+            near[found] = counts
+            if self._chained and len(found) * 8 > size:
+                self._spread_all(near)
+            else:
+                for weights, targets in zip(rows.weights, rows.targets, strict=True):
+                    near[targets[found]] += weights[found] * counts
+        if days is not None:
+            near[self._living(days, 0)[0]] += 1.0
+        return near[:size]
+
+    def _spread_all(self, near: Reals) -> None:
+        """Spread the counts of a frequent term, when all neighbours have neighbouring numbers."""
+        size = self._size
+        own = near[:size].copy()
+        for step in range(1, min(_SHIFTS, size - 1) + 1):
+            ahead, back = self._rows.weights[step - 1], self._rows.weights[_SHIFTS + step - 1]
+            near[step:size] += ahead[: size - step] * own[: size - step]
+            near[: size - step] += back[step:size] * own[step:size]
+
+    def _boost_speakers(self, total: Reals, query: str) -> None:
+        named = {word.removesuffix("'s") for word in words(query)} & self._speakers.keys()
+        if named:
+            boosted = np.zeros(self._size, np.bool_)
+            for word in named:
+                boosted[np.array(self._speakers[word], dtype=np.int64)] = True
+            total[boosted] *= np.float32(1.0 + SPEAKER_BOOST)
+
+    def _refresh(self) -> None:
+        """Bring what depends on neighbours and means up to date with the rows that changed."""
+        if not self._stale:
+            return
+        rows, size = self._rows, self._size
+        touched = np.fromiter(self._stale, dtype=np.int64, count=len(self._stale))
+        touched = np.arange(size) if len(touched) * 8 > size else rows.around(touched)
+        rows.relink(touched)
+        rows.renew(touched, size, self._alive_count)
+        self._stale.clear()
+
+
+class _Rows:
+    """The columns of the index; the row ``capacity - 1`` is nobody."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.alive = np.zeros(capacity, np.float32)
+        self.length = np.zeros(capacity, np.float32)
+        self.dates = np.zeros(capacity, np.float32)
+        self.around_length = np.zeros(capacity, np.float32)
+        self.statement = np.zeros(capacity, np.float32)
+        self.asks = np.zeros(capacity, np.bool_)
+        self.norm = np.ones(capacity, np.float32)
+        self.prior = np.zeros(capacity, np.float32)
+        self.next = np.full(capacity, -1, np.int32)
+        self.previous = np.full(capacity, -1, np.int32)
+        self.targets = np.full((2 * _SHIFTS, capacity), capacity - 1, np.int32)
+        self.weights = np.zeros((2 * _SHIFTS, capacity), np.float32)
+
+    def take(self, other: _Rows, size: int) -> None:
+        """Copy the first `size` rows of another set of columns."""
+        for name, column in vars(other).items():
+            if name != "capacity":
+                getattr(self, name)[..., :size] = column[..., :size]
+        missing = self.targets[:, :size] == other.capacity - 1
+        self.targets[:, :size][missing] = self.capacity - 1
+
+    def around(self, touched: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """These rows and all within reach of them, each once."""
+        reached = [touched]
+        for links in (self.next, self.previous):
+            front = touched
+            for _ in range(_SHIFTS):
+                front = links[front].astype(np.int64)
+                front = front[front >= 0]
+                reached.append(front)
+        return np.unique(np.concatenate(reached))
+
+    def relink(self, touched: npt.NDArray[np.int64]) -> None:
+        """Find whom these rows lend their words to, and with which weight."""
+        nobody = self.capacity - 1
+        for offset, links in ((0, self.next), (_SHIFTS, self.previous)):
+            front = touched
+            for step, weight in enumerate(NEIGHBOURS):
+                front = links[front].astype(np.int64)
+                front[front < 0] = nobody
+                self.targets[offset + step, touched] = front
+                self.weights[offset + step, touched] = np.where(front == nobody, 0.0, weight)
+        replied = self.asks[touched] & (self.targets[0, touched] != nobody)
+        self.weights[0, touched[replied]] = REPLY
+
+    def renew(self, touched: npt.NDArray[np.int64], size: int, living: int) -> None:
+        """Recompute lengths around these rows, then the norms and priors of all, which depend on the means."""
+        around = self.length[touched] + self.dates[touched]
+        for step in range(2 * _SHIFTS):
+            back = (step + _SHIFTS) % (2 * _SHIFTS)
+            lender = self.targets[back, touched]
+            around += self.weights[step, lender] * self.length[lender]
+        self.around_length[touched] = around
+        length = self.length[:size]
+        count = max(1, living)
+        mean_around = max(float(self.around_length[:size].sum(dtype=np.float64)) / count, 1e-9)
+        mean = float(length.sum(dtype=np.float64)) / count
+        self.norm[:size] = K1 * (1.0 - B + B * self.around_length[:size] / mean_around)
+        self.prior[:size] = (
+            self.statement[:size] * length / np.maximum(length + BREVITY * mean, 1e-9) * self.alive[:size]
+        )

@@ -15,6 +15,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
+from mars.memory.backends.doom import Doom
 from mars.memory.backends.rows import change_of, change_row, settled
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
@@ -86,6 +87,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
     def __init__(self, contents: _Contents) -> None:
         super().__init__(contents)
         self._undo: list[Undo] = []
+        self._doom = Doom()
         head = contents.head
         self._undo.append(lambda: setattr(contents, "head", head))
 
@@ -94,35 +96,38 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         return self._all.head
 
     def insert(self, records: Sequence[Record], vectors: Mapping[str, Vector]) -> None:
-        for given in records:
-            record = settled(given)
-            if record.id in self._all.records or any(key in self._all.keys for key in _keys(record)):
-                raise InvalidInput(
-                    "a record with this id, key or idempotency key is already in its namespace; nothing was written"
-                )
-            self._link(record)
-            self._undo.append(lambda one=record.id: self._unlink(one))  # type: ignore[misc]
-            if record.id in vectors:
-                self._put_vector(record.id, vectors[record.id])
+        with self._doom:
+            for given in records:
+                record = settled(given)
+                if record.id in self._all.records or any(key in self._all.keys for key in _keys(record)):
+                    raise InvalidInput(
+                        "a record with this id, key or idempotency key is already in its namespace; nothing was written"
+                    )
+                self._link(record)
+                self._undo.append(lambda one=record.id: self._unlink(one))  # type: ignore[misc]
+                if record.id in vectors:
+                    self._put_vector(record.id, vectors[record.id])
 
     def update(self, records: Sequence[Record]) -> None:
-        for given in records:
-            record = settled(given)
-            old = self._all.records.get(record.id)
-            if old is None:
-                raise NotFound("an updated record is not in the store; nothing was written")
-            if any(self._all.keys.get(key, record.id) != record.id for key in _keys(record)):
-                raise InvalidInput("a record with this key is already in its namespace; nothing was written")
-            self._swap(record)
-            self._undo.append(lambda old=old: self._swap(old, in_order=False))  # type: ignore[misc]
+        with self._doom:
+            for given in records:
+                record = settled(given)
+                old = self._all.records.get(record.id)
+                if old is None:
+                    raise NotFound("an updated record is not in the store; nothing was written")
+                if any(self._all.keys.get(key, record.id) != record.id for key in _keys(record)):
+                    raise InvalidInput("a record with this key is already in its namespace; nothing was written")
+                self._swap(record)
+                self._undo.append(lambda old=old: self._swap(old, in_order=False))  # type: ignore[misc]
 
     def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
-        for one, vector in vectors.items():
-            record = self._all.records.get(one)
-            if record is None:
-                raise NotFound("a vector was given for a record that is not in the store; nothing was written")
-            self._put_vector(one, vector)
-            self.update([replace(record, seq=self.next_seq(), embedder=embedder)])
+        with self._doom:
+            for one, vector in vectors.items():
+                record = self._all.records.get(one)
+                if record is None:
+                    raise NotFound("a vector was given for a record that is not in the store; nothing was written")
+                self._put_vector(one, vector)
+                self.update([replace(record, seq=self.next_seq(), embedder=embedder)])
 
     def remove(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -137,15 +142,20 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
             self._undo.append(self._all.removed.pop)
 
     def log(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            rows = self._all.history.setdefault(change.record, [])
-            rows.append(change_of(change_row(change)))
-            self._undo.append(rows.pop)
+        with self._doom:
+            for change in changes:
+                rows = self._all.history.setdefault(change.record, [])
+                rows.append(change_of(change_row(change)))
+                self._undo.append(rows.pop)
 
     def set_meta(self, values: Mapping[str, str]) -> None:
         before = dict(self._all.meta)
         self._all.meta.update(values)
         self._undo.append(lambda: setattr(self._all, "meta", before))
+
+    def finish(self) -> None:
+        """Raise what a call failed with, even if `work` swallowed it."""
+        self._doom.check()
 
     def roll_back(self) -> None:
         """Take back everything, newest first."""
@@ -211,7 +221,9 @@ class InMemoryBackend(Backend):
             self._enter()
             transaction = _InMemoryTransaction(self._all)
             try:
-                return work(transaction)
+                result = work(transaction)
+                transaction.finish()
+                return result
             except BaseException:
                 transaction.roll_back()
                 raise

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import SQLAlchemyError
 
-from mars.errors import InvalidInput, MarsError, NotFound
+from mars.errors import InvalidInput, NotFound
+from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
 from mars.memory.backends.rows import change_of, change_row, namespace_of, namespace_text, record_of, row_of
 from mars.memory.backends.statements import Statements, as_list, selection_query
@@ -30,7 +31,7 @@ class SqlReader(Reader):
         self._sql = statements
         self._url = url
         self._dialect = connection.dialect.name
-        self._fault: MarsError | None = None
+        self._doom = Doom()
 
     def head(self) -> int:
         """See `Reader.head`."""
@@ -44,10 +45,11 @@ class SqlReader(Reader):
     def select(self, selection: Selection) -> list[Record]:
         """See `Reader.select`."""
         query, lists = selection_query(selection, self._dialect)
-        try:
-            return [record_of(row) for row in self._connection.execute(query, lists)]
-        except SQLAlchemyError as error:
-            raise self._failed(error) from None
+        with self._doom:
+            try:
+                return [record_of(row) for row in self._connection.execute(query, lists)]
+            except SQLAlchemyError as error:
+                raise translate(error, self._url) from None
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """See `Reader.vectors`; the arrays are read-only."""
@@ -77,17 +79,15 @@ class SqlReader(Reader):
         return list(self._run(statement, parameters))
 
     def _run(self, statement: str, parameters: Parameters) -> CursorResult[Any]:
-        try:
-            return self._connection.exec_driver_sql(statement, parameters)
-        except SQLAlchemyError as error:
-            raise self._failed(error) from None
-        except (OverflowError, UnicodeEncodeError) as error:
-            self._fault = InvalidInput(f"a value that no database stores: {type(error).__name__}; nothing was written")
-            raise self._fault from None
-
-    def _failed(self, error: SQLAlchemyError) -> MarsError:
-        self._fault = translate(error, self._url)
-        return self._fault
+        with self._doom:
+            try:
+                return self._connection.exec_driver_sql(statement, parameters)
+            except SQLAlchemyError as error:
+                raise translate(error, self._url) from None
+            except (OverflowError, UnicodeEncodeError) as error:
+                raise InvalidInput(
+                    f"a value that no database stores ({type(error).__name__}); nothing was written"
+                ) from None
 
 
 class SqlTransaction(SqlReader, Transaction):
@@ -111,31 +111,33 @@ class SqlTransaction(SqlReader, Transaction):
         """See `Transaction.insert`; `InvalidInput` where an id or a key is already there."""
         if not records:
             return
-        self._run(self._sql.insert, [row_of(record) for record in records])
-        rows = [
-            _vector_row(record.seq, record.embedder, vectors[record.id]) for record in records if record.id in vectors
-        ]
-        if rows:
-            self._run(self._sql.put_vector, rows)
+        with self._doom:
+            rows = [row_of(record) for record in records]
+            with_vector = (record for record in records if record.id in vectors)
+            vector_rows = [_vector_row(record.seq, record.embedder, vectors[record.id]) for record in with_vector]
+        self._run(self._sql.insert, rows)
+        if vector_rows:
+            self._run(self._sql.put_vector, vector_rows)
 
     def update(self, records: Sequence[Record]) -> None:
         """See `Transaction.update`; `NotFound` where there is no such record."""
         if not records:
             return
-        result = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
-        if result.rowcount != len(records):
-            self._fault = NotFound("an updated record is not in the store; nothing was written")
-            raise self._fault
+        with self._doom:
+            result = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
+            if result.rowcount != len(records):
+                raise NotFound("an updated record is not in the store; nothing was written")
 
     def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
         """See `Transaction.set_vectors`; `NotFound` where there is no such record."""
         if not vectors:
             return
-        numbers = {row[0]: row[1] for row in self._rows(self._sql.numbers, self._listed(vectors))}
-        if len(numbers) != len(vectors):
-            self._fault = NotFound("a vector was given for a record that is not in the store; nothing was written")
-            raise self._fault
-        self._run(self._sql.put_vector, [_vector_row(numbers[one], embedder, vectors[one]) for one in vectors])
+        with self._doom:
+            numbers = {row[0]: row[1] for row in self._rows(self._sql.numbers, self._listed(vectors))}
+            if len(numbers) != len(vectors):
+                raise NotFound("a vector was given for a record that is not in the store; nothing was written")
+            rows = [_vector_row(numbers[one], embedder, vectors[one]) for one in vectors]
+        self._run(self._sql.put_vector, rows)
         self._run(self._sql.touch, [(self.next_seq(), embedder, one) for one in vectors])
 
     def remove(self, records: Iterable[Record]) -> None:
@@ -151,7 +153,9 @@ class SqlTransaction(SqlReader, Transaction):
 
     def log(self, changes: Sequence[Change]) -> None:
         """See `Transaction.log`."""
-        if changes:
+        if not changes:
+            return
+        with self._doom:
             self._run(self._sql.log, [change_row(change) for change in changes])
 
     def set_meta(self, values: Mapping[str, str]) -> None:
@@ -160,9 +164,8 @@ class SqlTransaction(SqlReader, Transaction):
             self._run(self._sql.put_meta, list(values.items()))
 
     def finish(self) -> None:
-        """Write the clock; raises what a statement failed with, even if `work` swallowed it."""
-        if self._fault is not None:
-            raise self._fault
+        """Write the clock; raises what a call failed with, even if `work` swallowed it."""
+        self._doom.check()
         if self._head != self._start:
             self._run(self._sql.set_head, (self._head,))
 

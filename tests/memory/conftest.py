@@ -1,0 +1,108 @@
+"""What the tests of memory share: every backend in turn, and records to put into them."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from sqlalchemy import create_engine
+
+from mars.memory.backends import open_backend
+from mars.memory.interfaces import Backend
+from mars.memory.records import Kind, Provenance, Record, Source, Status
+
+POSTGRES = runpy.run_path(str(Path(__file__).parents[1] / "postgres.py"))
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EMPTY = """
+TRUNCATE mars_records, mars_vectors, mars_history, mars_tombstones;
+DELETE FROM mars_meta WHERE key <> 'store_id';
+UPDATE mars_clock SET seq = 0
+"""
+
+
+class MakeRecord(Protocol):
+    """Builds a record that is valid, with the fields that matter to the test."""
+
+    def __call__(self, seq: int, **fields: Any) -> Record:
+        """Return a record with this `seq`."""
+        ...
+
+
+@pytest.fixture
+def make_record() -> MakeRecord:
+    """Return a builder of records; ids and hashes are new each time."""
+    numbers = count(1)
+
+    def build(seq: int, **fields: Any) -> Record:
+        number = next(numbers)
+        values: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__)
+        values |= {"id": f"0190b6a0-0000-7000-8000-{number:012d}", "seq": seq, "text": f"text {number}"}
+        values |= {"namespace": ("user-1",), "kind": Kind.EPISODE, "status": Status.ACTIVE}
+        values |= dict.fromkeys(("created_at", "event_time", "last_strengthened", "valid_from", "known_from"), NOW)
+        values |= {"strength": 7.0, "boost": 1.0, "difficulty": 2.118104, "uses": 0, "importance": 0.0}
+        values |= {"entropy": 3.0, "pinned": False, "source": Source.USER, "trust": 1.0, "provenance": Provenance()}
+        values |= {"content_hash": f"{number:032x}", "metadata": {}}
+        return Record(**(values | fields))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Run a private PostgreSQL cluster for the session; yield the URL of its database ``postgres``."""
+    if POSTGRES["binaries"]() is None:
+        if os.environ.get("CI"):
+            pytest.fail(POSTGRES["HOW_TO_GET_IT"])
+        pytest.skip(POSTGRES["HOW_TO_GET_IT"])
+    pytest.importorskip("psycopg", reason="install the extra: pip install 'mars-runtime[postgres]'")
+    with POSTGRES["cluster"]() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_store(postgres_server: str) -> Iterator[str]:
+    """Make one database with our schema for the session; yield its URL."""
+    with POSTGRES["database"](postgres_server, "store") as url:
+        open_backend(url).close()
+        yield url
+
+
+@pytest.fixture
+def fresh_database(postgres_server: str) -> Iterator[Callable[[], str]]:
+    """Return a maker of empty PostgreSQL databases, dropped afterwards."""
+    with ExitStack() as stack:
+        numbers = count(1)
+        yield lambda: stack.enter_context(POSTGRES["database"](postgres_server, f"fresh{next(numbers)}"))
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite-memory", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty store, of each kind in turn."""
+    kind = str(request.param)
+    if kind == "postgres":
+        url = str(request.getfixturevalue("postgres_store"))
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(EMPTY)
+        engine.dispose()
+        return url
+    return {
+        "memory": "memory:",
+        "sqlite": f"sqlite:///{tmp_path / 'store.db'}",
+        "sqlite-memory": "sqlite:///:memory:",
+    }[kind]
+
+
+@pytest.fixture
+def backend(store: str) -> Iterator[Backend]:
+    """Open each kind of backend in turn, empty; close it afterwards."""
+    opened = open_backend(store)
+    yield opened
+    opened.close()

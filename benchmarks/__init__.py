@@ -1,0 +1,1 @@
+"""Speed and quality, each one command; `bars.toml` lists what the project promises."""

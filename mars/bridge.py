@@ -89,13 +89,13 @@ class Twin(Generic[Original]):
         if thread is not None:
             thread.__exit__(kind, error, traceback)
 
-    def run(self, function: Callable[[], Awaitable[Result]]) -> Result:
+    def _run(self, function: Callable[[], Awaitable[Result]]) -> Result:
         """Run an asynchronous function of no arguments on the twin's event loop and return its result."""
         if self._portal is None:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
         return _wait(self._portal.start_task_soon(function))
 
-    def iterate(self, function: Callable[[], AsyncIterator[Result]]) -> Iterator[Result]:
+    def _iterate(self, function: Callable[[], AsyncIterator[Result]]) -> Iterator[Result]:
         """Yield what an asynchronous iterator yields, one item at a time; leaving early cancels it."""
         if self._portal is None:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
@@ -148,7 +148,7 @@ def blocking(
 
     def call(twin: Twin[Original], /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         original = twin.original
-        return twin.run(lambda: method(original, *args, **kwargs))
+        return twin._run(lambda: method(original, *args, **kwargs))
 
     _describe(call, method)
     return call
@@ -161,7 +161,7 @@ def streaming(
 
     def call(twin: Twin[Original], /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Iterator[Result]:
         original = twin.original
-        return twin.iterate(lambda: method(original, *args, **kwargs))
+        return twin._iterate(lambda: method(original, *args, **kwargs))
 
     _describe(call, method)
     return call

@@ -136,7 +136,7 @@ def test_open_and_close() -> None:
     with pytest.raises(RuntimeError, match="not open"):
         list(twin.up_to(1))
     with pytest.raises(RuntimeError, match="not open"):
-        twin.run(lambda: Adder().add(1))
+        twin._run(lambda: Adder().add(1))
 
 
 def test_failed_opening() -> None:

@@ -6,6 +6,7 @@ days; importance, entropy share, trust, retention and relevance lie in [0, 1].
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -144,6 +145,17 @@ def check_label(label: object, name: str) -> str | None:
     return label
 
 
+def check_json(values: Mapping[str, Any], name: str = "metadata") -> Mapping[str, Any]:
+    """Return `values` if they are JSON values under string keys, else raise `InvalidInput` (NaN, objects, bytes, …)."""
+    try:
+        if not all(isinstance(key, str) for key in values):
+            raise TypeError("a key is not a string")
+        json.dumps(dict(values), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name} must hold JSON values only: {error}") from error
+    return values
+
+
 def check_vector(vector: object, dimension: int | None = None) -> Vector:
     """Return `vector` as float32 of shape ``[d]``, or raise `InvalidVector`: NaN, infinity, or another dimension."""
     try:
@@ -259,7 +271,7 @@ class NewRecord:
             object.__setattr__(self, "embedding", check_vector(self.embedding))
         if self.position is not None and self.position < 0:
             raise InvalidInput(f"position counts from 0; got {self.position}")
-        object.__setattr__(self, "metadata", frozen_mapping(self.metadata))
+        object.__setattr__(self, "metadata", frozen_mapping(check_json(self.metadata) if self.metadata else None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ _BARE_DAY = re.compile(r"[a-z]{3,}\.?\s*(?:the\s+)?\d|\d(?:st|nd|rd|th)?\s+(?:of
 _PUT_ASIDE = re.compile(
     r"\b(?:instead\s+of|rather\s+than|not|no\s+longer|from)\s+(?:on\s+|the\s+|\w+day,?\s+)*$", re.IGNORECASE
 )
+_SEASONS = frozenset(("spring", "summer", "autumn", "fall", "winter"))
 _PAST = frozenset(("did", "was", "were", "had", "has", "have"))
 _ANCHORED = re.compile(r"\d{4}|\b(?:last|past|next|this|to|yester)|ago\b")
 
@@ -229,9 +230,13 @@ def _in_words(found: ResolvedDate, said: date) -> str:
         return f"{MONTHS[found.start.month - 1].capitalize()} {found.start.year}"
     if found.granularity is Granularity.YEAR:
         return str(found.start.year)
-    if found.granularity in (Granularity.WEEK, Granularity.WEEKEND) and 0 < (said - found.end).days <= 7:
+    if found.granularity is Granularity.SEASON:
+        return (
+            f"{found.phrase.split()[-1] if found.phrase[-1].isalpha() else found.phrase.split()[-2]} {found.end.year}"
+        )
+    if 0 < (said - found.end).days <= 7:
         return f"the {found.granularity.value} before {in_words(said)}"
-    return f"{found.phrase}, from {in_words(found.start)} to {in_words(found.end)}"
+    return f"the {found.granularity.value} of {in_words(found.start)}"
 
 
 def in_words(day: date) -> str:

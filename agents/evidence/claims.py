@@ -1,0 +1,224 @@
+"""Checks of what a draft claims against the records it cites: words, numbers, dates, negation, and whose they are.
+
+Each takes a `Case` and yields the issues it finds; none of them looks at how the draft was made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from mars.agents.evidence.case import Case, plain
+from mars.agents.evidence.reading import (
+    FIRST_PERSON,
+    NEGATIONS,
+    Days,
+    days_named,
+    is_negated,
+    numbers,
+    text_terms,
+)
+from mars.agents.interfaces import Evidence
+from mars.agents.verdicts import Issue, IssueKind
+from mars.language import STOP_WORDS, stem, words
+
+PARAPHRASE = 0.6
+"""Share of a claim's content words that its sources must hold where it is no quotation."""
+ON_TOPIC = 0.3
+"""Share of the question's terms, by rarity, that the cited record and its neighbours must hold."""
+
+_QUOTED = re.compile(r"[\"\u201c]([^\"\u201d]{3,})[\"\u201d]")
+_STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
+_DISLIKING = frozenset(
+    stem(word)
+    for word in (
+        *("hate", "dislike", "avoid", "stop", "quit", "refuse", "fail", "lack", "miss", "skip", "allergic", "lactose"),
+        *("intolerant", "cancel", "except", "against", "fear", "afraid", "worst", "least", "away"),
+    )
+)
+
+
+def citation_issues(case: Case) -> Iterator[Issue]:
+    """Yield what is wrong with the sources: none, one that does not exist, words that are not in it."""
+    missing = [ref for ref in case.refs if ref not in case.by_ref]
+    if missing:
+        yield Issue(
+            kind=IssueKind.MISQUOTED,
+            evidence=f"there is no memory {', '.join(missing)}",
+            directive="Cite only memories of the prompt, by their ids.",
+        )
+    from_tool = any(case.is_verbatim(text) for text in case.review.tool_results)
+    if not case.refs and not from_tool:
+        yield Issue(
+            kind=IssueKind.NO_CITATION,
+            evidence=f"{case.claim[:200]!r} cites no memory and stands in no tool result",
+            directive="Cite the memory that the answer rests on by its id, such as [m1].",
+        )
+    for quoted in _QUOTED.findall(case.claim):
+        if case.sources and not any(plain(quoted) in plain(text) for text in case.sources):
+            yield Issue(
+                kind=IssueKind.MISQUOTED,
+                evidence=f"{quoted!r} is not in {', '.join(case.refs) or 'any source'}",
+                directive="Quote the cited memory word for word, or do not use quotation marks.",
+                records=case.refs,
+            )
+
+
+def support_issues(case: Case) -> Iterator[Issue]:
+    """Yield it if the sources do not hold the claim's words, or are not about what was asked."""
+    if not case.cited:
+        return
+    lacking = _unsupported_words(case)
+    if lacking:
+        yield Issue(
+            kind=IssueKind.UNSUPPORTED,
+            evidence=f"{', '.join(case.refs)} does not say: {' '.join(lacking[:12])}",
+            directive="Say only what the cited memory says, in its own words.",
+            records=case.refs,
+        )
+        return
+    for item in case.cited:
+        if case.coverage(item) < ON_TOPIC:
+            yield Issue(
+                kind=IssueKind.UNSUPPORTED,
+                evidence=f"{item.ref} is about something else: {item.text[:160]!r}",
+                directive="Rely on a memory about what was asked, or answer that it is not known.",
+                records=(item.ref,),
+            )
+
+
+def _unsupported_words(case: Case) -> list[str]:
+    """Return the claim's content words that no source holds, if they are too many; dates and numbers are left out."""
+    if any(case.is_verbatim(text) for text in case.sources):
+        return []
+    said = case.claim
+    for named in days_named(said):
+        said = said.replace(named.phrase, " ")
+    content = [word for word in words(said) if stem(word) not in _STOP_STEMS and not word[0].isdigit()]
+    held = {term for text in case.sources for term in text_terms(text)} | text_terms(case.review.task.text)
+    held |= {term for item in case.cited for term in text_terms(item.speaker or "")}
+    lacking = [word for word in content if stem(word) not in held]
+    return lacking if content and len(lacking) > (1.0 - PARAPHRASE) * len(content) else []
+
+
+def number_issues(case: Case) -> Iterator[Issue]:
+    """Yield it for numbers of the claim that no source has; those of dates are checked as dates."""
+    said = case.claim
+    for named in days_named(said):
+        said = said.replace(named.phrase, " ")
+    held = {number for text in (*case.sources, case.review.task.text) for number in numbers(text)}
+    unknown = sorted(numbers(said) - held)
+    if unknown and case.sources:
+        yield Issue(
+            kind=IssueKind.NUMBER,
+            evidence=f"no source has the number {', '.join(unknown)}",
+            directive="State numbers as the cited memory states them.",
+            records=case.refs,
+        )
+
+
+def date_issues(case: Case) -> Iterator[Issue]:
+    """Yield it for dates of the claim that no source names, in full or relative to the day it was said."""
+    if not case.sources:
+        return
+    for named in days_named(case.claim, case.review.task.asked_at):
+        phrase = plain(named.phrase)
+        if any(phrase in plain(text) for text in (*case.sources, case.review.task.text)):
+            continue
+        if not any(_agrees(named, other) for item in case.cited for other in _dates_of(case, item)):
+            yield Issue(
+                kind=IssueKind.DATE,
+                evidence=f"{named.phrase!r} is no date that {', '.join(case.refs) or 'a source'} names",
+                directive="Count relative dates from the day of the cited memory.",
+                records=case.refs,
+            )
+
+
+def _dates_of(case: Case, item: Evidence) -> Iterator[Days]:
+    """Yield the dates that a record supports: those it names, and its own day if the sentence behind names none."""
+    yield from days_named(item.text, item.said_at)
+    for phrase, day in item.resolved.items():
+        try:
+            meant = date.fromisoformat(day[:10])
+        except ValueError:
+            continue
+        yield Days(phrase, meant, meant, 0, True)
+    behind = case.behind(item)
+    if behind is None or not days_named(behind.text, item.said_at):
+        said = item.said_at.date()
+        yield Days("", said, said, 0, True)
+
+
+def _agrees(stated: Days, known: Days) -> bool:
+    """Return whether a stated date is the known one, or a month or year that holds it."""
+    if not stated.has_year:
+        return (stated.start.month, stated.start.day) == (known.start.month, known.start.day)
+    if not known.has_year:
+        return (stated.start.month, stated.start.day) == (known.start.month, known.start.day)
+    if (stated.start, stated.end) == (known.start, known.end):
+        return True
+    if stated.start == stated.end == known.start:
+        return (known.end - known.start).days < 7
+    return (stated.end - stated.start).days >= 27 and stated.start <= known.start and known.end <= stated.end
+
+
+def negation_issues(case: Case) -> Iterator[Issue]:
+    """Yield it if the claim and the sentence behind it differ in negation, or the question's negation is not met."""
+    for item in case.cited:
+        behind = case.behind(item)
+        if behind is None:
+            continue
+        said, held = text_terms(case.claim) - _STOP_STEMS, behind.terms - _STOP_STEMS
+        comparable = case.is_verbatim(behind.text) or (len(said) > 2 and len(said & held) >= PARAPHRASE * len(said))
+        if comparable and is_negated(_clause(case, behind.text)) != is_negated(case.claim):
+            yield Issue(
+                kind=IssueKind.NEGATION,
+                evidence=f"{item.ref} says: {behind.text[:200]!r}",
+                directive="Keep the negation of the cited memory.",
+                records=(item.ref,),
+            )
+        elif _asks_negated(case) and not (is_negated(behind.text) or behind.terms & _DISLIKING):
+            yield Issue(
+                kind=IssueKind.NEGATION,
+                evidence=f"the question asks what is not so, and {item.ref} says what is: {behind.text[:160]!r}",
+                directive="Look for a memory that says what is not so.",
+                records=(item.ref,),
+            )
+
+
+def _clause(case: Case, sentence: str) -> str:
+    """Return the clauses of a sentence that the claim lies in; all of it where the claim is no part of it."""
+    clauses = re.split(r"[,;:\u2014]|\s-\s|\bbut\b|\bbecause\b|\bso\b", sentence)
+    said = plain(case.claim)
+    if not case.is_verbatim(sentence):
+        kept = [part for part in clauses if text_terms(part) & text_terms(said) - _STOP_STEMS]
+        return " ".join(kept or clauses)
+    inside = [part for part in clauses if plain(part) and (plain(part) in said or said in plain(part))]
+    return " ".join(inside) if inside else sentence
+
+
+def _asks_negated(case: Case) -> bool:
+    """Return whether a question asks what is not so; titles and conditions in it do not count."""
+    asked = re.split(r"\bif\b|\bwho\s+(?:has|have|did|do|does)n't\b", _QUOTED.sub(" ", case.review.task.text))[0]
+    return any(word.endswith("n't") or word in NEGATIONS for word in words(asked))
+
+
+def speaker_issues(case: Case) -> Iterator[Issue]:
+    """Yield it if the sentence behind the claim is somebody else's about themselves."""
+    if len(case.asked) != 1:
+        return
+    (asked,) = case.asked
+    for item in case.cited:
+        behind = case.behind(item)
+        if behind is None or item.speaker is None or item.speaker in case.asked:
+            continue
+        spoken = words(behind.text)
+        named = text_terms(asked) & text_terms(item.text)
+        if behind.own == 1.0 and FIRST_PERSON.intersection(spoken) and not named:
+            yield Issue(
+                kind=IssueKind.SPEAKER,
+                evidence=f"{item.ref} is {item.speaker} about themselves, and the question is about {asked}",
+                directive=f"Rely on what {asked} said, or answer that it is not known.",
+                records=(item.ref,),
+            )

@@ -1,0 +1,271 @@
+"""Does something newer contradict what a draft rests on?
+
+A newer record contradicts the cited one if it is the same person's, about the same topic, and gives another value in
+one of three ways: it is a fact in the same respect; it says that something has changed ("moved to", "instead", "no
+longer"); or it says the same sentence with another end ("my favourite colour is green"). A question about the past is
+contradicted by a correction only: two trips are two trips. Few false alarms matter more than finding every change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mars.agents.evidence.case import Case, plain
+from mars.agents.evidence.reading import days_named, neighbours, numbers, share, text_terms
+from mars.agents.interfaces import Evidence
+from mars.agents.verdicts import Issue, IssueKind
+from mars.language import STOP_WORDS, sentences, stem, words
+
+SAME_TOPIC = 0.5
+"""Share of the topic that the cited record holds, weighted, which the newer one must hold too."""
+
+_CHANGED = re.compile(
+    r"\b(?:(?:been\s+|was\s+|were\s+|got\s+|is\s+|has\s+|have\s+|they\s+|it\s+)?(?:re-?scheduled|postponed|brought\s+forward|pushed\s+back"
+    r"|cancell?ed|called\s+off|renamed|replaced)"
+    r"|(?:moved|changed|shifted|switched|swapped|updated|pushed|delayed)\b(?:\s+\w+){0,5}?\s+(?:to|from|until|into|over)"
+    r"|(?:was|were|has|have|been|got|had)\s+(?:been\s+)?(?:moved|changed|shifted|switched|corrected)"
+    r"|(?:relocated|moved|transferred|upgraded)\s+to"
+    r"|no\s+longer|not\b[^.!?]{0,40}\bany\s?more|anymore|instead(?!\s+of\s+\w+ing\b)|correction|turns?\s+out|turned\s+out"
+    r"|changed\s+(?:my|our|his|her|their)\s+mind|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)|from\s+now\s+on)\b",
+    re.IGNORECASE,
+)
+_CORRECTED = re.compile(
+    r"\b(?:correction|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)|turns?\s+out|turned\s+out|wasn't|was\s+not)\b",
+    re.IGNORECASE,
+)
+_PERHAPS_CHANGED = re.compile(r"\b(?:actually|now|new|these\s+days|nowadays|currently|lately|since)\b", re.IGNORECASE)
+_HINGE = frozenset(
+    (
+        *(
+            "is",
+            "are",
+            "was",
+            "am",
+            "at",
+            "in",
+            "on",
+            "to",
+            "for",
+            "as",
+            "called",
+            "named",
+            "works",
+            "lives",
+            "live",
+            "with",
+        ),
+        *(
+            "work",
+            "has",
+            "have",
+            "costs",
+            "starts",
+            "start",
+            "begins",
+            "ends",
+            "leaves",
+            "prefer",
+            "drive",
+            "be",
+            "by",
+            "from",
+        ),
+    )
+)
+_PUT_ASIDE = re.compile(
+    r"\b(?:instead\s+of|rather\s+than|not|no\s+longer|from|used\s+to\s+be|wasn't|isn't)\W+(?:\w+\W+){0,3}$", re.I
+)
+_STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
+_RELATED = (
+    frozenset(("live", "move", "reloc", "home", "address")),
+    frozenset(("work", "job", "employ", "compani", "join", "hire")),
+    frozenset(("appoint", "meet", "session", "visit")),
+)
+"""Stems of words that name the same respect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """A newer record that contradicts."""
+
+    item: Evidence
+    """The record."""
+    how: str
+    """In words: a newer fact, a change, another value."""
+    sentence: str
+    """The sentence that shows it, verbatim."""
+
+
+def staleness_issues(case: Case) -> Iterator[Issue]:
+    """Yield it if a newer record of the same person on the same topic gives another value than the draft's source."""
+    for cited in case.cited:
+        newer = contradiction(case, cited)
+        if newer is None:
+            continue
+        same = [item.ref for item in case.evidence if _repeats(case, cited, item, newer.item)]
+        day = newer.item.said_at.date().isoformat()
+        yield Issue(
+            kind=IssueKind.STALE,
+            evidence=f"{newer.item.ref} ({day}) is {newer.how} than {cited.ref}: {newer.sentence[:200]!r}",
+            directive=f"Do not rely on {cited.ref}; answer from {newer.item.ref}, said on {day}, or later.",
+            records=(newer.item.ref,),
+            blame=tuple(dict.fromkeys((cited.ref, *same))),
+        )
+
+
+def contradiction(case: Case, cited: Evidence) -> Newer | None:
+    """Return the newest record that contradicts a cited one, unless a still newer one repeats the draft's value."""
+    topical = {term for term in case.topic if term in _with_related(text_terms(cited.text))}
+    if not topical:
+        return None
+    later = sorted((item for item in case.evidence if _is_later(item, cited)), key=_age, reverse=True)
+    for item in later:
+        if not _same_person(case, item, cited):
+            continue
+        found = _contradicts(case, cited, item, topical)
+        if found is not None:
+            return found
+        if _states_value(case, item) and share(case.weight, topical & text_terms(item.text)) > 0:
+            return None
+    return None
+
+
+def _age(item: Evidence) -> tuple[float, int]:
+    return item.said_at.timestamp(), item.position if item.position is not None else -1
+
+
+def _is_later(item: Evidence, cited: Evidence) -> bool:
+    if item.record == cited.record:
+        return False
+    if item.conversation == cited.conversation and None not in (item.position, cited.position):
+        return _age(item)[0] >= _age(cited)[0] and (item.position or 0) > (cited.position or 0)
+    return item.said_at > cited.said_at
+
+
+def _same_person(case: Case, item: Evidence, cited: Evidence) -> bool:
+    """Return whether two records are about one person: the same speaker, or a fact about the one asked about."""
+    if item.kind == "fact" or cited.kind == "fact":
+        people = {
+            name.casefold() for name in (*case.asked, case.review.task.user, cited.speaker or "", cited.subject or "")
+        }
+        return (item.subject or item.speaker or "").casefold() in people
+    return item.speaker == cited.speaker
+
+
+def _contradicts(case: Case, cited: Evidence, item: Evidence, topical: set[str]) -> Newer | None:
+    if item.kind == "fact" and item.relation and item.value:
+        same = text_terms(item.relation) | text_terms(item.subject or "")
+        if topical & _with_related(same) and plain(item.value) not in plain(case.claim) and _fits(case, cited, item):
+            return Newer(item, "a newer fact", item.text)
+        return None
+    for sentence in sentences(item.text):
+        if sentence.rstrip().endswith("?"):
+            continue
+        how = _how(case, cited, item, sentence, topical)
+        if how and _other_value(case, cited, item, sentence):
+            return Newer(item, how, sentence)
+    return None
+
+
+def _fits(case: Case, cited: Evidence, item: Evidence) -> bool:
+    """Return whether a fact is of the respect that the cited record speaks of: the words before its value."""
+    if cited.relation:
+        return cited.relation == item.relation
+    said = text_terms(item.relation or "") - _STOP_STEMS
+    return bool(said) and said <= _with_related(text_terms(cited.text) | text_terms(case.review.task.text))
+
+
+def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: set[str]) -> str:
+    """Return in which way a sentence may contradict the cited record, in words; empty if in none."""
+    near = " ".join(
+        turn.text for turn in neighbours(item, case.evidence, before=2, after=0) if turn.record != cited.record
+    )
+    here = _with_related(text_terms(sentence))
+    around = here | _with_related(text_terms(f"{item.text} {near}"))
+    needed = {term: case.weight[term] + 0.1 for term in topical}
+    if share(needed, around) < SAME_TOPIC:
+        return ""
+    if case.about_the_past:
+        return "a newer correction" if _CORRECTED.search(sentence) and share(needed, here) >= SAME_TOPIC else ""
+    if _CHANGED.search(sentence):
+        return "a newer change"
+    if share(needed, here) < SAME_TOPIC:
+        return ""
+    return "a newer statement of another value" if _same_frame(cited.text, sentence) else ""
+
+
+def _same_frame(old: str, new: str) -> bool:
+    """Return whether a sentence of the old text and the new one run alike up to a hinge such as "is", then differ."""
+    after = _spoken(new)
+    for sentence in sentences(old):
+        before = _spoken(sentence)
+        for place, word in enumerate(before):
+            if word not in _HINGE or place < 2:
+                continue
+            head = before[: place + 1]
+            start = next((at for at in range(len(after)) if after[at : at + len(head)] == head), None)
+            if start is not None and _differ(before[place + 1 :], after[start + len(head) :]):
+                return True
+    return False
+
+
+def _spoken(sentence: str) -> list[str]:
+    """Return the words of a sentence without those that only colour it."""
+    return [word for word in words(sentence.replace("'s ", " is ")) if not _PERHAPS_CHANGED.fullmatch(word)]
+
+
+def _differ(old: list[str], new: list[str]) -> bool:
+    return bool(old and new) and old[: len(new)] != new[: len(old)]
+
+
+def _other_value(case: Case, cited: Evidence, item: Evidence, sentence: str) -> bool:
+    """Return whether a sentence gives a value that is not the draft's: a date, a number, or other words."""
+    stated = days_named(case.claim, case.review.task.asked_at) or days_named(cited.text, cited.said_at)
+    if stated and "when" in case.question:
+        named = days_named(sentence, item.said_at)
+        kept = [day for day in named if not _PUT_ASIDE.search(sentence[: day.offset])]
+        return bool(kept) and not any(
+            (d.start.month, d.start.day) == (s.start.month, s.start.day) for d in kept for s in stated
+        )
+    new = _value(case, sentence) - _value(case, cited.text)
+    return bool(new) and not (_states_value(case, item) and not _CHANGED.search(sentence))
+
+
+def _value(case: Case, text: str) -> set[str]:
+    """Return the terms of a text that are neither the question's nor stop words nor words of change."""
+    stripped = _PERHAPS_CHANGED.sub(" ", _CHANGED.sub(" ", text))
+    return set(text_terms(stripped)) - _STOP_STEMS - text_terms(case.review.task.text) | set(numbers(stripped))
+
+
+def _states_value(case: Case, item: Evidence) -> bool:
+    """Return whether a record says what the draft says, and does not put it aside."""
+    value = _value(case, case.claim)
+    held = [s for s in sentences(item.text) if value and value <= text_terms(s) | numbers(s)]
+    return any(not _put_aside(s, value) for s in held)
+
+
+def _put_aside(sentence: str, value: Iterable[str]) -> bool:
+    lowered = sentence.lower()
+    starts = [found.start() for found in re.finditer(r"\w+", lowered) if stem(found.group()) in set(value)]
+    return bool(starts) and bool(_PUT_ASIDE.search(sentence[: starts[0]]))
+
+
+def _repeats(case: Case, cited: Evidence, item: Evidence, newer: Evidence) -> bool:
+    """Return whether an older record gives the same value as the cited one."""
+    return (
+        item.record != newer.record
+        and _is_later(newer, item)
+        and _same_person(case, item, cited)
+        and _states_value(case, item)
+    )
+
+
+def _with_related(found: Iterable[str]) -> set[str]:
+    """Return terms with those that name the same respect."""
+    terms = set(found)
+    for group in _RELATED:
+        if group & terms:
+            terms |= group
+    return terms

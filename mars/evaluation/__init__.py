@@ -1,0 +1,1 @@
+"""Measuring MARS on real conversations: evidence recall, and answers with their abstentions."""

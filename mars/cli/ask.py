@@ -1,0 +1,90 @@
+"""`mars ask`: one question, answered from a memory, checked, with its sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from mars.cli.output import Database, JsonFlag, NamespaceOption, known_namespace, open_memory, output, run_async
+from mars.results import EventKind
+
+if TYPE_CHECKING:
+    from mars.memory.interfaces import Namespace
+    from mars.results import Event, RunResult
+    from mars.runtime import Team
+
+ModelOption = Annotated[str, typer.Option("--model", help="reader (built in, no key), or provider:name.")]
+"""The option ``--model``."""
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    namespace: NamespaceOption,
+    db: Database = None,
+    user: Annotated[
+        str | None, typer.Option(help='Who asks: "I" means this person. The last label of the namespace if left out.')
+    ] = None,
+    model: ModelOption = "reader",
+    k: Annotated[int, typer.Option("-k", help="How many records the first recall brings.")] = 8,
+    iterations: Annotated[int, typer.Option(help="The most drafts.")] = 3,
+    remember: Annotated[bool, typer.Option("--remember", help="Store the turn in the memory, too.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Answer a question from a memory, with sources, retention and the Checker's verdict."""
+    from mars.runtime import Team
+
+    team = Team(k=k, iterations=iterations, remember=remember)
+    run_async(_ask, question, namespace, db, user, model, team, json)
+
+
+async def _ask(
+    question: str, namespace: Namespace, db: str, user: str | None, model: str, team: Team, json: bool
+) -> None:
+    from mars.runtime import Mars
+
+    result: RunResult | None = None
+    async with open_memory(db) as memory:
+        await known_namespace(memory, namespace)
+        async with Mars.open(memory, model=model, team=team) as mars:
+            async for event in mars.stream(question, user=user or namespace[-1], namespace=namespace):
+                if not json:
+                    show_step(event)
+                result = event.result or result
+    assert result is not None
+    if json:
+        output.json(result.plain())
+    else:
+        show_result(result)
+
+
+def show_step(event: Event) -> None:
+    """Print one line on standard error for what just happened, if it is worth one."""
+    if event.kind is EventKind.MEMORY_READ:
+        output.note(f"memory     {event.text}")
+    elif event.kind is EventKind.DRAFT:
+        output.note(f"assistant  {event.text}")
+    elif event.kind is EventKind.VERDICT:
+        issues = event.data.get("verdict", {}).get("issues", [])
+        why = "; ".join(f"{issue['kind']}: {issue['evidence']}" for issue in issues)
+        output.note(f"checker    {event.text}" + (f" ({why})" if why else ""))
+    elif event.kind is EventKind.REFLECTION:
+        output.note(f"reflector  {event.text}")
+
+
+def show_result(result: RunResult) -> None:
+    """Print the answer, how the run ended, and the sources with their retention."""
+    output.print(Text(result.answer or "(no answer)", style="bold"))
+    verdict = "approved" if result.approved else "not approved"
+    drafts = f"{result.iterations} draft{'s' if result.iterations != 1 else ''}"
+    output.print(Text(f"{verdict} · {result.status.value} · {drafts}", style="green" if result.approved else "yellow"))
+    if result.error:
+        output.print(Text(result.error, style="red"))
+    if result.sources:
+        table = Table("said on", "by", "source", "retention", "relevance", box=None, header_style="dim")
+        for source in result.sources:
+            day, who = source.said_at.date().isoformat(), source.speaker or ""
+            table.add_row(day, Text(who), Text(source.text), f"{source.retention:.0%}", f"{source.relevance:.2f}")
+        output.print(table)

@@ -1,0 +1,95 @@
+"""`mars chat`: a conversation at the terminal, remembered from one run to the next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from mars.cli.ask import ModelOption
+from mars.cli.output import Database, JsonFlag, open_memory, output, run_async
+from mars.results import EventKind
+
+if TYPE_CHECKING:
+    from mars.results import Event, RunResult
+    from mars.runtime import Mars
+
+HELP = "/memories lists what is remembered · /quit or Ctrl-D ends"
+"""What can be typed beside words."""
+
+
+def chat(
+    user: Annotated[
+        str, typer.Option("--user", "-u", help="Who you are; your memories are kept under this name.")
+    ] = "me",
+    db: Database = None,
+    model: ModelOption = "reader",
+    conversation: Annotated[
+        str | None, typer.Option(help="Go on with this conversation; its newest turns are in the prompt.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Talk with an agent that remembers. Lines are read from a pipe, too."""
+    run_async(_chat, user, db, model, conversation, json)
+
+
+async def _chat(user: str, db: str, model: str, conversation: str | None, json: bool) -> None:
+    from mars.runtime import Mars
+
+    async with open_memory(db, create=True) as memory, Mars.open(memory, model=model) as mars:
+        if not json:
+            output.note(f"memory {db} · user {user} · model {model} · {HELP}")
+        for line in _lines(quiet=json):
+            if line == "/memories":
+                await _show_memories(mars, user)
+                continue
+            result = await _turn(mars, line, user, conversation, json)
+            conversation = result.conversation
+
+
+async def _turn(mars: Mars, line: str, user: str, conversation: str | None, json: bool) -> RunResult:
+    result: RunResult | None = None
+    async for event in mars.stream(line, user=user, conversation=conversation):
+        if event.kind is EventKind.MEMORY_READ and not json:
+            _show_recalled(event)
+        result = event.result or result
+    assert result is not None
+    if json:
+        output.json(result.plain())
+        return result
+    output.print(Text(result.answer or "(no answer)", style="bold"))
+    if result.sources:
+        mark = "approved" if result.approved else "not approved"
+        output.note(f"  {mark} · " + " · ".join(f"{s.said_at.date()} {s.speaker}: {s.text}" for s in result.sources))
+    if result.error:
+        output.error(result.error)
+    return result
+
+
+def _show_recalled(event: Event) -> None:
+    """Print the line that says what was recalled, with the retention of each record."""
+    records = event.data.get("records", [])
+    if records:
+        shown = " · ".join(f"{r['text'][:60]} ({r['retention']:.0%})" for r in records[:3])
+        more = f" · and {len(records) - 3} more" if len(records) > 3 else ""
+        output.note(f"  recalled {shown}{more}")
+
+
+async def _show_memories(mars: Mars, user: str) -> None:
+    for record in await mars.memory.list(namespace=(user,)):
+        output.note(f"  {record.event_time.date()} {record.kind.value}: {record.text}")
+
+
+def _lines(*, quiet: bool) -> Iterator[str]:
+    """Yield what is typed or piped, without empty lines, until the end or /quit."""
+    while True:
+        if sys.stdin.isatty() and not quiet:
+            output.notes.print("[cyan]you>[/] ", end="")
+        line = sys.stdin.readline()
+        if not line or line.strip() in ("/quit", "/exit"):
+            return
+        if line.strip():
+            yield line.strip()

@@ -15,7 +15,7 @@ LOCOMO = Path(__file__).resolve().parents[2] / "shared" / "data" / "locomo" / "l
 
 def command(*arguments: str | Path, store: str | None = None) -> list[str]:
     """The command line of `mars` with JSON output, over a store of its own if one is named."""
-    return [MARS, *map(str, arguments), *(["--store", store] if store is not None else []), "--json"]
+    return [MARS, *map(str, arguments), *(["--db", store] if store is not None else []), "--json"]
 
 
 def run(*arguments: str | Path, store: str | None = None) -> dict[str, Any]:

@@ -32,14 +32,13 @@ def cosines(matrix: Vector, query: Vector) -> Floats:
     return np.clip((matrix @ query).astype(np.float64), -1.0, 1.0)
 
 
-def fusion(lexical: Floats, cosine: Floats | None, weight: float, eligible: Flags) -> Floats:
-    """Return ``w · lexical / max(lexical) + (1 - w) · max(cosine, 0)``, in [0, 1] for eligible rows.
+def fusion(lexical: Floats, cosine: Floats | None, weight: float, best: float) -> Floats:
+    """Return ``w · lexical / best + (1 - w) · max(cosine, 0)``, in [0, 1] where no lexical score exceeds `best`.
 
-    The maximum is taken over the eligible rows; where it is 0, so is the lexical part. Without cosines (None) the
-    lexical part stands alone, whatever `weight` is: a missing arm must not halve the other.
+    `best` is the largest lexical score of all rows that may be recalled; where it is 0, so is the lexical part. Without
+    cosines (None) the lexical part stands alone, whatever `weight` is: a missing arm must not halve the other.
     """
     check_share(weight, "the lexical weight")
-    best = float(lexical.max(where=eligible, initial=0.0))
     words = lexical / best if best > 0.0 else np.zeros_like(lexical)
     if cosine is None or weight == 1.0:
         return words

@@ -29,6 +29,9 @@ from mars.language.dates import MONTHS, WEEKDAYS
 Reals = npt.NDArray[np.float32]
 """One number per row, shape ``[n]``, float32."""
 
+Place = tuple[float, int, str]
+"""Position in a conversation (infinite if unknown), then the time said in microseconds, then the id: a total order."""
+
 K1, B = 1.2, 0.75
 """BM25's saturation and length normalisation, at their textbook values."""
 
@@ -70,8 +73,8 @@ class Document:
     """Share of its sentences that are questions, in [0, 1]."""
     conversation: str | None = None
     """Rows of one conversation are neighbours, in the order of `place`; None for none."""
-    place: tuple[float, int] = (0.0, 0)
-    """Position in the conversation, then a number that breaks ties."""
+    place: Place = (0.0, 0, "")
+    """Where in the conversation."""
 
     @classmethod
     def of(
@@ -81,7 +84,7 @@ class Document:
         speaker: str | None = None,
         said_at: datetime | None = None,
         conversation: str | None = None,
-        place: tuple[float, int] = (0.0, 0),
+        place: Place = (0.0, 0, ""),
     ) -> Document:
         """Read a record's text; the speaker's name counts as part of it."""
         name = speaker or ""
@@ -142,8 +145,8 @@ class LexicalIndex:
         self._postings: dict[str, array[int]] = {}
         self._dates: dict[str, array[int]] = {}
         self._speakers: dict[str, array[int]] = {}
-        self._talks: dict[str, list[tuple[tuple[float, int], int]]] = {}
-        self._where: dict[int, tuple[str, tuple[float, int]]] = {}
+        self._talks: dict[str, list[tuple[Place, int]]] = {}
+        self._where: dict[int, tuple[str, Place]] = {}
         self._stale: set[int] = set()
         self._chained = True
         self._rows = _Rows(64)
@@ -180,7 +183,7 @@ class LexicalIndex:
             self._link(row, document.conversation, document.place)
         self._stale.add(row)
 
-    def _link(self, row: int, conversation: str, place: tuple[float, int]) -> None:
+    def _link(self, row: int, conversation: str, place: Place) -> None:
         talk = self._talks.setdefault(conversation, [])
         entry = (place, row)
         if not talk or talk[-1] < entry:
@@ -289,8 +292,12 @@ class LexicalIndex:
             near[step:size] += ahead[: size - step] * own[: size - step]
             near[: size - step] += back[step:size] * own[step:size]
 
+    def speakers_named(self, query: str) -> set[str]:
+        """Return the words of a question that are words of a speaker's name, lower-cased."""
+        return {word.removesuffix("'s") for word in words(query)} & self._speakers.keys()
+
     def _boost_speakers(self, total: Reals, query: str) -> None:
-        named = {word.removesuffix("'s") for word in words(query)} & self._speakers.keys()
+        named = self.speakers_named(query)
         if named:
             boosted = np.zeros(self._size, np.bool_)
             for word in named:

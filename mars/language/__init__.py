@@ -11,11 +11,13 @@ from mars.language.tokens import (
     token_entropy,
     words,
 )
+from mars.language.voice import first_person
 
 __all__ = [
     "STOP_WORDS",
     "Granularity",
     "ResolvedDate",
+    "first_person",
     "lexical_date_terms",
     "query_terms",
     "resolve_dates",

@@ -1,14 +1,9 @@
-"""The demo over seeds 1 to 20, whole and with parts switched off, held against what was told.
+"""How the lives of seeds 1 to 20 go: with everything, without the Checker, without reflection, without decay.
 
-    python -m benchmarks.demo_seeds [--seeds 20] [--details]
+The demo itself compares nothing. This does: it takes the report that `mars demo --json` prints and compares each answer
+with what the world knows was told.
 
-The demo knows what it told and compares nothing. Here the two are compared: an answer is right when it names the value
-told last before the question, wrong when it names an older one instead. Every run is a process of its own.
-
-`corrected`: a question whose first draft was wrong, was not approved, and whose answer was right and approved.
-`wrong_stands_without_checker`: without the Checker, such a question ends with the wrong answer.
-`faded_recalled_without_decay`: the fact that nobody used is answered at the end when nothing fades;
-`faded_forgotten`: and is not known when it does. `kept_known`: the fact that was used is.
+    python -m benchmarks.demo_seeds [--seeds 20] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -16,104 +11,164 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.commands import run
+Report = dict[str, Any]
 
-RUNS = ((), ("checker",), ("decay",))
-"""What is switched off in each run of a seed."""
-CHANGING = ("changed", "corrected")
-"""Parts of facts whose value changes."""
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "full": (),
+    "no_checker": ("checker",),
+    "no_reflection": ("reflection",),
+    "no_decay": ("decay",),
+}
+"""What is lived, and what is switched off in it."""
 
-
-def names(answer: str, value: str) -> bool:
-    """Whether an answer names a value, as words and whatever their case."""
-    return re.search(rf"(?<!\w){re.escape(value.casefold())}(?!\w)", answer.casefold()) is not None
-
-
-def values_before(told: dict[str, Any], day: int) -> list[str]:
-    """The values told before a day, the newest last."""
-    turns = sorted((on, entry["value"]) for entry in told["values"] for on in entry["days"] if on <= day)
-    return list(dict.fromkeys(reversed([value for _, value in turns])))[::-1]
+_WEEKDAYS = frozenset(date(2026, 1, day).strftime("%A").casefold() for day in range(5, 12))
 
 
-def judged(answer: str, told: dict[str, Any], day: int) -> str:
-    """Whether an answer is right, wrong, or neither."""
-    *older, newest = values_before(told, day)
-    if names(answer, newest):
-        return "right"
-    return "wrong" if any(names(answer, value) for value in older) else "neither"
+def says(answer: str, value: str) -> bool:
+    """Return whether an answer holds all words of a value, in any order; the weekday of a date may be missing."""
+    wanted = {word for word in _words(value) if word not in _WEEKDAYS} or set(_words(value))
+    return wanted <= set(_words(answer))
 
 
-def questions(report: dict[str, Any], *parts: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The questions about facts of some parts, each with what was told about the fact."""
-    told = {entry["topic"]: entry for entry in report["told"] if entry["part"] in parts}
-    return [(asked, told[asked["topic"]]) for asked in report["asked"] if asked["topic"] in told]
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+(?:[:.]\d+)*", text.casefold())
 
 
-def corrected(asked: dict[str, Any], told: dict[str, Any]) -> bool:
-    """Whether a wrong first draft was turned down and a right answer approved in its place."""
-    first = asked["attempts"][0] if asked["attempts"] else {"draft": "", "verdict": "approved"}
+def truth(report: Report, topic: str, day: int) -> tuple[str, list[str]]:
+    """Return the value that was last told by a day, and the earlier ones."""
+    (fact,) = [each for each in report["told"] if each["topic"] == topic]
+    told = [(max(d for d in each["days"] if d <= day), each["value"]) for each in fact["values"] if min(each["days"]) <= day]
+    values = [value for _, value in sorted(told)]
+    return values[-1], values[:-1]
+
+
+def right(report: Report, asked: Report, answer: str) -> bool:
+    """Return whether an answer says what was last told, and none of the earlier values alone."""
+    return says(answer, truth(report, asked["topic"], asked["day"])[0])
+
+
+def wrong(report: Report, asked: Report, answer: str) -> bool:
+    """Return whether an answer says an earlier value and not the one that holds."""
+    holds, earlier = truth(report, asked["topic"], asked["day"])
+    return any(says(answer, value) for value in earlier) and not says(answer, holds)
+
+
+def questions(report: Report, part: str) -> list[Report]:
+    """Return the questions for the facts that play a part, oldest first."""
+    topics = {fact["topic"] for fact in report["told"] if fact["part"] == part}
+    return [asked for asked in report["asked"] if asked["topic"] in topics]
+
+
+def complete(report: Report) -> bool:
+    """Return whether 60 days went by and every question came to an end of its own."""
+    return report["days"] == 60 and bool(report["asked"]) and all(a["status"] != "task_error" for a in report["asked"])
+
+
+def corrected(report: Report) -> bool:
+    """Return whether the first question for the changed fact was answered wrongly, rejected, and then right."""
+    asked = questions(report, "changed")[0]
+    first = asked["attempts"][0]
     return (
-        judged(first["draft"], told, asked["day"]) == "wrong"
-        and first["verdict"] != "approved"
+        wrong(report, asked, first["draft"])
+        and first["verdict"] == "rejected"
+        and bool(asked["reflections"])
+        and right(report, asked, asked["answer"])
         and asked["approved"]
-        and judged(asked["answer"], told, asked["day"]) == "right"
     )
 
 
-def complete(report: dict[str, Any]) -> bool:
-    """Whether every day was lived and every question was answered without an error."""
-    statuses = [asked["status"] for asked in report["asked"]]
-    return report["days"] == 60 and bool(statuses) and "task_error" not in statuses
+def right_at_once(report: Report) -> bool:
+    """Return whether the second question for the changed fact recalled the lesson and needed one draft."""
+    asked = questions(report, "changed")[1]
+    return len(asked["attempts"]) == 1 and right(report, asked, asked["answer"]) and asked["lessons_recalled"] > 0
 
 
-def last(report: dict[str, Any], part: str) -> list[str]:
-    """How the last answers about the facts of a part are judged."""
-    ends = {asked["topic"]: (asked, told) for asked, told in questions(report, part)}
-    return [judged(asked["answer"], told, asked["day"]) for asked, told in ends.values()]
+def wrong_stands(report: Report) -> bool:
+    """Return whether the first question for the changed fact ended with the old value."""
+    asked = questions(report, "changed")[0]
+    return wrong(report, asked, asked["answer"])
 
 
-def findings(reports: list[dict[str, Any]]) -> dict[str, bool]:
-    """What a seed's runs show: whole, without the Checker, without decay."""
-    whole, unchecked, undecayed = reports
-    return {
-        "complete": all(map(complete, reports)),
-        "corrected": any(corrected(*pair) for pair in questions(whole, *CHANGING)),
-        "wrong_stands_without_checker": any(
-            judged(asked["answer"], told, asked["day"]) == "wrong" for asked, told in questions(unchecked, *CHANGING)
-        ),
-        "wrong_stands": any(
-            asked["approved"] and judged(asked["answer"], told, asked["day"]) == "wrong"
-            for asked, told in questions(whole, *CHANGING)
-        ),
-        "faded_forgotten": last(whole, "faded") == ["neither"],
-        "faded_recalled_without_decay": last(undecayed, "faded") == ["right"],
-        "kept_known": last(whole, "kept") == ["right"],
-    }
+def recalls_faded(report: Report) -> bool:
+    """Return whether the fact that was never used was answered at the end."""
+    (asked,) = questions(report, "faded")
+    return right(report, asked, asked["answer"])
+
+
+def keeps_used(report: Report) -> bool:
+    """Return whether the fact that was used now and then was answered at the end."""
+    asked = questions(report, "kept")[-1]
+    return right(report, asked, asked["answer"])
+
+
+def lived(task: tuple[int, str]) -> tuple[int, str, Report]:
+    """Live one life over a SQLite file and return its report."""
+    import anyio
+
+    from mars.simulation.life import draw_life
+    from mars.simulation.report import report
+    from mars.simulation.story import live
+
+    seed, variant = task
+    with TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/life.db"
+        story = anyio.run(lambda: live(draw_life(seed), without=VARIANTS[variant], store=store))
+    return seed, variant, report(story)
+
+
+def count(name: str, passed: Iterable[tuple[int, bool]]) -> tuple[int, list[int]]:
+    """Return how many seeds passed, and print those that did not."""
+    outcomes = list(passed)
+    failed = [seed for seed, holds in outcomes if not holds]
+    print(f"{name:<34} {len(outcomes) - len(failed):>3} of {len(outcomes)}" + (f"   not: {failed}" if failed else ""))
+    return len(outcomes) - len(failed), failed
 
 
 def main() -> None:
-    """Print the report as one line of JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20, help="seeds 1 to this one")
-    parser.add_argument("--details", action="store_true", help="the findings of every seed too")
-    chosen = parser.parse_args()
-    wanted = [(seed, off) for seed in range(1, chosen.seeds + 1) for off in RUNS]
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        reports = list(pool.map(lambda one: live(*one), wanted))
-    each = [findings(reports[at : at + len(RUNS)]) for at in range(0, len(reports), len(RUNS))]
-    report: dict[str, Any] = {"seeds": chosen.seeds} | {key: sum(found[key] for found in each) for key in each[0]}
-    report["slowest_seconds"] = max(one["seconds"] for one in reports)
-    if chosen.details:
-        report["each"] = {str(seed): found for seed, found in enumerate(each, 1)}
-    print(json.dumps(report))
-
-
-def live(seed: int, off: tuple[str, ...]) -> dict[str, Any]:
-    """Run the demo once."""
-    return run("demo", "--seed", str(seed), "--no-picture", *(word for name in off for word in ("--without", name)))
+    """Live all lives and print the counts; the last line is JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    began = time.perf_counter()
+    tasks = [(seed, variant) for variant in VARIANTS for seed in range(1, options.seeds + 1)]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        reports: dict[str, dict[int, Report]] = {variant: {} for variant in VARIANTS}
+        for seed, variant, found in pool.map(lived, tasks):
+            reports[variant][seed] = found
+    rows = {
+        "complete": ("full", complete),
+        "corrected": ("full", corrected),
+        "right_at_once_when_asked_again": ("full", right_at_once),
+        "used_fact_kept": ("full", keeps_used),
+        "faded_forgotten": ("full", lambda report: not recalls_faded(report)),
+        "faded_recalled_without_decay": ("no_decay", recalls_faded),
+        "wrong_stands_without_checker": ("no_checker", wrong_stands),
+        "wrong_stands_without_reflection": ("no_reflection", wrong_stands),
+    }
+    counts = {
+        name: count(name, ((seed, check(found)) for seed, found in reports[variant].items()))[0]
+        for name, (variant, check) in rows.items()
+    }
+    asked = [(report, one) for report in reports["full"].values() for one in report["asked"] if truth(report, one["topic"], one["day"])]
+    faded = [(report, one) for report, one in asked if one in questions(report, "faded")]
+    rest = [(report, one) for report, one in asked if (report, one) not in faded]
+    print(json.dumps({
+        "seeds": options.seeds,
+        **counts,
+        "answers": len(rest),
+        "answers_right": sum(right(report, one, one["answer"]) for report, one in rest),
+        "approved_wrong": sum(one["approved"] and not right(report, one, one["answer"]) for report, one in asked),
+        "slowest_life_seconds": max(report["seconds"] for found in reports.values() for report in found.values()),
+        "seconds": round(time.perf_counter() - began, 1),
+    }))
 
 
 if __name__ == "__main__":

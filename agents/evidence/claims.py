@@ -12,6 +12,7 @@ from datetime import date
 from mars.agents.evidence.case import Case, plain
 from mars.agents.evidence.reading import (
     FIRST_PERSON,
+    FORM_WORDS,
     NEGATIONS,
     Days,
     days_named,
@@ -95,7 +96,8 @@ def _unsupported_words(case: Case) -> list[str]:
     said = case.claim
     for named in days_named(said):
         said = said.replace(named.phrase, " ")
-    content = [word for word in words(said) if stem(word) not in _STOP_STEMS and not word[0].isdigit()]
+    passing = _STOP_STEMS | FORM_WORDS
+    content = [word for word in words(said) if stem(word) not in passing and not word[0].isdigit()]
     held = {term for text in case.sources for term in text_terms(text)} | text_terms(case.review.task.text)
     held |= {term for item in case.cited for term in text_terms(item.speaker or "")}
     lacking = [word for word in content if stem(word) not in held]

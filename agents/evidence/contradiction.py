@@ -35,6 +35,7 @@ _CORRECTED = re.compile(
     r"\b(?:correction|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)|turns?\s+out|turned\s+out|wasn't|was\s+not)\b",
     re.IGNORECASE,
 )
+_CANCELLED = re.compile(r"\b(?:cancell?ed|called\s+off|not\s+happening)\b", re.IGNORECASE)
 _PERHAPS_CHANGED = re.compile(r"\b(?:actually|now|new|these\s+days|nowadays|currently|lately|since)\b", re.IGNORECASE)
 _HINGE = frozenset(
     (
@@ -75,9 +76,11 @@ _HINGE = frozenset(
     )
 )
 _PUT_ASIDE = re.compile(
-    r"\b(?:instead\s+of|rather\s+than|not|no\s+longer|from|used\s+to\s+be|wasn't|isn't)\W+(?:\w+\W+){0,3}$", re.I
+    r"\b(?:instead\s+of|rather\s+than|not|no\s+longer|from|used\s+to\s+be|wasn't|isn't)\W+(?:(?!to\b)\w+\W+){0,3}$",
+    re.I,
 )
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
+_SUBJECTS = frozenset(("i", "we", "i'm", "i've", "we're", "we've"))
 _RELATED = (
     frozenset(("live", "move", "reloc", "home", "address")),
     frozenset(("work", "job", "employ", "compani", "join", "hire")),
@@ -117,7 +120,7 @@ def staleness_issues(case: Case) -> Iterator[Issue]:
 
 def contradiction(case: Case, cited: Evidence) -> Newer | None:
     """Return the newest record that contradicts a cited one, unless a still newer one repeats the draft's value."""
-    topical = {term for term in case.topic if term in _with_related(text_terms(cited.text))}
+    topical = _with_related(cited.text).intersection(case.topic)
     if not topical:
         return None
     later = sorted((item for item in case.evidence if _is_later(item, cited)), key=_age, reverse=True)
@@ -156,8 +159,11 @@ def _same_person(case: Case, item: Evidence, cited: Evidence) -> bool:
 
 def _contradicts(case: Case, cited: Evidence, item: Evidence, topical: set[str]) -> Newer | None:
     if item.kind == "fact" and item.relation and item.value:
-        same = text_terms(item.relation) | text_terms(item.subject or "")
-        if topical & _with_related(same) and plain(item.value) not in plain(case.claim) and _fits(case, cited, item):
+        if (
+            topical & _with_related(f"I {item.relation}")
+            and plain(item.value) not in plain(case.claim)
+            and _fits(case, cited, item)
+        ):
             return Newer(item, "a newer fact", item.text)
         return None
     for sentence in sentences(item.text):
@@ -174,16 +180,14 @@ def _fits(case: Case, cited: Evidence, item: Evidence) -> bool:
     if cited.relation:
         return cited.relation == item.relation
     said = text_terms(item.relation or "") - _STOP_STEMS
-    return bool(said) and said <= _with_related(text_terms(cited.text) | text_terms(case.review.task.text))
+    return bool(said) and said <= _with_related(cited.text) | _with_related(case.review.task.text)
 
 
 def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: set[str]) -> str:
     """Return in which way a sentence may contradict the cited record, in words; empty if in none."""
-    near = " ".join(
-        turn.text for turn in neighbours(item, case.evidence, before=2, after=0) if turn.record != cited.record
-    )
-    here = _with_related(text_terms(sentence))
-    around = here | _with_related(text_terms(f"{item.text} {near}"))
+    turns = [turn for turn in neighbours(item, case.evidence, before=2, after=0) if turn.record != cited.record]
+    here = _with_related(sentence)
+    around = here.union(text_terms(item.text), *(text_terms(turn.text) for turn in turns))
     needed = {term: case.weight[term] + 0.1 for term in topical}
     if share(needed, around) < SAME_TOPIC:
         return ""
@@ -222,6 +226,8 @@ def _differ(old: list[str], new: list[str]) -> bool:
 
 def _other_value(case: Case, cited: Evidence, item: Evidence, sentence: str) -> bool:
     """Return whether a sentence gives a value that is not the draft's: a date, a number, or other words."""
+    if _CANCELLED.search(sentence):
+        return True
     stated = days_named(case.claim, case.review.task.asked_at) or days_named(cited.text, cited.said_at)
     if stated and "when" in case.question:
         named = days_named(sentence, item.said_at)
@@ -262,10 +268,11 @@ def _repeats(case: Case, cited: Evidence, item: Evidence, newer: Evidence) -> bo
     )
 
 
-def _with_related(found: Iterable[str]) -> set[str]:
-    """Return terms with those that name the same respect."""
-    terms = set(found)
-    for group in _RELATED:
-        if group & terms:
-            terms |= group
-    return terms
+def _with_related(text: str) -> set[str]:
+    """Return a text's terms, and those of the same respect where its speaker is the subject ("I moved")."""
+    found = set(text_terms(text))
+    if _SUBJECTS.intersection(words(text)):
+        for group in _RELATED:
+            if group & found:
+                found |= group
+    return found

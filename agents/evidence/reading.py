@@ -45,7 +45,7 @@ NEGATIONS = frozenset(
 BACKGROUND = 20
 """Imagined records that hold none of a question's terms, so that rarity means something among few records too."""
 
-_FORM_WORDS = frozenset(
+FORM_WORDS = frozenset(
     stem(word)
     for word in (
         *(
@@ -91,6 +91,7 @@ _NUMBER_WORDS = {
     )
 } | {"once": "1", "twice": "2", "thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "dozen": "12"}
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,:]\d+)*")
+_IN_QUOTES = re.compile(r"[\"\u201c][^\"\u201c\u201d]*[\"\u201d]")
 _CAPITALISED = re.compile(r"\b[A-Z]\w+")
 
 
@@ -123,8 +124,10 @@ def text_terms(text: str) -> frozenset[str]:
 
 
 def claim(draft: str) -> str:
-    """Return what a draft says, without citations, quotation marks around the whole, and white space."""
-    return without_citations(draft).strip().strip('"\u201c\u201d').strip()
+    """Return what a draft says, without citations, white space and quotation marks around the whole."""
+    said = without_citations(draft).strip()
+    inner = said[1:-1]
+    return inner.strip() if _IN_QUOTES.fullmatch(said) else said
 
 
 def pool(review: Review) -> tuple[Evidence, ...]:
@@ -157,7 +160,7 @@ def topic(task: Task, evidence: Iterable[Evidence]) -> tuple[str, ...]:
         if len(name) > 2 and any(_is_called(speaker, name) for speaker in speakers):
             names.add(stem(name.lower()))
     found = [term for term in query_terms(task.text) if term not in names]
-    return tuple(term for term in found if term not in _FORM_WORDS) or tuple(found)
+    return tuple(term for term in found if term not in FORM_WORDS) or tuple(found)
 
 
 def weights(wanted: Sequence[str], evidence: Sequence[Evidence]) -> dict[str, float]:

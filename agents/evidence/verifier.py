@@ -34,7 +34,7 @@ def examine(review: Review, model: AnswerabilityModel | None = None) -> Check:
     """Return what the evidence says of a draft; a pass is decisive, its score is the question's answerability.
 
     "Not known" is neither right nor wrong by evidence: it is undecided, unless what was recalled looks as if it held
-    the answer and recall was not widened yet. A draft for a task without evidence and tool results fails for its sources.
+    the answer and recall was not widened yet. A claim without evidence and tool results fails for want of a source.
     """
     case = Case(review)
     model = model or shipped_model()

@@ -231,9 +231,8 @@ def _in_words(found: ResolvedDate, said: date) -> str:
     if found.granularity is Granularity.YEAR:
         return str(found.start.year)
     if found.granularity is Granularity.SEASON:
-        return (
-            f"{found.phrase.split()[-1] if found.phrase[-1].isalpha() else found.phrase.split()[-2]} {found.end.year}"
-        )
+        named = next((word for word in words(found.phrase) if word in _SEASONS), found.granularity.value)
+        return f"{named} {found.end.year}"
     if 0 < (said - found.end).days <= 7:
         return f"the {found.granularity.value} before {in_words(said)}"
     return f"the {found.granularity.value} of {in_words(found.start)}"

@@ -1,0 +1,1 @@
+"""Derived indexes of vectors outside the process: interchangeable, droppable, rebuilt from the truth."""

@@ -1,0 +1,224 @@
+"""Chroma as a derived index: approximate candidates, never the truth, never given any text.
+
+One collection per namespace, because a filter on metadata costs three to a hundred times more than a collection of
+its own (2 ms to make), and because what is apart cannot leak. A collection's name is a hash of store, embedder and
+namespace; it holds ids and vectors of active records, nothing else.
+
+The high-water mark lies in Chroma beside the vectors, so that losing the folder loses both and the next `follow` is a
+replay; every step is an upsert or a delete, so that a replay after a crash is harmless. Chroma loses vectors when two
+processes write to one folder, so the folder is locked from the first use to `close`, and a second process is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from mars.errors import InvalidVector, StoreClosed, StoreCorrupt
+from mars.memory.index.folder_lock import FolderLock
+from mars.memory.interfaces import Reader, Selection, VectorIndex
+from mars.memory.records import Namespace, Record, Status, Vector, check_vector
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+    from chromadb.api.models.Collection import Collection
+
+__all__ = ["ChromaIndex"]
+
+BATCH = 5_000
+"""Records per call; Chroma takes 5,461 at most."""
+
+Progress = Callable[[int, int], None]
+
+# A wider search than Chroma's default of 100: recall on clustered vectors is worth a tenth of a millisecond.
+_SEARCH: Any = {"space": "cosine", "ef_search": 200, "ef_construction": 200}
+
+
+class ChromaIndex(VectorIndex):
+    """An index in a folder of its own; see the module. Usable from any thread, by one process at a time."""
+
+    def __init__(self, folder: Path, *, store: str, embedder: str, dimension: int, patience: float = 5.0) -> None:
+        """Name the index of one store (its ``store_id``) and embedder; nothing is imported or opened before use.
+
+        `patience` is how many seconds to wait for another process to close the folder.
+        """
+        self._folder = folder
+        self._whose = f"{store}\x1f{embedder}"
+        self._embedder = embedder
+        self._dimension = dimension
+        self._patience = patience
+        self._lock = FolderLock(folder)
+        self._guard = threading.RLock()
+        self._opened: ClientAPI | None = None
+        self._closed = False
+
+    def high_water(self) -> int:
+        """See `VectorIndex.high_water`."""
+        with self._chroma() as client:
+            return self._mark(client)
+
+    def follow(self, reader: Reader, progress: Progress | None = None) -> int:
+        """See `VectorIndex.follow`; `progress` is called with (`seq` reached, `seq` aimed at) after each batch."""
+        with self._chroma() as client:
+            mark, head = self._mark(client), reader.head()
+            if mark > head:
+                # The truth was restored from an older backup: what was indexed since is not in it.
+                return self.rebuild(reader, progress)
+            if mark == head:
+                return 0
+            done = self._drop_removed(client, reader, mark)
+            while batch := reader.select(Selection(after_seq=mark, limit=BATCH)):
+                self._apply(client, reader, batch)
+                done += len(batch)
+                mark = batch[-1].seq
+                self._set_mark(client, mark)
+                if progress is not None:
+                    progress(mark, head)
+            self._set_mark(client, head)
+            return done
+
+    def rebuild(self, reader: Reader, progress: Progress | None = None) -> int:
+        """See `VectorIndex.rebuild`; the files are deleted, so it also mends an index that cannot be opened."""
+        with self._guard:
+            self._hold()
+            self._close_client()
+            for folder in self._folder.glob("data-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+            return self.follow(reader, progress)
+
+    def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]]:
+        """See `VectorIndex.candidates`; raises `InvalidVector` for another dimension."""
+        query = check_vector(vector, self._dimension)
+        with self._chroma() as client:
+            collection = self._find(client, self._name(namespace))
+            wanted = min(k, collection.count()) if collection is not None else 0
+            if collection is None or wanted < 1 or not query.any():
+                return []
+            found = collection.query(query_embeddings=query[None, :], n_results=wanted, include=["distances"])
+        ids, distances = found["ids"][0], (found["distances"] or [[]])[0]
+        return [(one, 1.0 - float(distance)) for one, distance in zip(ids, distances, strict=True)]
+
+    def close(self) -> None:
+        """See `VectorIndex.close`; frees the folder for other processes."""
+        with self._guard:
+            self._closed = True
+            self._close_client()
+            self._lock.release()
+
+    def _drop_removed(self, client: ClientAPI, reader: Reader, mark: int) -> int:
+        gone: dict[Namespace, list[str]] = defaultdict(list)
+        for _, one, namespace in reader.removed(mark):
+            gone[namespace].append(one)
+        for namespace, ids in gone.items():
+            self._delete(client, namespace, ids)
+        return sum(map(len, gone.values()))
+
+    def _apply(self, client: ClientAPI, reader: Reader, batch: Sequence[Record]) -> None:
+        """Bring the collections to what these records are now."""
+        vectors = reader.vectors([record.id for record in batch if self._belongs(record)])
+        kept: dict[Namespace, dict[str, Vector]] = defaultdict(dict)
+        dropped: dict[Namespace, list[str]] = defaultdict(list)
+        for record in batch:
+            vector = vectors.get(record.id)
+            if vector is None or not vector.any():
+                dropped[record.namespace].append(record.id)
+                continue
+            if vector.size != self._dimension:
+                raise InvalidVector(f"a vector has {vector.size} dimensions, the index {self._dimension}: reindex")
+            kept[record.namespace][record.id] = vector
+        for namespace, ids in dropped.items():
+            self._delete(client, namespace, ids)
+        for namespace, rows in kept.items():
+            self._get(client, self._name(namespace)).upsert(ids=list(rows), embeddings=np.stack(list(rows.values())))
+
+    def _belongs(self, record: Record) -> bool:
+        return record.status is Status.ACTIVE and record.embedder == self._embedder
+
+    def _delete(self, client: ClientAPI, namespace: Namespace, ids: Sequence[str]) -> None:
+        collection = self._find(client, self._name(namespace))
+        if collection is None:
+            return
+        rest = iter(ids)
+        while part := list(islice(rest, BATCH)):
+            collection.delete(ids=part)
+
+    def _name(self, namespace: Namespace) -> str:
+        """The name of a namespace's collection; that of ``()`` carries the mark."""
+        told = "\x1f".join((self._whose, *(f"{len(label)}:{label}" for label in namespace)))
+        return f"mars-{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}"
+
+    def _mark(self, client: ClientAPI) -> int:
+        collection = self._find(client, self._name(()))
+        return 0 if collection is None else int((collection.metadata or {}).get("seq", 0))
+
+    def _set_mark(self, client: ClientAPI, seq: int) -> None:
+        self._get(client, self._name(())).modify(metadata={"seq": seq})
+
+    def _get(self, client: ClientAPI, name: str) -> Collection:
+        return client.get_or_create_collection(name, configuration={"hnsw": _SEARCH}, embedding_function=None)
+
+    def _find(self, client: ClientAPI, name: str) -> Collection | None:
+        from chromadb.errors import NotFoundError
+
+        try:
+            return client.get_collection(name, embedding_function=None)
+        except NotFoundError:
+            return None
+
+    @contextmanager
+    def _chroma(self) -> Iterator[ClientAPI]:
+        """Open Chroma at first use; say what helps where it fails."""
+        with self._guard:
+            self._hold()
+            if self._opened is None:
+                self._opened = self._open_client()
+            from chromadb.errors import ChromaError
+
+            try:
+                yield self._opened
+            except ChromaError as error:
+                self._close_client()
+                raise self._useless(error) from error
+
+    def _open_client(self) -> ClientAPI:
+        """Open Chroma in this process, without telemetry."""
+        import chromadb
+        from chromadb.config import Settings
+
+        # A name of its own for each rebuild: within a process, Chroma keeps what it has opened by its path.
+        folder = next(iter(sorted(self._folder.glob("data-*"))), self._folder / f"data-{uuid4().hex[:12]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder))
+        try:
+            return chromadb.PersistentClient(path=str(folder), settings=settings)
+        except Exception as error:  # its clean-up after damaged files fails in ways of its own
+            raise self._useless(error) from error
+
+    def _useless(self, error: Exception) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"the Chroma index in {self._folder} is of no use ({type(error).__name__}); the memory itself is intact: "
+            "run `mars memory reindex`"
+        )
+
+    def _hold(self) -> None:
+        if self._closed:
+            raise StoreClosed("the index is closed: open it again")
+        if not self._lock.held:
+            self._lock.acquire(self._patience)
+
+    def _close_client(self) -> None:
+        client, self._opened = self._opened, None
+        if client is not None:
+            close: Callable[[], Any] | None = getattr(client, "close", None)
+            if close is not None:
+                close()

@@ -158,3 +158,17 @@ def standings(
     left = np.where(pinned, 1.0, left)
     codes = np.where(pinned, np.where(capable, SHORT, LONG), codes)
     return left, codes.astype(np.int8)
+
+
+def lifetime(kind: Kind, pinned: bool, curve: Curve, strength: float, boosted: float, rule: TierRule) -> float:
+    """Return after how many days without a use a record crosses θ2 and is forgotten; infinite if it never is."""
+    if pinned or not rule.forgets:
+        return math.inf
+    last, first = crossing(curve, rule.theta2), crossing(curve, rule.theta1)
+    match rule.strength:
+        case TierStrength.CONTINUOUS:
+            return last * boosted
+        case TierStrength.LITERAL:
+            return last * strength if not short_capable(kind) else max(first * boosted, last * strength)
+        case TierStrength.RESET:
+            return last * rule.multiple * boosted + (first * boosted if short_capable(kind) else 0.0)

@@ -1,0 +1,202 @@
+"""Simple facts from what somebody says: who, in what respect, what; by rules, without a model.
+
+``extract_facts("I moved to Lisbon last week.", "Ann")`` gives *Ann, lives in, Lisbon*. The rules are conservative: a
+pattern must begin a clause (after words such as "well" or "by the way"), and questions, negations, hypotheses, plans,
+reported speech and past habits never give a fact, nor does a value of more than `MAX_VALUE_WORDS` words. *I*, *my* and
+*we* mean the speaker.
+
+*Confidence* is the rule's alone, never a model's: .95 where somebody names an attribute of theirs ("my favourite tea
+is", "call me", "I'm allergic to"), .9 for where they live and work, .8 for likes and dislikes, .7 for any other "my X
+is Y" and "the X is now Y"; .1 less where the subject is somebody else than the speaker.
+
+*Supersession* has a guard, because most contradictions that a looser rule sees are none: only the same subject in the
+same relation, only a relation that has one value at a time, only another value, only one that is not older.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mars.language import sentence_spans
+from mars.memory import fact_patterns as patterns
+from mars.memory.records import Kind, Record
+
+MAX_VALUE_WORDS = 8
+"""A longer value is a story, not a fact."""
+
+UNKNOWN_SPEAKER = "user"
+"""The subject of "I" where nobody is named as the speaker."""
+
+SINGLE_VALUED = "single_valued"
+"""Key of a record's metadata: whether its relation has one value at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing that somebody said to be so."""
+
+    subject: str
+    """Whom or what it is about, as it was written; the speaker for I, my and we."""
+    relation: str
+    """In what respect, in lower case: ``lives in``, ``favourite tea``, ``likes``."""
+    value: str
+    """What is so, as it was written."""
+    single_valued: bool
+    """Whether a later value takes the place of this one."""
+    span: tuple[int, int]
+    """Where in the text the value stands: ``text[start:end] == value``."""
+    confidence: float
+    """In [0, 1], by the rule that found it."""
+
+    @property
+    def statement(self) -> str:
+        """The fact as a sentence, for reading and for recall."""
+        if self.relation in patterns.VERBAL:
+            return f"{self.subject} {self.relation} {self.value}."
+        if self.relation == patterns.STATE:
+            return f"The {self.subject} is {self.value}."
+        return f"{self.subject}'s {self.relation} is {self.value}."
+
+
+def extract_facts(text: str, speaker: str | None = None) -> tuple[Fact, ...]:
+    """Return the facts that one turn states, in the order of the text, each once.
+
+    `speaker` is whom I, my and we mean; `UNKNOWN_SPEAKER` if None. Never raises on any text; most texts give nothing.
+    """
+    found: dict[tuple[str, str, str], Fact] = {}
+    for start, end in _clauses(text):
+        for fact in _facts_of_clause(text, start, end, speaker or UNKNOWN_SPEAKER):
+            found.setdefault((fact.subject.casefold(), fact.relation, normalised(fact.value)), fact)
+    return tuple(found.values())
+
+
+def contradicts(new: Record, old: Record) -> bool:
+    """Return whether `new` takes the place of `old`: the guard of every supersession.
+
+    Both are facts of one namespace about the same subject (compared without case) in the same relation; the relation
+    has one value at a time; the values differ, and neither only says more precisely what the other says ("Lisbon",
+    "Lisbon, Portugal"); `new` is valid from the same time on or a later one.
+    """
+    return same_matter(new, old) and new.valid_from >= old.valid_from and differ(new.value or "", old.value or "")
+
+
+def same_matter(one: Record, other: Record) -> bool:
+    """Return whether two records are facts about one subject in one relation that has a single value at a time."""
+    return (
+        one.kind is other.kind is Kind.FACT
+        and one.id != other.id
+        and one.namespace == other.namespace
+        and (one.subject or "").casefold() == (other.subject or "").casefold()
+        and one.relation == other.relation
+        and is_single_valued(one)
+        and is_single_valued(other)
+    )
+
+
+def is_single_valued(fact: Record) -> bool:
+    """Return whether the fact's relation has one value at a time; unknown relations may have many."""
+    stated = fact.metadata.get(SINGLE_VALUED)
+    if isinstance(stated, bool):
+        return stated
+    relation = fact.relation or ""
+    return relation in patterns.SINGLE or relation.startswith("favourite ")
+
+
+def differ(one: str, other: str) -> bool:
+    """Return whether two values exclude each other: after normalisation neither holds all words of the other."""
+    first, second = set(normalised(one).split()), set(normalised(other).split())
+    return not (first <= second or second <= first)
+
+
+def normalised(value: str) -> str:
+    """Return a value for comparison: NFKC, without case, punctuation and a leading article."""
+    folded = unicodedata.normalize("NFKC", value).casefold()
+    words = re.findall(r"[^\W_]+(?:['.@+-][^\W_]+)*", folded)
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+
+
+def _clauses(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the (start, end) of the clauses that may state a fact."""
+    for start, end in sentence_spans(text):
+        sentence = text[start:end]
+        if "?" in sentence or patterns.UNREAL.search(sentence):
+            continue
+        place = start
+        for joint in patterns.JOINT.finditer(sentence):
+            yield place, start + joint.start()
+            place = start + joint.end()
+        yield place, end
+
+
+def _facts_of_clause(text: str, start: int, end: int, speaker: str) -> Iterator[Fact]:
+    clause = text[start:end].replace("\u2019", "'")
+    if patterns.NEGATED.search(clause) or patterns.REPORTED.search(clause):
+        return
+    lead = patterns.LEAD.match(clause)
+    offset = lead.end() if lead else 0
+    for rule in patterns.RULES:
+        found = rule.pattern.match(clause, offset)
+        if not found:
+            continue
+        facts = list(_facts_of_match(rule, found, text, start, speaker))
+        yield from facts
+        if facts:
+            return
+
+
+def _facts_of_match(rule: patterns.Rule, found: re.Match[str], text: str, start: int, speaker: str) -> Iterator[Fact]:
+    groups = found.groupdict()
+    name = groups.get("subject")
+    if name is not None and name.split()[0].casefold() in patterns.NO_NAMES:
+        return
+    subject = name or speaker
+    relation = rule.relation_of(groups)
+    if relation is None:
+        return
+    for group, named in ((group, relation) for group in ("value", "more") if groups.get(group)):
+        about = named if group == "value" else rule.second or named
+        single = patterns.has_one_value(about, rule.single)
+        for low, high in _values(found.string, *found.span(group), split=not single):
+            value = found.string[low:high]
+            if not rule.takes(value, groups):
+                continue
+            confidence = rule.confidence - (0.1 if name and about != patterns.STATE else 0.0)
+            yield Fact(
+                subject=subject,
+                relation=about,
+                value=text[start + low : start + high],
+                single_valued=single,
+                span=(start + low, start + high),
+                confidence=round(confidence, 2),
+            )
+
+
+def _values(clause: str, low: int, high: int, *, split: bool) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the values between two places, trimmed; a relation of many values splits at and and commas."""
+    stop = patterns.STOP.search(clause, low, high)
+    high = stop.start() if stop else high
+    places = [(low, high)]
+    if split:
+        cuts = [(m.start(), m.end()) for m in patterns.LISTED.finditer(clause, low, high)]
+        places = list(zip([low, *(cut[1] for cut in cuts)], [*(cut[0] for cut in cuts), high], strict=True))
+    for begin, end in places:
+        begin, end = _trimmed(clause, begin, end)
+        if begin < end and len(clause[begin:end].split()) <= MAX_VALUE_WORDS:
+            yield begin, end
+
+
+def _trimmed(clause: str, low: int, high: int) -> tuple[int, int]:
+    while True:
+        before = high
+        high = low + len(clause[low:high].rstrip(" \t\n\r.,;:!\u2026\"\u201d'"))
+        tail = patterns.TAIL.search(clause, low, high)
+        if tail and tail.end() == high:
+            high = tail.start()
+        if high == before:
+            break
+    while low < high and clause[low] in " \t\n\r\"\u201c'":
+        low += 1
+    return low, high

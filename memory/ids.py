@@ -1,0 +1,35 @@
+"""Ids of records, and the hash of their text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST = (1 << 48) - 1
+
+
+def new_store_id(seed: int | str | None = None) -> str:
+    """Return 32 hexadecimal digits: drawn from `seed`, so that the same inputs give the same store, or at random."""
+    if seed is None:
+        return os.urandom(16).hex()
+    return hashlib.blake2b(repr(seed).encode(), digest_size=16, person=b"mars-store").hexdigest()
+
+
+def record_id(now: datetime, store_id: str, seq: int) -> str:
+    """Return a UUID of version 7 (RFC 9562): the milliseconds of `now`, then bits drawn from store and `seq`.
+
+    Ids sort by the time of storing; nothing in them is random, so a replay of the same writes gives the same ids.
+    """
+    millis = min(max((now - _EPOCH) // timedelta(milliseconds=1), 0), _MOST)
+    drawn = hashlib.blake2b(f"{store_id}/{seq}".encode(), digest_size=10, person=b"mars-record").digest()
+    bits = (millis << 80) | int.from_bytes(drawn, "big")
+    bits = bits & ~(0xF << 76) | (0x7 << 76)
+    return str(UUID(int=bits & ~(0x3 << 62) | (0x2 << 62)))
+
+
+def content_hash(text: str) -> str:
+    """Return the BLAKE2b-128 of a text, hexadecimal."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,292 @@
+"""What happens to a record after it was stored: use, review, archive and restore, forgetting, the end.
+
+Each function runs inside one write transaction and changes records by id: missing ids raise `NotFound` before anything
+is written. A record that a sweep has archived as forgotten counts as what it was before, so that sweeping hourly, once
+or never comes to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from mars.errors import InvalidInput, NotFound
+from mars.memory.interfaces import Reader, Selection, Transaction
+from mars.memory.presets import Preset
+from mars.memory.records import Change, Grade, Namespace, Record, Status, days_between
+from mars.memory.strength import strengthen
+from mars.memory.superseding import reinstated
+from mars.memory.views import (
+    FORGOTTEN_REASON,
+    as_read,
+    is_expired,
+    standing_at,
+    standings_at,
+    swept,
+    unswept,
+)
+
+CAPACITY_REASON = "capacity"
+"""`Record.archived_because` of what a write displaced from a full namespace."""
+
+REVIEW_REASON = "review"
+"""`Record.archived_because` of a quarantined record that did not pass its review."""
+
+EXPIRED_REASON = "expired"
+"""`Record.archived_because` of what a sweep found past its time to live; no read shows it, `purge` deletes it."""
+
+UNDONE_REASON = "undone"
+"""`Record.archived_because` of a fact whose supersession was taken back."""
+
+
+def found(reader: Reader, ids: Sequence[str], now: datetime) -> list[Record]:
+    """Return the records with these ids, each once; `NotFound` names those that are not there or have expired."""
+    wanted = list(dict.fromkeys(ids))
+    records = [record for record in reader.get(wanted) if record is not None and not is_expired(record, now)]
+    if len(records) != len(wanted):
+        there = {record.id for record in records}
+        missing = ", ".join(one for one in wanted if one not in there)
+        raise NotFound(f"no record has the id {missing}; nothing was written: list() shows what there is")
+    return records
+
+
+def change(
+    tx: Transaction, records: Iterable[Record], event: str, now: datetime, detail: Mapping[str, Any] | None = None
+) -> list[Record]:
+    """Write changed records with a new `seq` and one row of history each; return them."""
+    changed = [replace(record, seq=tx.next_seq()) for record in records]
+    tx.update(changed)
+    tx.log([Change(seq=record.seq, at=now, record=record.id, event=event, detail=detail or {}) for record in changed])
+    return changed
+
+
+def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datetime, preset: Preset) -> list[Record]:
+    """Grade a use of records in a turn and return them; a second grade in the same turn changes nothing."""
+    result = []
+    for record in found(tx, ids, now):
+        if record.last_turn == turn or any(
+            one.event == "used" and one.detail.get("turn") == turn for one in tx.history(record.id)
+        ):
+            result.append(record)
+            continue
+        before = unswept(record)
+        after, detail = _graded(before, grade, turn, now, preset)
+        result += change(tx, [after], "used", now, detail)
+    return result
+
+
+def _graded(record: Record, grade: Grade, turn: str, now: datetime, preset: Preset) -> tuple[Record, dict[str, Any]]:
+    retention = standing_at(record, preset, now).retention
+    outcome = strengthen(
+        preset.policy,
+        grade,
+        strength=record.strength,
+        difficulty=record.difficulty,
+        retention=retention,
+        tau_days=days_between(record.last_strengthened, now),
+        base=preset.base_strength[record.kind],
+    )
+    after = replace(
+        record,
+        strength=outcome.days,
+        difficulty=outcome.difficulty,
+        last_strengthened=max(now, record.last_strengthened) if outcome.restarts else record.last_strengthened,
+        uses=record.uses + (grade is not Grade.AGAIN),
+        last_turn=turn,
+    )
+    detail = {
+        "grade": grade.value,
+        "turn": turn,
+        "retention": retention,
+        "strength": [record.strength, after.strength],
+        "difficulty": [record.difficulty, after.difficulty],
+    }
+    return after, detail
+
+
+def pin(tx: Transaction, ids: Sequence[str], pinned: bool, now: datetime) -> list[Record]:
+    """Pin or unpin records; those that are so already stay as they are."""
+    records = found(tx, ids, now)
+    changed = [replace(unswept(record), pinned=pinned) for record in records if record.pinned != pinned]
+    return _merged(records, change(tx, changed, "pinned" if pinned else "unpinned", now))
+
+
+def archive(tx: Transaction, ids: Sequence[str], because: str, now: datetime) -> list[Record]:
+    """Put records away; those that are archived already stay as they are."""
+    if because in (FORGOTTEN_REASON, EXPIRED_REASON):
+        raise InvalidInput(
+            f"{FORGOTTEN_REASON!r} is for what a sweep archives; nothing was written: say another reason"
+        )
+    records = [unswept(record) for record in found(tx, ids, now)]
+    live = [record for record in records if record.status is not Status.ARCHIVED]
+    return _merged(records, _put_away(tx, live, because, now))
+
+
+def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) -> list[Record]:
+    """Bring archived and forgotten records back, as if strengthened now; others that are active stay as they are."""
+    records = [as_read(record, preset, now) or record for record in found(tx, ids, now)]
+    for record in records:
+        if record.status is Status.SUPERSEDED:
+            raise InvalidInput(
+                f"{record.id} was superseded, not archived; nothing was written: use undo({record.id!r})"
+            )
+        if record.status is Status.QUARANTINED:
+            raise InvalidInput(
+                f"{record.id} is quarantined; nothing was written: use review([{record.id!r}], passed=True)"
+            )
+    changed = [
+        replace(record, status=Status.ACTIVE, archived_at=None, archived_because=None, last_strengthened=now)
+        for record in records
+        if record.status is Status.ARCHIVED
+    ]
+    return _merged(records, change(tx, changed, "restored", now))
+
+
+def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime) -> list[Record]:
+    """Release quarantined records into recall, or archive them; others stay as they are."""
+    records = found(tx, ids, now)
+    waiting = [record for record in records if record.status is Status.QUARANTINED]
+    if passed:
+        changed = change(tx, [replace(record, status=Status.ACTIVE) for record in waiting], "released", now)
+    else:
+        changed = _put_away(tx, waiting, REVIEW_REASON, now)
+    return _merged(records, changed)
+
+
+def _put_away(tx: Transaction, records: Iterable[Record], because: str, now: datetime) -> list[Record]:
+    away = [replace(record, status=Status.ARCHIVED, archived_at=now, archived_because=because) for record in records]
+    return change(tx, away, "archived", now, {"because": because})
+
+
+def undo(tx: Transaction, record: str, now: datetime) -> list[Record]:
+    """Take back a supersession, given either of its facts: the older ones are active again, the newer one archived."""
+    (start,) = found(tx, [record], now)
+    newer = start
+    if start.superseded_by is not None:
+        (newer,) = found(tx, [start.superseded_by], now)
+    matter = Selection(namespace=newer.namespace, subject=newer.subject, relation=newer.relation)
+    older = [one for one in tx.select(matter) if one.superseded_by == newer.id]
+    if not older:
+        raise InvalidInput(f"{record} has superseded nothing and was not superseded; there is nothing to undo")
+    away = replace(
+        unswept(newer), status=Status.ARCHIVED, archived_at=now, archived_because=UNDONE_REASON, known_to=now
+    )
+    back = change(tx, [reinstated(one) for one in older], "reinstated", now, {"undone": newer.id})
+    return back + change(tx, [away], "archived", now, {"because": UNDONE_REASON})
+
+
+def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> list[str]:
+    """Delete records for good and return their ids; `force` deletes what live records cite, and flags those."""
+    records = [record for record in tx.get(list(dict.fromkeys(ids))) if record is not None]
+    gone = {record.id for record in records}
+    if len(gone) != len(set(ids)):
+        missing = ", ".join(one for one in dict.fromkeys(ids) if one not in gone)
+        raise NotFound(f"no record has the id {missing}; nothing was purged")
+    citing = [one for one in _citing(tx, records) if one.id not in gone]
+    if citing and not force:
+        raise InvalidInput(
+            f"{citing[0].id} was derived from what would be purged; nothing was: purge it too, or say force=True"
+        )
+    flagged = [replace(one, metadata={**one.metadata, "sources_purged": True}) for one in citing]
+    change(tx, flagged, "sources_purged", now)
+    _remove(tx, records, "purged", now)
+    return [record.id for record in records]
+
+
+def purge_archived(tx: Transaction, namespace: Namespace | None, now: datetime, preset: Preset) -> list[str]:
+    """Delete what has expired, and what was archived longer ago than the audit window and no live record cites."""
+    before = now - timedelta(days=preset.audit_days)
+    statuses = frozenset({Status.ARCHIVED, Status.ACTIVE})
+    stored = tx.select(Selection(namespace=namespace))
+    expired = [record for record in stored if is_expired(record, now)]
+    seen = [as_read(record, preset, now) for record in stored if record.status in statuses]
+    old = [one for one in seen if one and one.status is Status.ARCHIVED and (one.archived_at or now) < before]
+    citing = (one for one in _citing(tx, old) if one.status is not Status.ARCHIVED)
+    cited = {source for one in citing for source in one.provenance.sources}
+    gone = [record for record in old if record.id not in cited]
+    _remove(tx, gone, "purged", now)
+    _remove(tx, expired, "expired", now)
+    return [record.id for record in (*gone, *expired)]
+
+
+def _citing(tx: Reader, records: Sequence[Record]) -> list[Record]:
+    """Return the records that name one of these as their source."""
+    ids = {record.id for record in records}
+    return [
+        one
+        for namespace in {record.namespace for record in records}
+        for one in tx.select(Selection(namespace=namespace))
+        if ids.intersection(one.provenance.sources)
+    ]
+
+
+def _remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:
+    for record in records:
+        tx.remove([record])
+        tx.log([Change(seq=tx.head(), at=now, record=record.id, event=event, detail={})])
+
+
+def _merged(records: Sequence[Record], changed: Sequence[Record]) -> list[Record]:
+    by_id = {record.id: record for record in changed}
+    return [by_id.get(record.id, record) for record in records]
+
+
+def due(records: Sequence[Record], preset: Preset, now: datetime) -> tuple[list[Record], list[Record]]:
+    """Return which of these records a sweep at `now` archives: as forgotten, and as expired."""
+    shown = (Status.ACTIVE, Status.SUPERSEDED)
+    expired = [one for one in records if is_expired(one, now) and one.status in shown]
+    live = [one for one in records if one.status is Status.ACTIVE and not is_expired(one, now)]
+    if not live:
+        return [], expired
+    _, gone = standings_at(live, preset, now)
+    return [record for record, forgotten in zip(live, gone.tolist(), strict=True) if forgotten], expired
+
+
+def settle_due(tx: Transaction, ids: Sequence[str], preset: Preset, now: datetime) -> tuple[list[str], list[str]]:
+    """Archive what is still due of these records, one that was used meanwhile not; return the ids."""
+    forgotten, expired = due([record for record in tx.get(ids) if record is not None], preset, now)
+    change(tx, [swept(record, preset) for record in forgotten], "archived", now, {"because": FORGOTTEN_REASON})
+    _put_away(tx, expired, EXPIRED_REASON, now)
+    return [record.id for record in forgotten], [record.id for record in expired]
+
+
+def displace(tx: Transaction, namespaces: Iterable[Namespace], preset: Preset, now: datetime) -> list[Record]:
+    """Archive the records of lowest H·R beyond a namespace's capacity (SAGE eq. 13 to 16), H in bits; return them.
+
+    Pinned, forgotten and quarantined records do not count. Of equals the older goes.
+    """
+    if preset.capacity is None:
+        return []
+    archived: list[Record] = []
+    active = frozenset({Status.ACTIVE})
+    for namespace in sorted(set(namespaces)):
+        rows = [
+            row
+            for row in tx.select(Selection(namespace=namespace, statuses=active))
+            if not row.pinned and not is_expired(row, now)
+        ]
+        if len(rows) <= preset.capacity:
+            continue
+        left, gone = standings_at(rows, preset, now)
+        scored = [
+            (row.entropy * retention, row.id, row)
+            for row, retention, forgotten in zip(rows, left.tolist(), gone.tolist(), strict=True)
+            if not forgotten
+        ]
+        excess = sorted(scored, key=lambda one: one[:2])[: max(0, len(scored) - preset.capacity)]
+        archived += _put_away(tx, [row for _, _, row in excess], CAPACITY_REASON, now)
+    return archived
+
+
+def edit(tx: Transaction, record: str, now: datetime, revise: Callable[[Record], Record]) -> Record:
+    """Replace a record by what `revise` makes of it; the history names the fields that changed, never their text."""
+    (before,) = found(tx, [record], now)
+    after = revise(unswept(before))
+    names = [name for name in Record.__dataclass_fields__ if getattr(before, name) != getattr(after, name)]
+    if not names:
+        return before
+    return change(
+        tx, [after], "edited", now, {"fields": names, "content_hash": [before.content_hash, after.content_hash]}
+    )[0]

@@ -1,0 +1,129 @@
+"""Recall: one question, answered exactly from every row of its namespaces, in one consistent view of the truth.
+
+The shards of a store are derived: loaded at a namespace's first question, caught up by `seq` before every answer, so
+that what another process has committed is found at the next call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mars.memory.filters import RecallFilter
+from mars.memory.interfaces import Backend, Embedder, Reader
+from mars.memory.preparing import embedded
+from mars.memory.presets import Preset
+from mars.memory.records import Hit, Namespace, Vector
+from mars.memory.shard import Match, Shard, search, voiced
+from mars.memory.views import is_expired, unswept
+
+QUERY_VECTORS = 256
+"""So many query vectors are kept, because an embedder costs more than a search."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a recall asks; checked by `Memory.recall`."""
+
+    text: str
+    """The query."""
+    scope: Namespace
+    """The namespace, or the prefix of those that are asked."""
+    below: bool
+    """Whether `scope` is a prefix."""
+    k: int
+    """The most hits."""
+    now: datetime
+    """When it is asked."""
+    filter: RecallFilter
+    """Which records may be found."""
+    floor: float
+    """The least relevance of a hit, in [0, 1]."""
+    explain: bool
+    """Whether hits say how their rank came about."""
+
+
+class Recaller:
+    """Answers questions over one store; safe from several threads, one at a time."""
+
+    def __init__(self, preset: Preset, embedder: Embedder) -> None:
+        self._preset = preset
+        self._embedder = embedder
+        self._shards: dict[Namespace, Shard] = {}
+        self._vectors: OrderedDict[str, Vector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        """Drop every shard; they are loaded again from the truth when they are needed."""
+        with self._lock:
+            self._shards.clear()
+
+    def answer(self, backend: Backend, question: Question) -> list[Hit]:
+        """Return the hits of a question, best first."""
+        vector = self._vector(question.text)
+        # Taken before the view is opened: so a shard never falls behind what another thread has shown it.
+        with self._lock:
+            return backend.read(lambda reader: self._answer(reader, question, vector))
+
+    def _vector(self, text: str) -> Vector | None:
+        if self._embedder.lexical_weight == 1.0:
+            return None
+        found = self._vectors.get(text)
+        if found is None:
+            found = self._vectors[text] = embedded([text], self._embedder)[0]
+            if len(self._vectors) > QUERY_VECTORS:
+                self._vectors.popitem(last=False)
+        return found
+
+    def _answer(self, reader: Reader, question: Question, vector: Vector | None) -> list[Hit]:
+        names = [question.scope]
+        if question.below:
+            depth = len(question.scope)
+            names = sorted(name for name in reader.namespaces() if name[:depth] == question.scope)
+        shards = [shard for shard in (self._shard(reader, name) for name in names) if len(shard)]
+        asked = voiced(shards, question.text) if vector is not None else None
+        matches = search(
+            shards,
+            question.text,
+            vector,
+            now=question.now,
+            k=question.k,
+            filter=question.filter,
+            voiced=None if asked is None else self._vector(asked),
+            floor=question.floor,
+            explain=question.explain,
+        )
+        return self._hits(reader, matches, question.now)
+
+    def _shard(self, reader: Reader, namespace: Namespace) -> Shard:
+        """Return the namespace's shard, caught up; an empty one is not kept."""
+        shard = self._shards.get(namespace) or Shard(
+            namespace,
+            dimension=self._embedder.dimension,
+            preset=self._preset,
+            lexical_weight=self._embedder.lexical_weight,
+        )
+        shard.follow(reader)
+        if len(shard):
+            self._shards[namespace] = shard
+        else:
+            self._shards.pop(namespace, None)
+        return shard
+
+    def _hits(self, reader: Reader, matches: Sequence[Match], now: datetime) -> list[Hit]:
+        records = reader.get([match.id for match in matches])
+        return [
+            Hit(
+                record=unswept(record),
+                rank=match.rank,
+                relevance=match.relevance,
+                retention=match.retention,
+                tier=match.tier,
+                explanation=match.explanation,
+            )
+            for match, record in zip(matches, records, strict=True)
+            if record is not None and not is_expired(record, now)
+        ]

@@ -1,0 +1,148 @@
+"""A store that is open: its backend, its embedder and its clock, and the worker threads that everything runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from anyio import CapacityLimiter, Lock, to_thread
+
+from mars.errors import StoreClosed
+from mars.memory.ids import new_store_id
+from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction
+from mars.memory.preparing import Rules, check_embedder
+from mars.memory.presets import Preset
+from mars.memory.recall import Recaller
+from mars.memory.records import check_time
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Result = TypeVar("Result")
+
+WORKERS = 4
+"""The most worker threads that one memory uses at once."""
+
+
+class SystemClock:
+    """The system's time in UTC."""
+
+    def now(self) -> datetime:
+        """Return the present."""
+        return datetime.now(UTC)
+
+
+class Store:
+    """What `mars.memory.engine.Memory` is built on: opening and closing, reading and writing off the event loop.
+
+    Reads run beside each other, writes one at a time in the order of the calls.
+    """
+
+    def __init__(
+        self,
+        target: str | Engine | Backend,
+        *,
+        embedder: Embedder | None,
+        preset: Preset,
+        clock: Clock,
+        extract_facts: bool,
+        seed: int | str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._target = target
+        self._embedder = embedder
+        self._preset = preset
+        self._clock = clock
+        self._extract_facts = extract_facts
+        self._seed = seed
+        self._options = options
+        self._backend: Backend | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        if self._backend is not None or self._closed:
+            raise StoreClosed("this memory was opened before: make another with Memory.open()")
+        self._limiter = CapacityLimiter(WORKERS)
+        self._writing = Lock()
+        await to_thread.run_sync(self._start, limiter=self._limiter)
+        return self
+
+    def _start(self) -> None:
+        from mars.memory.backends import open_backend
+
+        if self._embedder is None:
+            from mars.memory.embedding import HashingEmbedder
+
+            self._embedder = HashingEmbedder()
+        backend = open_backend(self._target, **self._options)
+        try:
+            store_id = self._identify(backend)
+            self._rules = Rules(self._preset, self._embedder, store_id, self._extract_facts)
+            self._recaller = Recaller(self._preset, self._embedder)
+        except BaseException:
+            if backend is not self._target:
+                backend.close()
+            raise
+        self._backend = backend
+
+    def _identify(self, backend: Backend) -> str:
+        """Check the store's embedder and return the store's id, which an empty store takes from the seed."""
+        meta, head = backend.read(lambda reader: (dict(reader.meta()), reader.head()))
+        check_embedder(meta.get("embedder"), self.embedder)
+        store_id = meta.get("store_id")
+        if store_id is None or (self._seed is not None and head == 0):
+            store_id = new_store_id(self._seed)
+            backend.transact(lambda tx: tx.set_meta({"store_id": store_id}))
+        return store_id
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for the write in progress and release what was opened; idempotent."""
+        self._closed = True
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            async with self._writing:
+                if backend is not self._target:
+                    await to_thread.run_sync(backend.close, limiter=self._limiter)
+
+    @property
+    def clock(self) -> Clock:
+        """Where `now` comes from when it is not given."""
+        return self._clock
+
+    @property
+    def preset(self) -> Preset:
+        """The values that decide what fades and what ranks first."""
+        return self._preset
+
+    @property
+    def embedder(self) -> Embedder:
+        """What makes the vectors."""
+        if self._embedder is None:
+            raise StoreClosed("the memory is not open: use it in `async with Memory.open(...)`")
+        return self._embedder
+
+    @property
+    def backend(self) -> Backend:
+        """Where the truth is; for tools that read it directly."""
+        if self._backend is None:
+            raise StoreClosed("the memory is not open: use it in `async with Memory.open(...)`")
+        return self._backend
+
+    async def read(self, work: Callable[[Reader], Result]) -> Result:
+        """Run `work` on a worker thread in one consistent view of the truth."""
+        return await to_thread.run_sync(self.backend.read, work, limiter=self._limiter)
+
+    async def _write(self, work: Callable[[Transaction], Result]) -> Result:
+        backend = self.backend
+        async with self._writing:
+            return await to_thread.run_sync(backend.transact, work, limiter=self._limiter)
+
+    def _at(self, now: datetime | None) -> datetime:
+        return check_time(self._clock.now() if now is None else now)

@@ -1,0 +1,35 @@
+"""The blocking twin of `Memory`: the same methods, parameters and results, without a line written twice."""
+
+from __future__ import annotations
+
+from mars.bridge import Twin, blocking
+from mars.memory.engine import Memory
+
+
+class SyncMemory(Twin[Memory]):
+    """A `Memory` for plain functions, threads and notebooks: ``with Memory.open_sync("sqlite:///life.db") as memory:``.
+
+    Each method blocks until it is done; see `mars.memory.engine.Memory` for what it does, returns and raises.
+    """
+
+    add = blocking(Memory.add)
+    add_many = blocking(Memory.add_many)
+    archive = blocking(Memory.archive)
+    as_of = blocking(Memory.as_of)
+    edit = blocking(Memory.edit)
+    get = blocking(Memory.get)
+    history = blocking(Memory.history)
+    list = blocking(Memory.list)
+    namespaces = blocking(Memory.namespaces)
+    pin = blocking(Memory.pin)
+    purge = blocking(Memory.purge)
+    read = blocking(Memory.read)
+    recall = blocking(Memory.recall)
+    restore = blocking(Memory.restore)
+    review = blocking(Memory.review)
+    stats = blocking(Memory.stats)
+    sweep = blocking(Memory.sweep)
+    undo = blocking(Memory.undo)
+    unpin = blocking(Memory.unpin)
+    used = blocking(Memory.used)
+    window = blocking(Memory.window)

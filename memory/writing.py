@@ -1,0 +1,285 @@
+"""How prepared records come into the store: inside one write transaction, and idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, overload
+
+from mars.errors import InvalidInput
+from mars.language import token_entropy
+from mars.memory.ids import content_hash, record_id
+from mars.memory.interfaces import Embedder, Selection, Transaction
+from mars.memory.lifecycle import displace, edit
+from mars.memory.preparing import Prepared, Rules, check_embedder, prepare
+from mars.memory.presets import Preset
+from mars.memory.records import Change, Kind, Namespace, NewRecord, Provenance, Record, Status, Vector
+from mars.memory.strength import FIRST_DIFFICULTY
+from mars.memory.superseding import repeated, settle
+from mars.memory.views import is_expired
+
+
+class Added(Sequence[Record]):
+    """The records of one `add_many`, in the order they were given; those that were there already included."""
+
+    def __init__(self, records: Sequence[Record], added: int, facts: Sequence[Record] = ()) -> None:
+        self._records = tuple(records)
+        self.added = added
+        """How many of them are new."""
+        self.facts = tuple(facts)
+        """New facts that were drawn from them."""
+
+    @property
+    def skipped(self) -> int:
+        """How many were in the store already."""
+        return len(self._records) - self.added
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"Added(added={self.added}, skipped={self.skipped}, facts={len(self.facts)})"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one write has done so far; `pending` is not yet in the store."""
+
+    pending: dict[str, Record] = field(default_factory=dict)
+    latest: dict[str, Record] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    known: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
+    facts: dict[tuple[Namespace, str, str | None], list[str]] = field(default_factory=dict)
+
+    def remember(self, record: Record) -> None:
+        """Let later records of the same batch find this one by its keys."""
+        self.latest[record.id] = record
+        for sort, key in (("idempotency", record.idempotency_key), ("key", record.key)):
+            if key is not None:
+                self.known[record.namespace, sort, key] = record.id
+
+    def find(self, namespace: Namespace, sort: str, key: str | None) -> Record | None:
+        """Return the record under a key of this sort, if one is known."""
+        found = None if key is None else self.known.get((namespace, sort, key))
+        return None if found is None else self.latest[found]
+
+    def flush(self, tx: Transaction) -> None:
+        """Write what is pending."""
+        tx.insert(list(self.pending.values()), self.vectors)
+        tx.log(self.changes)
+        self.pending, self.vectors, self.changes, self.facts = {}, {}, [], {}
+
+
+def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
+    """Write prepared records in this transaction; what is there under the same key or idempotency key is returned.
+
+    Facts supersede older ones by the guard of `mars.memory.facts.contradicts`; a fact that is told again restarts τ of
+    the one that is there. Raises `EmbedderMismatch` if the store's vectors come from another embedder, `InvalidInput`
+    if a key holds another text.
+    """
+    claim_embedder(tx, rules.embedder)
+    batch = _Batch()
+    _look_up(tx, ready, batch)
+    result: list[str] = []
+    facts: list[str] = []
+    added = 0
+    for one in ready:
+        there = _there(tx, one, batch)
+        if there is not None:
+            result.append(there.id)
+            continue
+        if one.vector is None:  # it was there when this write was prepared, and was purged since
+            (one,) = prepare([one.new], [one.now], rules)
+        added += 1
+        record = _insert(tx, one, rules, batch)
+        result.append(record.id)
+        for fact in one.facts:
+            drawn = replace(fact, new=replace(fact.new, provenance=_from(record)))
+            facts.append(_insert(tx, drawn, rules, batch).id)
+    batch.flush(tx)
+    latest = batch.latest
+    if added:
+        crowded = {one.new.namespace for one in ready}
+        latest.update({record.id: record for record in displace(tx, crowded, rules.preset, max(o.now for o in ready))})
+    return Added([latest[one] for one in result], added, [latest[one] for one in dict.fromkeys(facts)])
+
+
+def _from(episode: Record) -> Provenance:
+    return replace(episode.provenance, role="extractor", sources=(episode.id,))
+
+
+def _look_up(tx: Transaction, ready: Sequence[Prepared], batch: _Batch) -> None:
+    """Read what is there under the batch's keys, in a few queries for the whole batch."""
+    wanted: dict[Namespace, tuple[set[str], set[str]]] = {}
+    for one in ready:
+        idempotency, keys = wanted.setdefault(one.new.namespace, (set(), set()))
+        if one.new.idempotency_key is not None:
+            idempotency.add(one.new.idempotency_key)
+        if one.new.key is not None:
+            keys.add(one.new.key)
+    for namespace, (idempotency, keys) in wanted.items():
+        found: list[Record] = []
+        if idempotency:
+            found += tx.select(Selection(namespace=namespace, idempotency_keys=frozenset(idempotency)))
+        if keys:
+            found += tx.select(Selection(namespace=namespace, keys=frozenset(keys)))
+        for record in found:
+            batch.remember(record)
+
+
+def _there(tx: Transaction, one: Prepared, batch: _Batch) -> Record | None:
+    """Return the record that a write of `one` would repeat; one whose time to live is over makes room."""
+    new = one.new
+    found = batch.find(new.namespace, "idempotency", new.idempotency_key) or batch.find(new.namespace, "key", new.key)
+    if found is None:
+        return None
+    if is_expired(found, one.now):
+        batch.flush(tx)
+        tx.remove([found])
+        tx.log([Change(seq=tx.head(), at=one.now, record=found.id, event="expired", detail={})])
+        batch.known = {key: record for key, record in batch.known.items() if record != found.id}
+        return None
+    if found.idempotency_key != new.idempotency_key and found.text != new.text:
+        raise InvalidInput(
+            f"the key {new.key!r} holds another text in {new.namespace!r}; nothing was written: change it by "
+            f"edit({found.id!r}, text=…), or use another key"
+        )
+    return found
+
+
+def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record:
+    """Note one new record and what follows from it; return it, or the fact that it repeats."""
+    others = _facts_like(tx, one.new, batch) if one.new.kind is Kind.FACT else []
+    again = repeated(one.new, one.now, others, rules.preset)
+    if again is not None:
+        return _change(tx, again, "repeated", {"sources": list(one.new.provenance.sources)}, one.now, batch)
+    record = _record(tx, one, rules, batch)
+    batch.pending[record.id] = record
+    if one.vector is not None:
+        batch.vectors[record.id] = one.vector
+    batch.remember(record)
+    detail = {"kind": record.kind.value, "status": record.status.value, "strength": record.strength}
+    batch.changes.append(Change(seq=record.seq, at=one.now, record=record.id, event="added", detail=detail))
+    if record.kind is Kind.FACT:
+        batch.facts.setdefault(_matter(one.new), []).append(record.id)
+    if record.kind is Kind.FACT and record.status is Status.ACTIVE:
+        for changed in settle(record, others, one.now):
+            _change(tx, changed, "superseded", {"by": changed.superseded_by}, one.now, batch)
+    return batch.latest[record.id]
+
+
+def _matter(new: NewRecord) -> tuple[Namespace, str, str | None]:
+    return new.namespace, (new.subject or "").casefold(), new.relation
+
+
+def _facts_like(tx: Transaction, new: NewRecord, batch: _Batch) -> list[Record]:
+    """Return the store's and the batch's facts about the same subject in the same relation, oldest first."""
+    kinds = frozenset({Kind.FACT})
+    matter = Selection(namespace=new.namespace, kinds=kinds, subject=new.subject, relation=new.relation)
+    return [*tx.select(matter), *(batch.pending[one] for one in batch.facts.get(_matter(new), ()))]
+
+
+def _change(
+    tx: Transaction, record: Record, event: str, detail: dict[str, Any], now: datetime, batch: _Batch
+) -> Record:
+    """Note a changed record in the batch, or in the store if it is there already."""
+    record = replace(record, seq=tx.next_seq())
+    batch.latest[record.id] = record
+    if record.id in batch.pending:
+        batch.pending[record.id] = record
+    else:
+        tx.update([record])
+    batch.changes.append(Change(seq=record.seq, at=now, record=record.id, event=event, detail=detail))
+    return record
+
+
+def _record(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record:
+    new, preset = one.new, rules.preset
+    trust, status = _trust(tx, new, preset, batch)
+    seq = tx.next_seq()
+    event_time = new.event_time or one.now
+    return Record(
+        id=record_id(one.now, rules.store_id, seq),
+        seq=seq,
+        text=new.text,
+        namespace=new.namespace,
+        kind=new.kind,
+        status=status,
+        short_text=new.short_text,
+        key=new.key,
+        conversation=new.conversation,
+        position=new.position,
+        speaker=new.speaker,
+        created_at=one.now,
+        event_time=event_time,
+        last_strengthened=one.now,
+        strength=preset.initial_strength(new.kind, new.importance, one.entropy, trusted=trust >= 1.0),
+        boost=1.0,
+        difficulty=FIRST_DIFFICULTY,
+        uses=0,
+        last_turn=None,
+        importance=new.importance,
+        entropy=one.bits,
+        pinned=new.pinned,
+        subject=new.subject,
+        relation=new.relation,
+        value=new.value,
+        valid_from=new.valid_from or event_time,
+        valid_to=None,
+        known_from=one.now,
+        known_to=None,
+        superseded_by=None,
+        archived_at=None,
+        archived_because=None,
+        expires_at=new.expires_at,
+        source=new.source,
+        trust=trust,
+        provenance=new.provenance,
+        idempotency_key=new.idempotency_key,
+        content_hash=content_hash(new.text),
+        embedder=rules.embedder.id,
+        metadata=new.metadata,
+    )
+
+
+def _trust(tx: Transaction, new: NewRecord, preset: Preset, batch: _Batch) -> tuple[float, Status]:
+    """Return trust and first status: an untrusted source is quarantined, and what derives from one inherits both."""
+    trust = 1.0 if new.source.trusted else preset.untrusted_trust
+    status = Status.ACTIVE if new.source.trusted else Status.QUARANTINED
+    if new.provenance.sources:
+        stored = tx.get([source for source in new.provenance.sources if source not in batch.pending])
+        fresh = [batch.pending[source] for source in new.provenance.sources if source in batch.pending]
+        for source in (*stored, *fresh):
+            if source is not None:
+                trust = min(trust, source.trust)
+                if source.status is Status.QUARANTINED:
+                    status = Status.QUARANTINED
+    return trust, status
+
+
+def claim_embedder(tx: Transaction, embedder: Embedder) -> None:
+    """Note the store's embedder at its first vector; raise `EmbedderMismatch` if it is another one."""
+    meta = tx.meta()
+    check_embedder(meta.get("embedder"), embedder)
+    if "embedder" not in meta:
+        tx.set_meta({"embedder": embedder.id, "dimension": str(embedder.dimension)})
+
+
+def revise(
+    tx: Transaction, record: str, values: Mapping[str, Any], vector: Vector | None, now: datetime, rules: Rules
+) -> Record:
+    """Change the given fields of a record, and its vector with its text; return it."""
+    if vector is not None:
+        values = {**values, "entropy": token_entropy(values["text"])[0], "embedder": rules.embedder.id}
+        claim_embedder(tx, rules.embedder)
+        tx.set_vectors(rules.embedder.id, {record: vector})
+    return edit(tx, record, now, lambda before: replace(before, **values))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mars.cli.output import Database, JsonFlag, NamespaceOption, open_memory, output, run_async, show_namespace
 
@@ -40,17 +39,9 @@ def ingest(
 
 
 async def _ingest(file: Path, format: str, namespace: Namespace, db: str, strict: bool) -> IngestReport:
+    from mars.cli.progress import progress_bar
     from mars.ingest import ingest as ingest_file
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with open_memory(db, create=True) as memory:
-        with Progress(*columns, console=output.notes, transient=True) as bar:
-            task = bar.add_task(file.name, total=None)
-            return await ingest_file(
-                memory,
-                file,
-                format,
-                namespace,
-                strict=strict,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        with progress_bar(file.name) as progress:
+            return await ingest_file(memory, file, format, namespace, strict=strict, progress=progress)

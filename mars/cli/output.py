@@ -104,9 +104,11 @@ async def open_memory(db: str, *, create: bool = False, **options: Any) -> Async
     if not create:
         check_exists(db)
     settings = load_settings()
-    chosen = {"preset": settings.preset, "synchronous": settings.synchronous}
+    chosen: dict[str, Any] = {"preset": settings.preset, "synchronous": settings.synchronous}
     if settings.embedder is not None:
-        chosen["embedder"] = settings.embedder
+        from mars.memory.minilm import MiniLMEmbedder
+
+        chosen["embedder"] = MiniLMEmbedder(settings.embedder)
     async with Memory.open(db, **(chosen | options)) as memory:
         yield memory
 
@@ -157,3 +159,7 @@ NamespaceOption = Annotated[
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 """The option ``--json``."""
+
+AsJson = JsonFlag
+console = output.results
+print_json = output.json

@@ -31,7 +31,7 @@ from mars.memory.backends.session import SqlReader, SqlTransaction
 from mars.memory.backends.statements import statements
 from mars.memory.interfaces import Backend, Reader, Transaction
 
-__all__ = ["SqlBackend", "Synchronous"]
+__all__ = ["SqlBackend", "Synchronous", "migrate"]
 
 Result = TypeVar("Result")
 
@@ -160,6 +160,23 @@ class SqlBackend(Backend):
         for pragma in self._setup:
             schema.run_pragma(connection, pragma)
         connection.info["mars"] = True
+
+
+def migrate(target: str | URL) -> tuple[str | None, str]:
+    """Bring the store at a URL to this version's schema; return the revisions before (None if fresh) and after.
+
+    All or nothing, idempotent, and safe beside other processes that migrate. Raises `SchemaMismatch` for a newer or
+    unknown schema, and the errors of opening a store.
+    """
+    engine = _engine(target)
+    shown = engine.url.render_as_string(hide_password=True)
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return schema.migrate(connection)
+    except SQLAlchemyError as error:
+        raise translate(error, shown) from None
+    finally:
+        engine.dispose()
 
 
 def _engine(target: str | URL) -> Engine:

@@ -1,1 +1,20 @@
 """Derived indexes of vectors outside the process: interchangeable, droppable, rebuilt from the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mars.errors import InvalidSetting
+
+__all__ = ["index_folder"]
+
+
+def index_folder(url: str) -> Path:
+    """Return the folder beside a SQLite file that its index lives in: ``life.db`` has ``life.db.chroma``.
+
+    Raises `InvalidSetting` for a store that is no file: its folder has to be named.
+    """
+    path = url.removeprefix("sqlite:///").partition("?")[0]
+    if path == url or not path or ":memory:" in path or path.startswith("file:"):
+        raise InvalidSetting(f"{url} is no file that an index could lie beside: name a folder for it")
+    return Path(f"{path}.chroma")

@@ -1,0 +1,101 @@
+"""How records, hits and changes look: as JSON values and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from mars.memory.records import Change, Hit, Provenance, Record
+from mars.memory.views import standing_at
+
+if TYPE_CHECKING:
+    from mars.memory.presets import Preset
+
+WIDTH = 80
+"""Characters of a text that a table shows."""
+
+
+def record_values(record: Record, preset: Preset, now: datetime) -> dict[str, Any]:
+    """Return every field of a record as JSON values, with its retention and tier at `now`."""
+    values = {one.name: _plain(getattr(record, one.name)) for one in fields(record)}
+    standing = standing_at(record, preset, now)
+    return values | {"retention": standing.retention, "tier": standing.tier.value}
+
+
+def hit_values(hit: Hit, preset: Preset, now: datetime) -> dict[str, Any]:
+    """Return a hit as JSON values: its record's, and its rank and relevance."""
+    return record_values(hit.record, preset, now) | {"rank": hit.rank, "relevance": hit.relevance}
+
+
+def change_values(change: Change) -> dict[str, Any]:
+    """Return a change as JSON values."""
+    return {one.name: _plain(getattr(change, one.name)) for one in fields(change)}
+
+
+def record_table(records: Sequence[Record], preset: Preset, now: datetime) -> Table:
+    """Return records as a table with their retention at `now`."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("id", "kind", "status", "said on", "by"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("retention", justify="right")
+    table.add_column("text", overflow="fold")
+    for record in records:
+        standing = standing_at(record, preset, now)
+        table.add_row(
+            record.id,
+            record.kind.value,
+            record.status.value + (" (pinned)" if record.pinned else ""),
+            record.event_time.date().isoformat(),
+            Text(record.speaker or ""),
+            f"{standing.retention:.0%}",
+            Text(shortened(record.text)),
+        )
+    return table
+
+
+def hit_table(hits: Sequence[Hit]) -> Table:
+    """Return hits as a table, best first."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("rank", "relevance", "retention"):
+        table.add_column(name, justify="right")
+    for name in ("said on", "by", "text"):
+        table.add_column(name, overflow="fold")
+    for hit in hits:
+        day, who = hit.record.event_time.date().isoformat(), Text(hit.record.speaker or "")
+        figures = (f"{hit.rank:.3f}", f"{hit.relevance:.2f}", f"{hit.retention:.0%}")
+        table.add_row(*figures, day, who, Text(shortened(hit.record.text)))
+    return table
+
+
+def details(values: dict[str, Any]) -> Table:
+    """Return the fields that have a value as two columns."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in values.items():
+        if value not in (None, [], {}, ""):
+            table.add_row(name, Text(str(value)))
+    return table
+
+
+def shortened(text: str) -> str:
+    """Return one line of at most `WIDTH` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Provenance):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if hasattr(value, "keys"):
+        return dict(value)
+    return getattr(value, "value", value)

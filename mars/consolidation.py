@@ -65,8 +65,9 @@ async def recent_turns(
     """Return the newest turns of a conversation, oldest first, as speaker and text; two entries a turn."""
     if memory is None or count < 1:
         return []
-    rows = await memory.list(namespace=(*namespace, TURNS), conversation=conversation)
-    return [{"speaker": row.speaker, "text": row.text} for row in rows[-2 * count :]]
+    where = (*namespace, TURNS)
+    rows = await memory.list(where, conversation=conversation, newest_first=True, limit=2 * count)
+    return [{"speaker": row.speaker, "text": row.text} for row in reversed(rows)]
 
 
 async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mars import Checker, Mars, Memory, NewRecord, Reflector, Review, RunStatus, Team
+from mars import Assistant, Checker, Mars, Memory, Reflector, Review, RunStatus, Team
 from mars.agents.roles import Strategy
 from mars.agents.verifiers import CallableVerifier, RegexVerifier
 from mars.consolidation import TURNS
@@ -41,15 +41,16 @@ async def memory(clock: FixedClock) -> AsyncIterator[Memory]:
         yield opened
 
 
-def team(judge: ScriptedModel | None, strategy: Strategy = "reflexion", **options: Any) -> Team:
-    """Return a team whose Checker asks `judge`."""
-    return Team(checker=Checker(model=judge), reflector=Reflector(strategy=strategy), **options)
+def team(model: ScriptedModel, judge: ScriptedModel | None, strategy: Strategy = "reflexion", **options: Any) -> Team:
+    """Return a team whose Assistant is `model`, whose Checker asks `judge`, and whose Reflector works by rules."""
+    roles: dict[str, Any] = {"checker": Checker(model=judge), "reflector": Reflector(strategy=strategy)}
+    return Team(assistant=Assistant(model=model), **{**roles, **options})
 
 
 async def test_an_approved_first_draft_ends_the_turn(memory: Memory) -> None:
     """The loop stops exactly when the Checker approves, and the user sees no citation."""
     model, judge = ScriptedModel(["She lives in Oslo [m1]."]), ScriptedModel([YES])
-    async with Mars.open(memory, model=model, team=team(judge)) as mars:
+    async with Mars.open(memory, team=team(model, judge)) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert (result.answer, result.status, result.approved) == ("She lives in Oslo.", RunStatus.COMPLETED, True)
     assert [source.text for source in result.sources] == ["My sister lives in Oslo."]
@@ -62,8 +63,7 @@ async def test_a_rejected_draft_is_reflected_on_and_tried_again(memory: Memory) 
     """The second prompt holds the lesson of the first rejection."""
     model = ScriptedModel(["In Rome [m2].", Step(text="In Oslo [m1].", expect="<lessons>")])
     judge = ScriptedModel([no(blame=("m2",)), YES])
-    async with Mars.open(memory, model=model, team=Team(checker=Checker(model=judge), reflector=Reflector())) as mars:
-        mars = mars
+    async with Mars.open(memory, team=team(model, judge)) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert result.answer == "In Oslo."
     assert result.approved
@@ -76,7 +76,7 @@ async def test_the_lesson_is_recalled_the_next_time(memory: Memory) -> None:
     model = ScriptedModel(["In Rome [m2].", "In Oslo [m1].", Step(text="In Oslo [m1].", expect="<lessons>")])
     judge = ScriptedModel([no(), YES, YES])
     reflector = Reflector(model=ScriptedModel(["The boat says nothing about a home; look for where she lives."]))
-    async with Mars.open(memory, model=model, team=Team(checker=Checker(model=judge), reflector=reflector)) as mars:
+    async with Mars.open(memory, team=team(model, judge, reflector=reflector)) as mars:
         await mars.run(QUESTION, user="ann")
         again = await mars.run(QUESTION, user="ann")
     assert again.iterations == 1
@@ -88,7 +88,7 @@ async def test_the_iteration_limit_returns_the_best_draft(memory: Memory, limit:
     """N drafts at most; the best by score is returned, not the last, and is not approved."""
     model = ScriptedModel([f"Guess {place} [m1]." for place in range(limit)])
     judge = ScriptedModel([no(score=0.5 - 0.1 * place) for place in range(limit)])
-    async with Mars.open(memory, model=model, team=team(judge, iterations=limit)) as mars:
+    async with Mars.open(memory, team=team(model, judge, iterations=limit)) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert result.status is RunStatus.ITERATION_LIMIT
     assert result.answer == "Guess 0."
@@ -105,7 +105,7 @@ async def test_no_iteration_at_all_is_refused() -> None:
 async def test_the_same_draft_twice_is_no_progress(memory: Memory) -> None:
     """Repetition ends the turn before the limit."""
     model, judge = ScriptedModel(["Rome [m1].", "Rome [m2]."]), ScriptedModel([no(), no()])
-    async with Mars.open(memory, model=model, team=team(judge, iterations=5)) as mars:
+    async with Mars.open(memory, team=team(model, judge, iterations=5)) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert result.status is RunStatus.NO_PROGRESS
     assert result.iterations == 2
@@ -115,7 +115,7 @@ async def test_an_abstaining_judge_never_approves(memory: Memory) -> None:
     """A judge that answers in prose lets nothing through."""
     model = ScriptedModel([f"Guess {place} [m1]." for place in range(3)])
     judge = ScriptedModel(lambda _: "I think this is fine!", structured=False)
-    async with Mars.open(memory, model=model, team=team(judge)) as mars:
+    async with Mars.open(memory, team=team(model, judge)) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert not result.approved
     assert result.status in (RunStatus.ITERATION_LIMIT, RunStatus.NO_PROGRESS)
@@ -125,7 +125,7 @@ async def test_a_wrong_format_to_the_end_is_named(memory: Memory) -> None:
     """If only the form was wrong, the status says so."""
     model = ScriptedModel(["Oslo, I think [m1].", "It is Oslo [m1]."])
     verifier = RegexVerifier("[A-Z][a-z]+")
-    async with Mars.open(memory, model=model, team=team(None, iterations=2), verifiers=[verifier]) as mars:
+    async with Mars.open(memory, team=team(model, None, iterations=2), verifiers=[verifier]) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert result.status is RunStatus.INVALID_FORMAT
 
@@ -134,7 +134,7 @@ async def test_only_cited_records_of_an_approved_answer_are_strengthened(memory:
     """Being recalled changes nothing; being cited by an approved answer does, once."""
     before = {record.text: record for record in await memory.list(namespace=HOME)}
     model, judge = ScriptedModel(["Oslo [m1] [m1]."]), ScriptedModel([YES])
-    async with Mars.open(memory, model=model, team=team(judge)) as mars:
+    async with Mars.open(memory, team=team(model, judge)) as mars:
         result = await mars.run(QUESTION, user="ann")
     after = {record.text: record for record in await memory.list(namespace=HOME)}
     cited = result.sources[0].text
@@ -149,7 +149,7 @@ async def test_a_rejected_answer_strengthens_nothing_and_blame_weakens(memory: M
     before = {record.text: record for record in await memory.list(namespace=HOME)}
     model = ScriptedModel(["Rome [m1]."])
     judge = ScriptedModel([no(blame=("m1",))])
-    async with Mars.open(memory, model=model, team=team(judge, iterations=1)) as mars:
+    async with Mars.open(memory, team=team(model, judge, iterations=1)) as mars:
         result = await mars.run(QUESTION, user="ann")
     after = {record.text: record for record in await memory.list(namespace=HOME)}
     blamed = result.sources[0].text
@@ -169,7 +169,7 @@ async def test_counters_do_not_leak_into_the_next_turn(memory: Memory) -> None:
     """Each turn has all its iterations."""
     model = ScriptedModel(["a [m1].", "b [m1].", "c [m1].", "d [m1]."])
     judge = ScriptedModel([no(), no(), no(), no()])
-    async with Mars.open(memory, model=model, team=team(judge, iterations=2)) as mars:
+    async with Mars.open(memory, team=team(model, judge, iterations=2)) as mars:
         first = await mars.run(QUESTION, user="ann", conversation="c")
         second = await mars.run(QUESTION, user="ann", conversation="c")
     assert (first.iterations, second.iterations) == (2, 2)
@@ -196,8 +196,8 @@ async def test_off_means_no_calls_and_no_rows(memory: Memory, switch: str) -> No
     count = len(await memory.list(namespace=HOME))
     model = ScriptedModel(["x [m1].", "y [m1]."])
     judge = ScriptedModel([no(), no()])
-    options = team(judge, iterations=2, without=frozenset({switch}))
-    async with Mars.open(memory, model=model, team=options) as mars:
+    options = team(model, judge, iterations=2, without=frozenset({switch}))
+    async with Mars.open(memory, team=options) as mars:
         result = await mars.run(QUESTION, user="ann")
     reflections = [r for r in await memory.list(namespace=HOME) if r.kind is Kind.REFLECTION]
     if switch == "checker":
@@ -207,7 +207,7 @@ async def test_off_means_no_calls_and_no_rows(memory: Memory, switch: str) -> No
         assert reflections == []
         assert result.reflections == ()
     if switch == "memory":
-        assert "<memories>" not in model.calls[0].prompt
+        assert "<memories>" not in model.calls[0].messages[1].content
         assert len(await memory.list(namespace=HOME)) == count
 
 
@@ -220,7 +220,7 @@ async def test_the_strategy_decides_what_the_next_attempt_sees(
 ) -> None:
     """Nothing, the failed draft, the lesson, or both."""
     model, judge = ScriptedModel(["x [m1].", "y [m1]."]), ScriptedModel([no(), YES])
-    async with Mars.open(memory, model=model, team=team(judge, strategy)) as mars:
+    async with Mars.open(memory, team=team(model, judge, strategy)) as mars:
         await mars.run(QUESTION, user="ann")
     prompt = model.calls[1].messages[1].content
     assert ("<lessons>" in prompt, "<last_attempt>" in prompt) == (lesson, last)
@@ -229,7 +229,7 @@ async def test_the_strategy_decides_what_the_next_attempt_sees(
 async def test_events_carry_their_role_and_the_last_holds_the_result(memory: Memory) -> None:
     """The stream tells what happened in order; tokens are the Assistant's only."""
     model, judge = ScriptedModel(["In Rome [m2].", "In Oslo [m1]."]), ScriptedModel([no(), YES])
-    async with Mars.open(memory, model=model, team=team(judge)) as mars:
+    async with Mars.open(memory, team=team(model, judge)) as mars:
         events = [event async for event in mars.stream(QUESTION, user="ann")]
     kinds = [event.kind for event in events if event.kind is not EventKind.TOKEN]
     read, draft, verdict = EventKind.MEMORY_READ, EventKind.DRAFT, EventKind.VERDICT
@@ -244,7 +244,7 @@ async def test_events_carry_their_role_and_the_last_holds_the_result(memory: Mem
 async def test_a_failing_model_ends_with_what_was_done(memory: Memory) -> None:
     """The provider's words are in the result; the first draft is not lost."""
     model = ScriptedModel(["Oslo, perhaps [m1].", Step(error=ConnectionError("the provider is down"))])
-    async with Mars.open(memory, model=model, team=team(ScriptedModel([no()]))) as mars:
+    async with Mars.open(memory, team=team(model, ScriptedModel([no()]))) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert result.status is RunStatus.TASK_ERROR
     assert result.error == "ConnectionError: the provider is down"
@@ -271,8 +271,8 @@ async def test_no_prompt_holds_a_verifiers_reference(memory: Memory) -> None:
         return canary in review.draft
 
     model, judge = ScriptedModel(["a [m1].", "b [m1]."]), ScriptedModel(lambda _: YES)
-    options = team(judge, iterations=2)
-    async with Mars.open(memory, model=model, team=options, verifiers=[CallableVerifier(scorer)]) as mars:
+    options = team(model, judge, iterations=2)
+    async with Mars.open(memory, team=options, verifiers=[CallableVerifier(scorer)]) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert not result.approved
     assert all(canary not in call.prompt for call in (*model.calls, *judge.calls))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import tool
 
-from mars import Check, Checker, Issue, Mars, Review, RunStatus, Team
+from mars import Assistant, Check, Checker, Issue, Mars, Review, RunStatus, Team, Verifier
 from mars.agents.verdicts import IssueKind
 from mars.agents.verifiers import CallableVerifier
 from mars.errors import InvalidSetting, ModelUnavailable
@@ -42,17 +42,20 @@ def calling(*things: str) -> Step:
     return Step(tool_calls=tuple(("put", {"thing": thing}) for thing in things))
 
 
-def approve_all() -> Team:
-    """Return a team whose Checker approves every draft."""
-    yes = CallableVerifier(lambda _: True, decisive=True)
-    return Team(checker=Checker(verifiers=(yes,), evidence_rules=False))
+YES = CallableVerifier(lambda _: True, decisive=True)
+
+
+def approving(model: ScriptedModel, *action_verifiers: Verifier) -> Team:
+    """Return a team whose Checker approves every draft, and looks at actions with these."""
+    checker = Checker(verifiers=(YES,), action_verifiers=action_verifiers, evidence_rules=False)
+    return Team(assistant=Assistant(model=model), checker=checker)
 
 
 async def test_an_approved_action_runs_and_its_result_is_read() -> None:
     """The tool's words are in the Assistant's next prompt."""
     desk = Desk()
     model = ScriptedModel([calling("pen"), Step(text="Done.", expect="pen is in the drawer")])
-    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=approve_all()) as mars:
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
         result = await mars.run("Put the pen away", user="ann")
     assert desk.put == ["pen"]
     assert result.answer == "Done."
@@ -69,12 +72,8 @@ async def test_a_rejected_action_never_reaches_its_environment() -> None:
 
     desk = Desk()
     model = ScriptedModel([calling("cake"), calling("pen"), "Done."])
-    checker = Checker(
-        verifiers=(CallableVerifier(lambda _: True, decisive=True),),
-        action_verifiers=(CallableVerifier(only_pens),),
-        evidence_rules=False,
-    )
-    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=Team(checker=checker)) as mars:
+    options = approving(model, CallableVerifier(only_pens))
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=options) as mars:
         await mars.run("Tidy up", user="ann")
     assert desk.put == ["pen"]
     assert "Rejected by the Checker: not a pen" in model.calls[1].prompt
@@ -85,7 +84,7 @@ async def test_three_rejected_actions_in_a_row_end_the_turn() -> None:
     desk = Desk()
     wrong = Step(tool_calls=(("put", {"thing": 7}),))
     model = ScriptedModel([wrong, wrong, wrong])
-    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=approve_all()) as mars:
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
         result = await mars.run("Tidy up", user="ann")
     assert result.status is RunStatus.INVALID_ACTION
     assert desk.put == []
@@ -94,7 +93,7 @@ async def test_three_rejected_actions_in_a_row_end_the_turn() -> None:
 async def test_a_tool_that_raises_harms_nothing() -> None:
     """The error's words go to the Assistant, verbatim."""
     model = ScriptedModel([calling("bomb"), Step(text="It failed.", expect="RuntimeError: it went off")])
-    async with Mars.open(InMemoryBackend(), model=model, tools=[Desk().tool()], team=approve_all()) as mars:
+    async with Mars.open(InMemoryBackend(), tools=[Desk().tool()], team=approving(model)) as mars:
         result = await mars.run("Put the bomb away", user="ann")
     assert result.answer == "It failed."
 
@@ -103,7 +102,7 @@ async def test_actions_are_bounded() -> None:
     """An Assistant that only ever calls tools is cut off, and the turn ends."""
     desk = Desk()
     model = ScriptedModel(lambda _: calling("pen"))
-    async with Mars.open(InMemoryBackend(), model=model, tools=[desk.tool()], team=approve_all()) as mars:
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
         await mars.run("Put pens away", user="ann")
     assert len(desk.put) == 15
 
@@ -118,16 +117,16 @@ async def test_a_tool_that_changes_nothing_needs_no_review() -> None:
         return "nothing"
 
     seen: list[Review] = []
-    checker = Checker(
-        verifiers=(CallableVerifier(lambda _: True, decisive=True),),
-        action_verifiers=(CallableVerifier(lambda review: seen.append(review)),),
-        evidence_rules=False,
-    )
+
+    def watch(review: Review) -> None:
+        seen.append(review)
+
     box = Toolbox.of([look])
     box.tools["look"].metadata = {READ_ONLY: True}
     model = ScriptedModel([Step(tool_calls=(("look", {"where": "here"}),)), "Nothing."])
     tools = list(box.tools.values())
-    async with Mars.open(InMemoryBackend(), model=model, tools=tools, team=Team(checker=checker)) as mars:
+    options = approving(model, CallableVerifier(watch))
+    async with Mars.open(InMemoryBackend(), tools=tools, team=options) as mars:
         await mars.run("Look", user="ann")
     assert looked == ["here"]
     assert seen == []
@@ -141,7 +140,7 @@ async def test_long_output_is_cut_and_says_so() -> None:
         return "a" * 1_000_000
 
     model = ScriptedModel([Step(tool_calls=(("shout", {}),)), Step(text="ok", expect="cut: 1,000,000 characters")])
-    async with Mars.open(InMemoryBackend(), model=model, tools=[shout], team=approve_all()) as mars:
+    async with Mars.open(InMemoryBackend(), tools=[shout], team=approving(model)) as mars:
         await mars.run("Shout", user="ann")
     assert len(model.calls[1].prompt) < MAX_OUTPUT + 5_000
 
@@ -149,10 +148,8 @@ async def test_long_output_is_cut_and_says_so() -> None:
 async def test_a_model_without_tools_is_refused_clearly() -> None:
     """The remedy is named before the model is asked anything."""
     with pytest.raises(ModelUnavailable, match="cannot call tools"):
-        async with Mars.open(
-            InMemoryBackend(), model=ScriptedModel([], tools=False), tools=[Desk().tool()], team=approve_all()
-        ) as mars:
-            await mars.run("x", user="ann")
+        async with Mars.open(InMemoryBackend(), model=ScriptedModel([], tools=False), tools=[Desk().tool()]):
+            pass
 
 
 def test_two_tools_of_one_name_are_refused() -> None:

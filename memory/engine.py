@@ -6,28 +6,25 @@ synchronous functions of this package on a worker thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from anyio import to_thread
 
-from mars.errors import InvalidInput, InvalidNamespace, InvalidSetting
-from mars.memory import lifecycle, listing, preparing, writing
-from mars.memory.filters import RecallFilter
+from mars.errors import InvalidInput
+from mars.memory import lifecycle, preparing, writing
+from mars.memory.arguments import id_list, new_record
 from mars.memory.ids import content_hash
-from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Selection
-from mars.memory.listing import Stats
+from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Selection, VectorIndex
 from mars.memory.preparing import Fields, Rules
 from mars.memory.presets import Preset
 from mars.memory.presets import preset as preset_named
-from mars.memory.recall import Question, Recaller
+from mars.memory.reading import Reading
 from mars.memory.records import (
-    Change,
     Grade,
-    Hit,
-    Kind,
     Namespace,
     NewRecord,
     Record,
@@ -39,8 +36,7 @@ from mars.memory.records import (
     check_time,
     frozen_mapping,
 )
-from mars.memory.store import Store, SystemClock
-from mars.memory.views import as_read
+from mars.memory.store import SystemClock
 from mars.memory.writing import Added
 
 if TYPE_CHECKING:
@@ -48,16 +44,11 @@ if TYPE_CHECKING:
 
     from mars.memory.sync import SyncMemory
 
-Records = list[Record]  # within the class, `list` is the method
-Hits = list[Hit]
-Changes = list[Change]
-Names = list[str]
-
 SWEEP_BATCH = 1000
 """So many records are archived in one transaction of a sweep."""
 
 
-class Memory(Store):
+class Memory(Reading):
     """An agent's memory over one store: asynchronous, exact, with the clock as an argument.
 
     Guarantees. *Durable*: what a call has acknowledged survives the death of the process. *All or nothing*: a call that
@@ -76,19 +67,21 @@ class Memory(Store):
         cls,
         target: str | Engine | Backend = "sqlite:///mars.db",
         *,
-        embedder: Embedder | None = None,
+        embedder: Embedder | str | Path | None = None,
         preset: str | Preset = "default",
         clock: Clock | None = None,
         extract_facts: bool = False,
         seed: int | str | None = None,
+        index: VectorIndex | str | Path | None = None,
         **options: Any,
     ) -> Self:
         """Return a memory that opens when it is entered: ``async with Memory.open("sqlite:///life.db") as memory:``.
 
         `target` is a URL (``sqlite:///file.db``, ``sqlite:///:memory:``, ``memory:``, ``postgresql://…``), an engine of
-        SQLAlchemy or a backend; what is opened here is closed here, what was given stays open. `embedder` defaults to
-        the built-in hashed n-grams. `preset` is a name or a `Preset`. With `extract_facts`, simple facts are drawn from
-        what users say. `seed` makes the ids of a new store reproducible. `options` go to
+        SQLAlchemy or a backend; what is opened here is closed here, what was given stays open. `embedder` is one, or a
+        folder of MiniLM-class weights; the built-in hashed n-grams by default. `preset` is a name or a `Preset`. With
+        `extract_facts`, simple facts are drawn from what users say. `seed` makes the ids of a new store reproducible.
+        `index` is the folder of the derived Chroma index, beside the database file by default. `options` go to
         `mars.memory.backends.open_backend`. Entering raises `EmbedderMismatch` if the store's vectors come from another
         embedder, and the errors of the backend.
         """
@@ -99,6 +92,7 @@ class Memory(Store):
             clock=clock or SystemClock(),
             extract_facts=extract_facts,
             seed=seed,
+            index=index,
             options=options,
         )
 
@@ -124,7 +118,7 @@ class Memory(Store):
         A write under an idempotency key that the namespace holds returns the record that is there. Raises
         `InvalidInput` (or what is below it) before anything is written.
         """
-        return (await self.add_many([_new(record, namespace, fields)], now=now))[0]
+        return (await self.add_many([new_record(record, namespace, fields)], now=now))[0]
 
     async def add_many(
         self, records: Iterable[NewRecord], *, now: datetime | Sequence[datetime] | None = None
@@ -194,135 +188,11 @@ class Memory(Store):
             (vector,) = await to_thread.run_sync(preparing.embedded, [text], self.embedder, limiter=self._limiter)
         return await self._write(lambda tx: writing.revise(tx, record, values, vector, moment, rules))
 
-    # Reading
-
-    async def recall(
-        self,
-        query: str,
-        *,
-        namespace: Namespace | None = None,
-        namespace_prefix: Namespace | None = None,
-        k: int = 10,
-        now: datetime | None = None,
-        kinds: Collection[Kind] = (),
-        filter: Mapping[str, Any] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        conversation: str | None = None,
-        floor: float | None = None,
-        explain: bool = False,
-    ) -> Hits:
-        """Return the k best records by `rank`, best first; exact, and possibly none. Nothing is strengthened.
-
-        Either `namespace` or `namespace_prefix` (this namespace and those below it; not empty) is given. Only active
-        records that are neither forgotten nor expired are found. `kinds`, `filter` (on metadata), `since` <= event time
-        < `until` and `conversation` restrict them. `floor` is the least relevance in [0, 1], the preset's by default.
-        With `explain` each hit says how its rank came about. Raises `InvalidText` for an empty query,
-        `InvalidNamespace` and `InvalidSetting`.
-        """
-        question = Question(
-            text=check_text(query, "query"),
-            scope=_scope(namespace, namespace_prefix),
-            below=namespace is None,
-            k=_count(k),
-            now=self._at(now),
-            filter=RecallFilter(
-                kinds=frozenset(kinds or ()),
-                conversation=conversation,
-                after=since,
-                before=until,
-                metadata=filter or {},
-            ),
-            floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
-            explain=explain,
-        )
-        return await to_thread.run_sync(self._recaller_if_open().answer, self.backend, question, limiter=self._limiter)
-
-    def _recaller_if_open(self) -> Recaller:
-        _ = self.backend
-        return self._recaller
-
-    async def get(self, record: str, *, now: datetime | None = None) -> Record | None:
-        """Return the record with this id as it reads now, archived ones included; None if there is none."""
-        moment = self._at(now)
-        (found,) = await self.read(lambda reader: reader.get([record]))
-        return None if found is None else as_read(found, self._preset, moment)
-
-    async def list(
-        self,
-        namespace: Namespace | None = None,
-        *,
-        namespace_prefix: Namespace | None = None,
-        kinds: Collection[Kind] = (),
-        statuses: Collection[Status] = (Status.ACTIVE,),
-        conversation: str | None = None,
-        subject: str | None = None,
-        relation: str | None = None,
-        newest_first: bool = False,
-        limit: int | None = None,
-        now: datetime | None = None,
-    ) -> Records:
-        """Return the records of a namespace in the order of their last change; only active ones unless asked.
-
-        Forgotten records count as archived, whether a sweep has come by or not.
-        """
-        moment = self._at(now)
-        scope = _scope(namespace, namespace_prefix)
-        selection = Selection(
-            namespace=None if namespace is None else scope,
-            prefix=() if namespace is not None else scope,
-            kinds=frozenset(map(Kind, kinds)),
-            conversation=conversation,
-            subject=subject,
-            relation=relation,
-            newest_first=newest_first,
-            limit=limit,
-        )
-        wanted = frozenset(map(Status, statuses))
-        return await self.read(lambda reader: listing.select(reader, selection, wanted, self._preset, moment))
-
-    async def window(
-        self, namespace: Namespace, conversation: str, *, k: int = 20, now: datetime | None = None
-    ) -> Records:
-        """Return the newest k short-term records of a conversation, oldest first: what needs no query to be at hand."""
-        moment, scope = self._at(now), check_namespace(namespace)
-        return await self.read(
-            lambda reader: listing.window(reader, scope, conversation, _count(k), self._preset, moment)
-        )
-
-    async def as_of(
-        self,
-        namespace: Namespace,
-        valid_at: datetime,
-        *,
-        known_at: datetime | None = None,
-        subject: str | None = None,
-        relation: str | None = None,
-    ) -> Records:
-        """Return the facts that held at `valid_at`, as far as the store knew at `known_at` (now by default)."""
-        selection = Selection(namespace=check_namespace(namespace), subject=subject, relation=relation)
-        valid, known = check_time(valid_at, "valid_at"), self._at(known_at)
-        return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, self._at(None)))
-
-    async def history(self, record: str) -> Changes:
-        """Return what happened to a record, oldest first; also after it was purged."""
-        return await self.read(lambda reader: reader.history(record))
-
-    async def namespaces(self, prefix: Namespace = ()) -> dict[Namespace, int]:
-        """Return the namespaces at or below `prefix` with the number of their stored records."""
-        found = await self.read(lambda reader: reader.namespaces())
-        return {name: count for name, count in sorted(found.items()) if name[: len(prefix)] == tuple(prefix)}
-
-    async def stats(self, *, now: datetime | None = None) -> Stats:
-        """Return what the store holds, by status, kind and tier."""
-        moment, backend = self._at(now), self.backend
-        return await self.read(lambda r: listing.stats(r, backend.url, self.embedder.id, self._preset, moment))
-
     # The life of a record
 
     async def used(
         self, ids: str | Iterable[str], grade: Grade = Grade.GOOD, turn: str = "", *, now: datetime | None = None
-    ) -> Records:
+    ) -> list[Record]:
         """Grade how a use of records went, and return them: the only call that changes a strength.
 
         Once per record and `turn`, which is mandatory: a second grade in the same turn changes nothing. What was
@@ -330,37 +200,37 @@ class Memory(Store):
         """
         if not turn or not isinstance(turn, str):
             raise InvalidInput("used() needs the id of the turn, so that a record is graded once in it: turn='…'")
-        moment, wanted, mark = self._at(now), _ids(ids), Grade(grade)
+        moment, wanted, mark = self._at(now), id_list(ids), Grade(grade)
         return await self._write(lambda tx: lifecycle.use(tx, wanted, mark, turn, moment, self._preset))
 
-    async def pin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> Records:
+    async def pin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
         """Keep records from ever being forgotten: their retention is 1."""
-        moment, wanted = self._at(now), _ids(ids)
+        moment, wanted = self._at(now), id_list(ids)
         return await self._write(lambda tx: lifecycle.pin(tx, wanted, True, moment))
 
-    async def unpin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> Records:
+    async def unpin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
         """Let records fade again, from the time of their last strengthening."""
-        moment, wanted = self._at(now), _ids(ids)
+        moment, wanted = self._at(now), id_list(ids)
         return await self._write(lambda tx: lifecycle.pin(tx, wanted, False, moment))
 
     async def archive(
         self, ids: str | Iterable[str], because: str = "put away", *, now: datetime | None = None
-    ) -> Records:
+    ) -> list[Record]:
         """Hide records, with the reason, until they are restored or purged."""
-        moment, wanted = self._at(now), _ids(ids)
+        moment, wanted = self._at(now), id_list(ids)
         return await self._write(lambda tx: lifecycle.archive(tx, wanted, because, moment))
 
-    async def restore(self, ids: str | Iterable[str], *, now: datetime | None = None) -> Records:
+    async def restore(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
         """Bring archived and forgotten records back; their retention is 1 again, their strength what it was."""
-        moment, wanted = self._at(now), _ids(ids)
+        moment, wanted = self._at(now), id_list(ids)
         return await self._write(lambda tx: lifecycle.restore(tx, wanted, moment, self._preset))
 
-    async def review(self, ids: str | Iterable[str], passed: bool, *, now: datetime | None = None) -> Records:
+    async def review(self, ids: str | Iterable[str], passed: bool, *, now: datetime | None = None) -> list[Record]:
         """Release quarantined records into recall, or archive them."""
-        moment, wanted = self._at(now), _ids(ids)
+        moment, wanted = self._at(now), id_list(ids)
         return await self._write(lambda tx: lifecycle.review(tx, wanted, passed, moment))
 
-    async def undo(self, record: str, *, now: datetime | None = None) -> Records:
+    async def undo(self, record: str, *, now: datetime | None = None) -> list[Record]:
         """Take back a supersession, given either fact: the older one is active again, the newer one archived."""
         moment = self._at(now)
         return await self._write(lambda tx: lifecycle.undo(tx, record, moment))
@@ -372,7 +242,7 @@ class Memory(Store):
         namespace: Namespace | None = None,
         force: bool = False,
         now: datetime | None = None,
-    ) -> Names:
+    ) -> list[str]:
         """Delete records for good and return their ids; their history stays, without any text.
 
         Without ids: what was archived longer ago than the preset's audit window, in `namespace` or everywhere, and is
@@ -383,7 +253,7 @@ class Memory(Store):
         if ids is None:
             scope = None if namespace is None else check_namespace(namespace)
             return await self._write(lambda tx: lifecycle.purge_archived(tx, scope, moment, self._preset))
-        wanted = _ids(ids)
+        wanted = id_list(ids)
         return await self._write(lambda tx: lifecycle.purge(tx, wanted, force, moment))
 
     async def sweep(
@@ -396,7 +266,7 @@ class Memory(Store):
         moment = self._at(now)
         selection = Selection(namespace=None if namespace is None else check_namespace(namespace))
 
-        def look(reader: Reader) -> tuple[Names, Names, int]:
+        def look(reader: Reader) -> tuple[list[str], list[str], int]:
             rows = reader.select(selection)
             gone, over = lifecycle.due(rows, self._preset, moment)
             active = sum(row.status is Status.ACTIVE for row in rows)
@@ -406,7 +276,7 @@ class Memory(Store):
         forgotten, expired, kept = await self.read(look)
         if dry_run:
             return Sweep(archived=tuple(forgotten), expired=tuple(expired), kept=kept, dry_run=True)
-        todo, archived, deleted = forgotten + expired, Names(), Names()
+        todo, archived, deleted = forgotten + expired, list[str](), list[str]()
         for start in range(0, len(todo), SWEEP_BATCH):
             settle = partial(
                 lifecycle.settle_due, ids=todo[start : start + SWEEP_BATCH], preset=self._preset, now=moment
@@ -416,29 +286,3 @@ class Memory(Store):
             deleted += over
         kept += len(todo) - len(archived) - len(deleted)
         return Sweep(archived=tuple(archived), expired=tuple(deleted), kept=kept, dry_run=False)
-
-
-def _new(record: str | NewRecord, namespace: Namespace | None, fields: Fields) -> NewRecord:
-    if isinstance(record, NewRecord):
-        if fields or namespace is not None:
-            raise InvalidInput(
-                "a NewRecord holds its namespace and fields itself: use dataclasses.replace to change them"
-            )
-        return record
-    return NewRecord(text=record, namespace=check_namespace(namespace), **fields)
-
-
-def _ids(ids: str | Iterable[str]) -> Names:
-    return [ids] if isinstance(ids, str) else list(dict.fromkeys(ids))
-
-
-def _count(k: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 0:
-        raise InvalidSetting(f"k counts records and must not be negative; got {k!r}")
-    return k
-
-
-def _scope(namespace: Namespace | None, prefix: Namespace | None) -> Namespace:
-    if (namespace is None) == (prefix is None):
-        raise InvalidNamespace("give either namespace=('user-1',) or a non-empty namespace_prefix, and not both")
-    return check_namespace(prefix if namespace is None else namespace)

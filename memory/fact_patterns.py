@@ -42,9 +42,9 @@ PLAIN = frozenset(
 
 NO_NAMES = frozenset(
     "i he she it they we you this that these those there here what who where when why how my your his her its our "
-    "their the a an and but so or yes no well oh hey hi hello thanks ok okay today tomorrow yesterday now everyone everybody "
-    "someone somebody nobody anyone all both god let please maybe perhaps also just then monday tuesday wednesday "
-    "thursday friday saturday sunday".split()
+    "their the a an and but so or yes no well oh hey hi hello thanks ok okay today tomorrow yesterday now everyone "
+    "everybody someone somebody nobody anyone all both god let please maybe perhaps also just then monday tuesday "
+    "wednesday thursday friday saturday sunday".split()
 )
 """Words with a capital that begin a sentence and name nobody."""
 

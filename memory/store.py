@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from mars.errors import StoreClosed
+from mars.errors import InvalidSetting, StoreClosed
 from mars.memory.ids import new_store_id
-from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction
+from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
 from mars.memory.preparing import Rules, check_embedder
 from mars.memory.presets import Preset
 from mars.memory.recall import Recaller
@@ -34,6 +35,33 @@ class SystemClock:
         return datetime.now(UTC)
 
 
+def resolve_embedder(named: Embedder | str | Path | None) -> Embedder:
+    """Return the embedder that is meant: one itself, a folder of MiniLM-class weights, or the built-in n-grams.
+
+    Raises `InvalidFile` for a folder without weights, `MissingExtra` if what reads them is not installed.
+    """
+    if isinstance(named, str | Path) and str(named) != "hashing":
+        from mars.memory.minilm import MiniLMEmbedder
+
+        return MiniLMEmbedder(named)
+    if named is None or isinstance(named, str | Path):
+        from mars.memory.embedding import HashingEmbedder
+
+        return HashingEmbedder()
+    return named
+
+
+def index_folder(url: str) -> Path:
+    """Return where the vector index of a store lies unless it is told: beside the database file.
+
+    Raises `InvalidSetting` for a store that is no file.
+    """
+    path = url.removeprefix("sqlite:///").partition("?")[0]
+    if path == url or not path or ":memory:" in path or path.startswith("file:"):
+        raise InvalidSetting(f"{url} is no file to lay the vector index beside: open the memory with index=FOLDER")
+    return Path(f"{path}.chroma")
+
+
 class Store:
     """What `mars.memory.engine.Memory` is built on: opening and closing, reading and writing off the event loop.
 
@@ -44,19 +72,23 @@ class Store:
         self,
         target: str | Engine | Backend,
         *,
-        embedder: Embedder | None,
+        embedder: Embedder | str | Path | None,
         preset: Preset,
         clock: Clock,
         extract_facts: bool,
         seed: int | str | None,
+        index: VectorIndex | str | Path | None,
         options: Mapping[str, Any],
     ) -> None:
         self._target = target
-        self._embedder = embedder
+        self._embedder_named = embedder
+        self._embedder: Embedder | None = None
         self._preset = preset
         self._clock = clock
         self._extract_facts = extract_facts
         self._seed = seed
+        self._index_at = index
+        self._index: VectorIndex | None = index if isinstance(index, VectorIndex) else None
         self._options = options
         self._backend: Backend | None = None
         self._closed = False
@@ -72,10 +104,7 @@ class Store:
     def _start(self) -> None:
         from mars.memory.backends import open_backend
 
-        if self._embedder is None:
-            from mars.memory.embedding import HashingEmbedder
-
-            self._embedder = HashingEmbedder()
+        self._embedder = resolve_embedder(self._embedder_named)
         backend = open_backend(self._target, **self._options)
         try:
             store_id = self._identify(backend)
@@ -108,8 +137,15 @@ class Store:
         backend, self._backend = self._backend, None
         if backend is not None:
             async with self._writing:
-                if backend is not self._target:
-                    await to_thread.run_sync(backend.close, limiter=self._limiter)
+                await to_thread.run_sync(self._stop, backend, limiter=self._limiter)
+
+    def _stop(self, backend: Backend) -> None:
+        try:
+            if self._index is not None and self._index is not self._index_at:
+                self._index.close()
+        finally:
+            if backend is not self._target:
+                backend.close()
 
     @property
     def clock(self) -> Clock:
@@ -134,6 +170,18 @@ class Store:
         if self._backend is None:
             raise StoreClosed("the memory is not open: use it in `async with Memory.open(...)`")
         return self._backend
+
+    def _vector_index(self) -> VectorIndex:
+        """Return the derived index, made at its first use; nothing is opened yet."""
+        if self._index is None:
+            from mars.memory.index.chroma import ChromaIndex
+
+            folder = index_folder(self.backend.url) if self._index_at is None else Path(str(self._index_at))
+            embedder = self.embedder
+            self._index = ChromaIndex(
+                folder, store=self._rules.store_id, embedder=embedder.id, dimension=embedder.dimension
+            )
+        return self._index
 
     async def read(self, work: Callable[[Reader], Result]) -> Result:
         """Run `work` on a worker thread in one consistent view of the truth."""

@@ -25,6 +25,7 @@ class SyncMemory(Twin[Memory]):
     purge = blocking(Memory.purge)
     read = blocking(Memory.read)
     recall = blocking(Memory.recall)
+    reindex = blocking(Memory.reindex)
     restore = blocking(Memory.restore)
     review = blocking(Memory.review)
     stats = blocking(Memory.stats)

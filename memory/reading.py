@@ -1,0 +1,172 @@
+"""The reading half of a memory: recall, listings, history. Nothing here strengthens or writes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from anyio import to_thread
+
+from mars.memory import listing
+from mars.memory.arguments import check_count, one_scope
+from mars.memory.filters import RecallFilter
+from mars.memory.interfaces import Selection
+from mars.memory.listing import Stats
+from mars.memory.recall import Question, Recaller
+from mars.memory.records import (
+    Change,
+    Hit,
+    Kind,
+    Namespace,
+    Record,
+    Status,
+    check_namespace,
+    check_share,
+    check_text,
+    check_time,
+)
+from mars.memory.store import Store
+from mars.memory.views import as_read
+
+Records = list[Record]  # within the class, `list` is the method
+Changes = list[Change]
+
+
+class Reading(Store):
+    """What `mars.memory.engine.Memory` can tell; each method raises `StoreClosed` unless it is open."""
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        namespace: Namespace | None = None,
+        namespace_prefix: Namespace | None = None,
+        k: int = 10,
+        now: datetime | None = None,
+        kinds: Collection[Kind] = (),
+        filter: Mapping[str, Any] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        conversation: str | None = None,
+        floor: float | None = None,
+        explain: bool = False,
+    ) -> list[Hit]:
+        """Return the k best records by `rank`, best first; exact, and possibly none. Nothing is strengthened.
+
+        Either `namespace` or `namespace_prefix` (this namespace and those below it; not empty) is given. Only active
+        records that are neither forgotten nor expired are found. `kinds`, `filter` (on metadata), `since` <= event time
+        < `until` and `conversation` restrict them. `floor` is the least relevance in [0, 1], the preset's by default.
+        With `explain` each hit says how its rank came about. Raises `InvalidText` for an empty query,
+        `InvalidNamespace` and `InvalidSetting`.
+        """
+        question = Question(
+            text=check_text(query, "query"),
+            scope=one_scope(namespace, namespace_prefix),
+            below=namespace is None,
+            k=check_count(k),
+            now=self._at(now),
+            filter=RecallFilter(
+                kinds=frozenset(kinds or ()),
+                conversation=conversation,
+                after=since,
+                before=until,
+                metadata=filter or {},
+            ),
+            floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
+            explain=explain,
+        )
+        return await to_thread.run_sync(self._recaller_if_open().answer, self.backend, question, limiter=self._limiter)
+
+    def _recaller_if_open(self) -> Recaller:
+        _ = self.backend
+        return self._recaller
+
+    async def get(self, record: str, *, now: datetime | None = None) -> Record | None:
+        """Return the record with this id as it reads now, archived ones included; None if there is none."""
+        moment = self._at(now)
+        (found,) = await self.read(lambda reader: reader.get([record]))
+        return None if found is None else as_read(found, self._preset, moment)
+
+    async def list(
+        self,
+        namespace: Namespace | None = None,
+        *,
+        namespace_prefix: Namespace | None = None,
+        kinds: Collection[Kind] = (),
+        statuses: Collection[Status] = (Status.ACTIVE,),
+        conversation: str | None = None,
+        subject: str | None = None,
+        relation: str | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+        now: datetime | None = None,
+    ) -> Records:
+        """Return the records of a namespace in the order of their last change; only active ones unless asked.
+
+        Forgotten records count as archived, whether a sweep has come by or not.
+        """
+        moment = self._at(now)
+        scope = one_scope(namespace, namespace_prefix)
+        selection = Selection(
+            namespace=None if namespace is None else scope,
+            prefix=() if namespace is not None else scope,
+            kinds=frozenset(map(Kind, kinds)),
+            conversation=conversation,
+            subject=subject,
+            relation=relation,
+            newest_first=newest_first,
+            limit=limit,
+        )
+        wanted = frozenset(map(Status, statuses))
+        return await self.read(lambda reader: listing.select(reader, selection, wanted, self._preset, moment))
+
+    async def window(
+        self, namespace: Namespace, conversation: str, *, k: int = 20, now: datetime | None = None
+    ) -> Records:
+        """Return the newest k short-term records of a conversation, oldest first: what needs no query to be at hand."""
+        moment, scope = self._at(now), check_namespace(namespace)
+        return await self.read(
+            lambda reader: listing.window(reader, scope, conversation, check_count(k), self._preset, moment)
+        )
+
+    async def as_of(
+        self,
+        namespace: Namespace,
+        valid_at: datetime,
+        *,
+        known_at: datetime | None = None,
+        subject: str | None = None,
+        relation: str | None = None,
+    ) -> Records:
+        """Return the facts that held at `valid_at`, as far as the store knew at `known_at` (now by default)."""
+        selection = Selection(namespace=check_namespace(namespace), subject=subject, relation=relation)
+        valid, known = check_time(valid_at, "valid_at"), self._at(known_at)
+        return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, self._at(None)))
+
+    async def history(self, record: str) -> Changes:
+        """Return what happened to a record, oldest first; also after it was purged."""
+        return await self.read(lambda reader: reader.history(record))
+
+    async def namespaces(self, prefix: Namespace = ()) -> dict[Namespace, int]:
+        """Return the namespaces at or below `prefix` with the number of their stored records."""
+        found = await self.read(lambda reader: reader.namespaces())
+        return {name: count for name, count in sorted(found.items()) if name[: len(prefix)] == tuple(prefix)}
+
+    async def stats(self, *, now: datetime | None = None) -> Stats:
+        """Return what the store holds, by status, kind and tier."""
+        moment, backend = self._at(now), self.backend
+        return await self.read(lambda r: listing.stats(r, backend.url, self.embedder.id, self._preset, moment))
+
+    async def reindex(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.
+
+        `progress` is called on a worker thread with (`seq` reached, `seq` aimed at).
+        """
+        backend, recaller, index = self.backend, self._recaller_if_open(), self._vector_index()
+
+        def rebuild() -> int:
+            recaller.forget()
+            return backend.read(lambda reader: index.rebuild(reader, progress))
+
+        return await to_thread.run_sync(rebuild, limiter=self._limiter)

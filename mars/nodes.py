@@ -133,6 +133,7 @@ class Loop:
             "memory",
             f"recalled {len(hits)} records and {len(lessons)} lessons",
             records=[item.plain() for item in evidence],
+            lessons=lessons,
             widened=plan.widen,
         )
         return {"evidence": [item.plain() for item in evidence], "lessons": lessons, "scratch": [], "actions": 0}

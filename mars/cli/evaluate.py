@@ -1,0 +1,97 @@
+"""`mars eval`: figures that need no judge, from conversations with questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mars.cli.output import JsonFlag, output
+
+if TYPE_CHECKING:
+    from mars.memory.interfaces import Embedder
+
+app = typer.Typer(
+    help="Measure recall and answers on conversations with questions.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+LocomoFile = Annotated[Path, typer.Argument(help="A file of LoCoMo's conversations.", show_default=False)]
+"""The conversations to measure on."""
+
+EmbedderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="A folder with MiniLM-class weights; the built-in keyless embedder if left out.",
+        envvar="MARS_EMBEDDER",
+    ),
+]
+"""The option ``--embedder``."""
+
+
+@app.command()
+def locomo(
+    file: LocomoFile,
+    decay: Annotated[
+        bool, typer.Option("--decay", help="Store each turn at its own time and ask at the conversation's end.")
+    ] = False,
+    embedder: EmbedderOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Evidence recall: the share of the turns that hold an answer among the first 5, 10 and 20 recalled."""
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.locomo import evaluate_locomo
+
+    with progress_bar("questions") as progress:
+        report = evaluate_locomo(file, embedder=_embedder(embedder), decay=decay, progress=progress)
+    values = report.as_dict()
+    if json:
+        output.json(values)
+    else:
+        output.print(_recall_table(values))
+        output.note(f"{values['embedder']}, {values['skipped']} skipped, {values['seconds']:.1f} s")
+
+
+@app.command()
+def answers(file: LocomoFile, json: JsonFlag = False) -> None:
+    """The built-in reader's answers and the Checker's verdicts on them, adversarial questions apart."""
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.answers import evaluate_answers
+
+    with progress_bar("questions") as progress:
+        values = evaluate_answers(file, progress=progress).as_dict()
+    if json:
+        output.json(values)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in values.items():
+        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
+    output.print(table)
+
+
+def _recall_table(values: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("category")
+    for name in ("questions", "R@5", "R@10", "R@20", "MRR"):
+        table.add_column(name, justify="right")
+    rows = {
+        "all": {**values["recall"], "mrr": values["mrr"], "questions": values["questions"]},
+        **values["by_category"],
+    }
+    for name, row in rows.items():
+        figures = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("5", "10", "20", "mrr"))
+        table.add_row(name, f"{row['questions']:,}", *figures)
+    return table
+
+
+def _embedder(folder: str | None) -> Embedder | None:
+    if folder is None:
+        return None
+    from mars.memory.minilm import MiniLMEmbedder
+
+    return MiniLMEmbedder(folder)

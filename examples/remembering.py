@@ -16,7 +16,7 @@ from mars import Mars
 async def main(url: str) -> None:
     """Tell a fact, ask for it, and ask for one that was never told."""
     async with Mars.open(url) as mars:
-        await mars.run("My sister Ana moved to Porto in March.", user="ann")
+        await mars.run("My sister Ana lives in Porto.", user="ann")
         for question in ("Where does Ana live?", "What is Ana's shoe size?"):
             result = await mars.run(question, user="ann")
             print(f"{question}\n  {result.answer}  ({result.status}, approved: {result.approved})")

@@ -169,7 +169,7 @@ def test_no_file_has_an_empty_name() -> None:
 
 def test_every_module_has_a_docstring() -> None:
     """Each module says in a sentence what it is for."""
-    missing = [relative(path) for path in EVERYTHING if not ast.get_docstring(parsed(path))]
+    missing = [relative(path) for path in EVERYTHING if path.read_bytes() and not ast.get_docstring(parsed(path))]
     assert missing == []
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("benchmarks.demo_seeds", reason="needs the repository")
 
-from benchmarks.demo_seeds import findings, judged, names, values_before
+from benchmarks import demo_seeds as seeds
 
 TOLD = {
     "topic": "city",
@@ -23,83 +21,76 @@ KEPT = {"topic": "cat", "part": "kept", "values": [{"value": "Miso", "days": [3]
 
 def asked(topic: str, answer: str, *drafts: tuple[str, str], approved: bool = True, day: int = 25) -> dict[str, Any]:
     """A question of the demo's report."""
-    attempts = [{"draft": draft, "verdict": verdict} for draft, verdict in drafts]
     return {
         "topic": topic,
         "day": day,
         "answer": answer,
         "approved": approved,
         "status": "completed",
-        "attempts": attempts,
+        "attempts": [{"draft": draft, "verdict": verdict} for draft, verdict in drafts],
+        "reflections": ["Prefer what is newer."],
     }
 
 
-def report(*questions: dict[str, Any]) -> dict[str, Any]:
-    """A report of the demo."""
-    return {"days": 60, "told": [TOLD, FADED, KEPT], "asked": list(questions)}
-
-
-WHOLE = report(
-    asked("city", "She lives in Lyon.", ("She lives in Porto.", "rejected"), ("She lives in Lyon.", "approved")),
-    asked("shoe", "Not known.", approved=False, day=60),
-    asked("cat", "Miso", ("Miso", "approved"), day=60),
-)
-UNCHECKED = report(asked("city", "Porto", ("Porto", "approved"), approved=False))
-UNDECAYED = report(asked("shoe", "Size 41.", ("Size 41.", "approved"), day=60))
+def report(**change: Any) -> dict[str, Any]:
+    """A report of the demo in which all goes as it should; `change` alters the question for the changed fact."""
+    city = asked("city", "She lives in Lyon.", ("In Porto.", "rejected"), ("In Lyon.", "approved"))
+    questions = [city | change, asked("shoe", "Not known.", approved=False, day=60), asked("cat", "Miso", day=60)]
+    return {"days": 60, "told": [TOLD, FADED, KEPT], "asked": questions}
 
 
 def test_a_value_is_named_as_words() -> None:
     """A value counts as named in any case, and not inside another word or number."""
-    assert names("She moved to LYON.", "Lyon")
-    assert not names("She is Lyonnaise.", "Lyon")
-    assert not names("It is 418.", "41")
+    assert seeds.says("She moved to LYON.", "Lyon")
+    assert not seeds.says("She is Lyonnaise.", "Lyon")
+    assert not seeds.says("It is 418.", "41")
 
 
 def test_the_newest_value_before_the_question_is_right() -> None:
-    """What was told last before the question is right, older values are wrong, anything else is neither."""
-    assert values_before(TOLD, 25) == ["Porto", "Lyon"]
-    assert judged("Lyon", TOLD, 25) == "right"
-    assert judged("Porto", TOLD, 25) == "wrong"
-    assert judged("Not known.", TOLD, 25) == "neither"
-    assert judged("Porto", TOLD, 10) == "right"
-
-
-def test_a_value_told_again_is_the_newest() -> None:
-    """A value that comes back after another one counts as the newest."""
-    told = {"values": [{"value": "Porto", "days": [2, 30]}, {"value": "Lyon", "days": [20]}]}
-    assert values_before(told, 40) == ["Lyon", "Porto"]
+    """What was told last before the question is right, an older value is wrong, anything else is neither."""
+    found, (city, *_) = report(), report()["asked"]
+    assert seeds.truth(found, "city", 25) == ("Lyon", ["Porto"])
+    assert seeds.truth(found, "city", 10) == ("Porto", [])
+    assert seeds.right(found, city, "Lyon")
+    assert not seeds.wrong(found, city, "Lyon")
+    assert seeds.wrong(found, city, "Porto")
+    assert not seeds.right(found, city, "Porto")
+    assert not seeds.wrong(found, city, "Not known.")
+    assert not seeds.right(found, city, "Not known.")
 
 
 def test_a_life_as_it_should_be() -> None:
-    """Corrected with the Checker, wrong without it, forgotten with decay, recalled without it."""
-    found = findings([WHOLE, UNCHECKED, UNDECAYED])
-    assert found.pop("wrong_stands") is False
-    assert all(found.values())
+    """Complete, corrected, the used fact kept, the unused one forgotten."""
+    found = report()
+    assert seeds.complete(found)
+    assert seeds.corrected(found)
+    assert seeds.keeps_used(found)
+    assert not seeds.wrong_stands(found)
+    assert not seeds.recalls_faded(found)
 
 
 @pytest.mark.parametrize(
-    ("run", "question", "change", "finding"),
+    "change",
     [
-        (0, 0, {"answer": "Porto"}, "corrected"),
-        (0, 0, {"approved": False}, "corrected"),
-        (0, 0, {"attempts": [{"draft": "Lyon", "verdict": "approved"}]}, "corrected"),
-        (0, 0, {"attempts": [{"draft": "Porto", "verdict": "approved"}]}, "corrected"),
-        (0, 0, {"status": "task_error"}, "complete"),
-        (0, 1, {"answer": "Size 41."}, "faded_forgotten"),
-        (0, 2, {"answer": "Not known."}, "kept_known"),
-        (1, 0, {"answer": "Lyon"}, "wrong_stands_without_checker"),
-        (2, 0, {"answer": "Not known."}, "faded_recalled_without_decay"),
+        {"answer": "Porto"},
+        {"answer": "Not known."},
+        {"approved": False},
+        {"reflections": []},
+        {"attempts": [{"draft": "Lyon", "verdict": "approved"}]},
+        {"attempts": [{"draft": "Porto", "verdict": "approved"}]},
     ],
 )
-def test_what_should_not_be_is_noticed(run: int, question: int, change: dict[str, Any], finding: str) -> None:
-    """Each finding turns false when the answer that it rests on is another one."""
-    reports = copy.deepcopy([WHOLE, UNCHECKED, UNDECAYED])
-    reports[run]["asked"][question].update(change)
-    assert findings(reports)[finding] is False
+def test_what_is_no_correction_does_not_count(change: dict[str, Any]) -> None:
+    """A right answer counts as corrected only after a wrong draft that was rejected and reflected on."""
+    assert not seeds.corrected(report(**change))
 
 
-def test_this_file_tests_the_tree() -> None:
-    """The benchmark under test is the one of this repository."""
-    import benchmarks
-
-    assert Path(benchmarks.__file__).resolve().is_relative_to(Path(__file__).resolve().parents[2])
+def test_failures_are_noticed() -> None:
+    """An error, a wrong answer that stands and a faded fact that is recalled are seen."""
+    assert not seeds.complete(report(status="task_error"))
+    assert seeds.wrong_stands(report(answer="Porto"))
+    found = report()
+    found["asked"][1] |= {"answer": "Size 41.", "approved": True}
+    found["asked"][2] |= {"answer": "Not known."}
+    assert seeds.recalls_faded(found)
+    assert not seeds.keeps_used(found)

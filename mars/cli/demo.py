@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mars.cli.output import AsJson, console, database, print_json
+from mars.cli.output import JsonFlag, database, output, run_async
 from mars.errors import InvalidSetting, MissingExtra
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def demo(
     ] = None,
     picture: Annotated[Path, typer.Option(help="Where to draw the forgetting curves.")] = Path("demo.png"),
     no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw nothing.")] = False,
-    json: AsJson = False,
+    json: JsonFlag = False,
 ) -> None:
     """Watch an agent remember, be checked, be corrected and forget: 60 days in a few seconds.
 
@@ -41,21 +41,20 @@ def demo(
     """
     import tempfile
 
-    import anyio
 
     off = _switches(without or [])
     with tempfile.TemporaryDirectory(prefix="mars-demo-") as folder:
         url = database(db) if db is not None else f"sqlite:///{folder}/demo.db"
-        story = anyio.run(_live, seed, off, facts, url, json)
+        story = run_async(_live, seed, off, facts, url, json)
     drawn, note = (None, "No picture was asked for.") if no_picture else _draw(story, picture)
     if json:
         from mars.simulation.report import report
 
-        print_json(report(story, picture=str(drawn) if drawn else None))
+        output.json(report(story, picture=str(drawn) if drawn else None))
     else:
         from mars.cli.demo_view import show_end
 
-        show_end(console, story, note)
+        show_end(output.results, story, note)
 
 
 async def _live(seed: int, off: frozenset[str], facts: Path | None, url: str, quiet: bool) -> Story:
@@ -71,8 +70,8 @@ async def _live(seed: int, off: frozenset[str], facts: Path | None, url: str, qu
         life = draw_life(seed, own.facts, own.user, own.small_talk)
     if quiet:
         return await live(life, without=off, store=url)
-    show_start(console, life, off)
-    return await live(life, without=off, store=url, watch=Watcher(console, life))
+    show_start(output.results, life, off)
+    return await live(life, without=off, store=url, watch=Watcher(output.results, life))
 
 
 def _switches(given: list[str]) -> frozenset[str]:

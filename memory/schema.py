@@ -29,6 +29,9 @@ VERSION_TABLE = "mars_version"
 
 _LOCK = 0x6D617273
 _TABLES = (VERSION_TABLE, "mars_records")
+_LIST_SQLITE = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)"
+# Not to_regclass: within a transaction that waited for the lock it still answers from before.
+_LIST_POSTGRES = "SELECT relname FROM pg_class WHERE relname IN (%s, %s) AND pg_table_is_visible(oid)"
 
 
 def revision(connection: Connection) -> str | None:
@@ -36,11 +39,8 @@ def revision(connection: Connection) -> str | None:
 
     Raises `SchemaMismatch` where there are tables of ours without a revision.
     """
-    if connection.dialect.name == "sqlite":
-        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)"
-        found = set(connection.exec_driver_sql(query, _TABLES).scalars())
-    else:
-        found = {name for name in _TABLES if connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar()}
+    query = _LIST_SQLITE if connection.dialect.name == "sqlite" else _LIST_POSTGRES
+    found = set(connection.exec_driver_sql(query, _TABLES).scalars())
     if not found:
         return None
     rows = []

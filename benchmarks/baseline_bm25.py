@@ -21,9 +21,9 @@ import snowballstemmer
 
 K1, B, NEIGHBOURS, CUTS = 1.5, 0.75, (1.0, 0.6, 0.3, 0.15), (5, 10, 20)
 CATEGORIES = {1: "multi_hop", 2: "temporal", 3: "open_domain", 4: "single_hop", 5: "adversarial"}
-STOP = """a about an and are as at be been being but by can could did do does doing for from had has have he her hers him
-his how i if in into is it its me my of on or our she so some such than that the their them then there these they this
-those to was we were what when where which who whom whose why will with would you your""".split()
+STOP = """a about an and are as at be been being but by can could did do does doing for from had has have he her hers
+him his how i if in into is it its me my of on or our she so some such than that the their them then there
+these they this those to was we were what when where which who whom whose why will with would you your""".split()
 stems: dict[str, str] = {}
 stemmer = snowballstemmer.stemmer("porter")
 

@@ -139,7 +139,8 @@ def _look_up(tx: Transaction, ready: Sequence[Prepared], batch: _Batch) -> None:
 def _there(tx: Transaction, one: Prepared, batch: _Batch) -> Record | None:
     """Return the record that a write of `one` would repeat; one whose time to live is over makes room."""
     new = one.new
-    found = batch.find(new.namespace, "idempotency", new.idempotency_key) or batch.find(new.namespace, "key", new.key)
+    same = batch.find(new.namespace, "idempotency", new.idempotency_key)
+    found = same or batch.find(new.namespace, "key", new.key)
     if found is None:
         return None
     if is_expired(found, one.now):
@@ -148,7 +149,7 @@ def _there(tx: Transaction, one: Prepared, batch: _Batch) -> Record | None:
         tx.log([Change(seq=tx.head(), at=one.now, record=found.id, event="expired", detail={})])
         batch.known = {key: record for key, record in batch.known.items() if record != found.id}
         return None
-    if found.idempotency_key != new.idempotency_key and found.text != new.text:
+    if same is None and found.text != new.text:
         raise InvalidInput(
             f"the key {new.key!r} holds another text in {new.namespace!r}; nothing was written: change it by "
             f"edit({found.id!r}, text=…), or use another key"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import count
@@ -15,8 +15,10 @@ import pytest
 from sqlalchemy import create_engine
 
 from mars.memory.backends import open_backend
+from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend
 from mars.memory.records import Kind, Provenance, Record, Source, Status
+from mars.testing import FixedClock
 
 POSTGRES = runpy.run_path(str(Path(__file__).parents[1] / "postgres.py"))
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -106,3 +108,23 @@ def backend(store: str) -> Iterator[Backend]:
     opened = open_backend(store)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A clock that stands at the beginning of 2026."""
+    return FixedClock()
+
+
+@pytest.fixture
+async def memory(store: str, clock: FixedClock) -> AsyncIterator[Memory]:
+    """Open a memory over each kind of store in turn, empty, with the clock that stands."""
+    async with Memory.open(store, clock=clock, seed=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def quick(clock: FixedClock) -> AsyncIterator[Memory]:
+    """Open a memory without a database, for what does not depend on one."""
+    async with Memory.open("memory:", clock=clock, seed=1) as opened:
+        yield opened

@@ -186,6 +186,13 @@ def check_share(value: object, name: str) -> float:
     return float(value)
 
 
+def _choice(value: object, choices: type[StrEnum], name: str) -> StrEnum:
+    try:
+        return choices(value)
+    except ValueError:
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}; got {value!r}") from None
+
+
 def frozen_mapping(values: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """Return a read-only copy of `values`."""
     return MappingProxyType(dict(values or {}))
@@ -256,6 +263,8 @@ class NewRecord:
         check_text(self.text)
         check_namespace(self.namespace)
         check_share(self.importance, "importance")
+        for name, choices in (("kind", Kind), ("source", Source)):
+            object.__setattr__(self, name, _choice(getattr(self, name), choices, name))
         for name in ("event_time", "valid_from", "expires_at"):
             moment = getattr(self, name)
             if moment is not None:

@@ -1,0 +1,186 @@
+"""Facts in the store: drawn from what users say, superseded by newer ones, and taken back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mars.errors import InvalidInput
+from mars.memory.engine import Memory
+from mars.memory.records import Kind, NewRecord, Record, Source, Status
+from mars.testing import FixedClock
+
+HOME = ("user-1",)
+DAY = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+async def tell(memory: Memory, value: str, day: int = 0, relation: str = "lives in", **more: object) -> Record:
+    """Store a fact about Ann, valid from a day on."""
+    return await memory.add(
+        f"Ann {relation} {value}.",
+        HOME,
+        kind=Kind.FACT,
+        subject="Ann",
+        relation=relation,
+        value=value,
+        valid_from=DAY + timedelta(days=day),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+async def live(memory: Memory) -> list[str | None]:
+    """The values of the facts that are active."""
+    return sorted(str(row.value) for row in await memory.list(HOME, kinds={Kind.FACT}))
+
+
+async def test_supersession(memory: Memory, clock: FixedClock) -> None:
+    """A newer value of a relation that has one takes the older one's place, whose validity ends where it begins."""
+    rome = await tell(memory, "Rome")
+    clock.advance(days=40)
+    oslo = await tell(memory, "Oslo", 30)
+    assert await live(memory) == ["Oslo"]
+    old = await memory.get(rome.id)
+    assert old is not None
+    assert (old.status, old.superseded_by) == (Status.SUPERSEDED, oslo.id)
+    assert (old.valid_to, old.known_to) == (DAY + timedelta(days=30), clock.now())
+    assert [change.event for change in await memory.history(rome.id)] == ["added", "superseded"]
+    hits = await memory.recall("Where does Ann live?", namespace=HOME)
+    assert [hit.record.value for hit in hits] == ["Oslo"]
+
+
+async def test_out_of_order(memory: Memory) -> None:
+    """An older fact that is told after a newer one is superseded on arrival."""
+    oslo = await tell(memory, "Oslo", 30)
+    rome = await tell(memory, "Rome", 0)
+    assert (rome.status, rome.superseded_by, rome.valid_to) == (Status.SUPERSEDED, oslo.id, oslo.valid_from)
+    assert await live(memory) == ["Oslo"]
+
+
+async def test_within_one_batch(memory: Memory) -> None:
+    """Facts of one batch supersede each other as if they had been told one by one."""
+    values = ["Rome", "Oslo", "Graz"]
+    news = [
+        NewRecord(
+            text=f"Ann lives in {value}.",
+            namespace=HOME,
+            kind=Kind.FACT,
+            subject="ann",
+            relation="lives in",
+            value=value,
+        )
+        for value in values
+    ]
+    added = await memory.add_many(news)
+    assert [row.status for row in added] == [Status.SUPERSEDED, Status.SUPERSEDED, Status.ACTIVE]
+    assert [row.superseded_by for row in added] == [added[1].id, added[2].id, None]
+    assert await live(memory) == ["Graz"]
+
+
+async def test_guard(memory: Memory) -> None:
+    """Nothing is superseded by likes, other people, other relations, other namespaces, or more precise words."""
+    await tell(memory, "tea", relation="likes")
+    await tell(memory, "coffee", 5, relation="likes")
+    await tell(memory, "Lisbon")
+    await tell(memory, "Lisbon, Portugal", 5)
+    await memory.add("Bob lives in Oslo.", HOME, kind=Kind.FACT, subject="Bob", relation="lives in", value="Oslo")
+    await memory.add(
+        "Ann lives in Bonn.", ("user-2",), kind=Kind.FACT, subject="Ann", relation="lives in", value="Bonn"
+    )
+    assert await live(memory) == ["Lisbon", "Lisbon, Portugal", "Oslo", "coffee", "tea"]
+
+
+async def test_untrusted_facts_supersede_nothing(memory: Memory) -> None:
+    """A web page cannot replace what the user said."""
+    await tell(memory, "Rome")
+    await tell(memory, "Oslo", 30, source=Source.WEB)
+    assert await live(memory) == ["Rome"]
+
+
+@pytest.mark.parametrize("given", ["older", "newer"])
+async def test_undo(memory: Memory, clock: FixedClock, given: str) -> None:
+    """A supersession is taken back whole, given either of its facts."""
+    rome, oslo = await tell(memory, "Rome"), await tell(memory, "Oslo", 30)
+    clock.advance(days=1)
+    await memory.undo(rome.id if given == "older" else oslo.id)
+    assert await live(memory) == ["Rome"]
+    back = await memory.get(rome.id)
+    assert back is not None
+    assert (back.valid_to, back.known_to, back.superseded_by) == (None, None, None)
+    away = await memory.get(oslo.id)
+    assert away is not None
+    assert (away.status, away.archived_because) == (Status.ARCHIVED, "undone")
+    with pytest.raises(InvalidInput, match="nothing to undo"):
+        await memory.undo(rome.id)
+
+
+async def test_superseded_is_not_restored(memory: Memory) -> None:
+    """To bring a superseded fact back is an undo, not a restore."""
+    rome = await tell(memory, "Rome")
+    await tell(memory, "Oslo", 30)
+    with pytest.raises(InvalidInput, match="undo"):
+        await memory.restore(rome.id)
+
+
+async def test_as_of(memory: Memory, clock: FixedClock) -> None:
+    """What held at a time is told as the store knows it now, and as it knew it then."""
+    clock.set(DAY)
+    await tell(memory, "Rome")
+    clock.set(DAY + timedelta(days=60))
+    await tell(memory, "Oslo", 30)
+
+    async def held(day: int, known: int | None = None) -> list[str | None]:
+        known_at = None if known is None else DAY + timedelta(days=known)
+        facts = await memory.as_of(HOME, DAY + timedelta(days=day), known_at=known_at, subject="ann")
+        return [fact.value for fact in facts]
+
+    assert await held(10) == ["Rome"]
+    assert await held(40) == ["Oslo"]
+    assert await held(40, known=40) == ["Rome"]
+    assert await held(-1) == []
+    assert await held(10, known=-1) == []
+
+
+async def test_told_again(memory: Memory, clock: FixedClock) -> None:
+    """A fact that is told again is no second fact; it is fresh again, and no stronger than before."""
+    first = await tell(memory, "Rome")
+    clock.advance(days=20)
+    again = await tell(memory, "rome", 20)
+    assert (again.id, again.last_strengthened, again.strength) == (first.id, clock.now(), first.strength)
+    assert await live(memory) == ["Rome"]
+
+
+async def test_drawn_from_what_users_say(store: str, clock: FixedClock) -> None:
+    """With `extract_facts`, facts come from users' words only, point at their episode, and supersede older ones."""
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        added = await memory.add_many(
+            [
+                NewRecord(text="I live in Rome and my favourite tea is Earl Grey.", namespace=HOME, speaker="Ann"),
+                NewRecord(text="I live in the cloud.", namespace=HOME, speaker="Bot", source=Source.ASSISTANT),
+                NewRecord(text="I live in Hell.", namespace=HOME, speaker="Page", source=Source.WEB),
+            ]
+        )
+        assert [(fact.subject, fact.relation, fact.value) for fact in added.facts] == [
+            ("Ann", "lives in", "Rome"),
+            ("Ann", "favourite tea", "Earl Grey"),
+        ]
+        assert {fact.provenance.sources for fact in added.facts} == {(added[0].id,)}
+        assert added.facts[0].provenance.role == "extractor"
+        clock.advance(days=3)
+        await memory.add("I moved to Oslo last week.", HOME, speaker="Ann")
+        assert await live(memory) == ["Earl Grey", "Oslo"]
+
+
+async def test_retry_draws_nothing_twice(store: str, clock: FixedClock) -> None:
+    """An episode that is there already gives no facts again."""
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        for _ in range(2):
+            await memory.add("I live in Rome.", HOME, speaker="Ann", idempotency_key="turn-1")
+        stats = await memory.stats()
+        assert (stats.by_kind, stats.head) == ({Kind.EPISODE: 1, Kind.FACT: 1}, 2)
+
+
+async def test_no_facts_unless_asked(memory: Memory) -> None:
+    """By default nothing is drawn from episodes."""
+    await memory.add("I live in Rome.", HOME, speaker="Ann")
+    assert await live(memory) == []

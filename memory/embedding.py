@@ -36,7 +36,8 @@ def check_vectors(values: object, count: int, dimension: int, embedder: str) -> 
     Raises `InvalidVector`, naming the embedder, for NaN, infinity, a wrong shape, or what is no array of numbers.
     """
     try:
-        rows = np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            rows = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidVector(f"embedder {embedder!r} returned what is no array of numbers: {error}") from error
     if rows.size == 0 and count == 0:

@@ -188,7 +188,7 @@ def check_share(value: object, name: str) -> float:
 
 def _choice(value: object, choices: type[StrEnum], name: str) -> StrEnum:
     try:
-        return choices(value)
+        return choices(str(value))
     except ValueError:
         raise InvalidInput(f"{name} must be one of {', '.join(choices)}; got {value!r}") from None
 

@@ -44,7 +44,9 @@ def _words(text: str) -> list[str]:
 def truth(report: Report, topic: str, day: int) -> tuple[str, list[str]]:
     """Return the value that was last told by a day, and the earlier ones."""
     (fact,) = [each for each in report["told"] if each["topic"] == topic]
-    told = [(max(d for d in each["days"] if d <= day), each["value"]) for each in fact["values"] if min(each["days"]) <= day]
+    told = [
+        (max(d for d in each["days"] if d <= day), each["value"]) for each in fact["values"] if min(each["days"]) <= day
+    ]
     values = [value for _, value in sorted(told)]
     return values[-1], values[:-1]
 
@@ -157,18 +159,31 @@ def main() -> None:
         name: count(name, ((seed, check(found)) for seed, found in reports[variant].items()))[0]
         for name, (variant, check) in rows.items()
     }
-    asked = [(report, one) for report in reports["full"].values() for one in report["asked"] if truth(report, one["topic"], one["day"])]
+    asked = [
+        (report, one)
+        for report in reports["full"].values()
+        for one in report["asked"]
+        if truth(report, one["topic"], one["day"])
+    ]
     faded = [(report, one) for report, one in asked if one in questions(report, "faded")]
     rest = [(report, one) for report, one in asked if (report, one) not in faded]
-    print(json.dumps({
-        "seeds": options.seeds,
-        **counts,
-        "answers": len(rest),
-        "answers_right": sum(right(report, one, one["answer"]) for report, one in rest),
-        "approved_wrong": sum(one["approved"] and not right(report, one, one["answer"]) for report, one in asked),
-        "slowest_life_seconds": max(report["seconds"] for found in reports.values() for report in found.values()),
-        "seconds": round(time.perf_counter() - began, 1),
-    }))
+    print(
+        json.dumps(
+            {
+                "seeds": options.seeds,
+                **counts,
+                "answers": len(rest),
+                "answers_right": sum(right(report, one, one["answer"]) for report, one in rest),
+                "approved_wrong": sum(
+                    one["approved"] and not right(report, one, one["answer"]) for report, one in asked
+                ),
+                "slowest_life_seconds": max(
+                    report["seconds"] for found in reports.values() for report in found.values()
+                ),
+                "seconds": round(time.perf_counter() - began, 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

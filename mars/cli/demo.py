@@ -41,7 +41,6 @@ def demo(
     """
     import tempfile
 
-
     off = _switches(without or [])
     with tempfile.TemporaryDirectory(prefix="mars-demo-") as folder:
         url = database(db) if db is not None else f"sqlite:///{folder}/demo.db"

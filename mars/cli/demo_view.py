@@ -12,7 +12,7 @@ from rich.text import Text
 from mars.memory.interfaces import Kind, Status, Tier
 from mars.results import Attempt
 from mars.simulation.life import DAYS, Act, Life
-from mars.simulation.story import Answered, Faded, Moment, Story, Trace, demo_preset
+from mars.simulation.story import Answered, Faded, Moment, Story, Trace, demo_preset, lesson_plan
 
 WORDS = {Act.TELLS: "says", Act.REPEATS: "says again", Act.CHANGES: "says", Act.ASKS: "asks"}
 INDENT = " " * 8
@@ -24,7 +24,8 @@ def show_start(console: Console, life: Life, off: Collection[str]) -> None:
     """Print whose life it is, what is built in and which preset holds."""
     rules = demo_preset("decay" not in off)
     console.print()
-    title = f"{DAYS} days of {life.user}, from {life.start:%A} {life.start.day} {life.start:%B %Y}, drawn from seed {life.seed}"
+    start = f"{life.start:%A} {life.start.day} {life.start:%B %Y}"
+    title = f"{DAYS} days of {life.user}, from {start}, drawn from seed {life.seed}"
     console.print(Text(title, style="bold"))
     console.print(
         Text(
@@ -65,13 +66,15 @@ class Watcher:
         if told:
             self._line(turn.day, "", f"last told on day {told[-1].day}: {told[-1].value}", "", "dim")
         for lesson in moment.lessons:
-            self._line(turn.day, "recalls", f"a lesson: {lesson}", "blue", "blue", most=110)
+            self._line(turn.day, "recalls", f"the lesson: {lesson_plan(lesson)}", "blue", "blue")
         for place, attempt in enumerate(moment.result.attempts):
             self._line(turn.day, f"draft {attempt.iteration}", attempt.draft, "bold", "")
             verdict, style = _verdict(attempt)
             self._line(turn.day, "Checker", verdict, style, style, most=170)
             if place < len(moment.result.reflections):
-                self._line(turn.day, "Reflector", _plan(moment.result.reflections[place].text), "blue", "blue", most=230)
+                self._line(
+                    turn.day, "Reflector", lesson_plan(moment.result.reflections[place].text), "blue", "blue", most=230
+                )
         if moment.result.attempts and not moment.result.approved:
             ended = f"{moment.result.answer or '(nothing)'} ({moment.result.status.value}, not approved)"
             self._line(turn.day, "answer", ended, "yellow", "yellow")
@@ -96,11 +99,6 @@ def _verdict(attempt: Attempt) -> tuple[str, str]:
     return f"{verdict.decision.value}{', ' if why else ''}{why}", style
 
 
-def _plan(lesson: str) -> str:
-    """Return the part of a rules' lesson that says what comes next, or the whole lesson."""
-    return lesson[lesson.rfind("Next: ") :] if "Next: " in lesson else lesson
-
-
 def show_end(console: Console, story: Story, picture: str) -> None:
     """Print the table of memories, what happened in numbers, and where the picture is."""
     console.print()
@@ -112,13 +110,12 @@ def show_end(console: Console, story: Story, picture: str) -> None:
     lessons = sum(len(each.result.reflections) for each in story.answered)
     remembered = sum(each.lessons != () for each in story.answered)
     console.print()
+    gone = sum(trace.tier is Tier.FORGOTTEN for trace in story.traces)
     console.print(
-        f"{len(story.answered)} questions, {approved} approved answers, {rejected} rejected drafts, {lessons} lessons drawn, "
-        f"{remembered} times an earlier lesson was recalled."
+        f"Questions: {len(story.answered)}, answers approved: {approved}, drafts rejected: {rejected}, "
+        f"lessons drawn: {lessons}, answers helped by an earlier lesson: {remembered}."
     )
-    console.print(
-        f"{len(story.traces)} memories, {len(story.faded)} of them forgotten. {DAYS} days took {story.seconds:.1f} seconds."
-    )
+    console.print(f"Memories: {len(story.traces)}, forgotten: {gone}. {DAYS} days took {story.seconds:.1f} seconds.")
     console.print(Text(picture, style="bold"), soft_wrap=True)
 
 
@@ -130,8 +127,9 @@ def _memories(story: Story) -> Table:
         header_style="dim",
         box=None,
         pad_edge=False,
+        expand=True,
     )
-    table.add_column("memory", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("memory", ratio=1)
     for name in ("told", "S days", "uses", "R"):
         table.add_column(name, justify="right")
     table.add_column("where it is")
@@ -140,9 +138,10 @@ def _memories(story: Story) -> Table:
         record = trace.record
         where, style = _where(trace)
         day = (record.created_at - story.life.start).days + 1
-        words = f"({record.kind.value}) " if record.kind is not Kind.EPISODE else ""
+        lesson = record.kind is Kind.REFLECTION
+        words = f"lesson: {lesson_plan(record.text)}" if lesson else " ".join(record.text.split())
         table.add_row(
-            Text(words + " ".join(record.text.split()), style=style),
+            Text(words, style=style),
             f"day {day}",
             f"{record.strength:.1f}",
             str(record.uses),

@@ -56,7 +56,7 @@ class _FactEntry(BaseModel):
     @model_validator(mode="after")
     def _changes_to_something(self) -> _FactEntry:
         if self.change and self.new is None:
-            raise ValueError("there are words for a change, but no new value: add \"new\"")
+            raise ValueError('there are words for a change, but no new value: add "new"')
         if self.new == self.first:
             raise ValueError("the new value is the first one")
         return self
@@ -121,7 +121,9 @@ def check_parts(own: OwnFacts, path: Path) -> None:
     topics = [fact.topic for fact in own.facts]
     twice = next((topic for topic in topics if topics.count(topic) > 1), None)
     if twice is not None:
-        raise InvalidFile(f"{path}: facts.{len(topics) - 1 - topics[::-1].index(twice)}.topic: {twice!r} is there twice")
+        raise InvalidFile(
+            f"{path}: facts.{len(topics) - 1 - topics[::-1].index(twice)}.topic: {twice!r} is there twice"
+        )
     steady = sum(fact.new is None for fact in own.facts)
     if steady < 2 or steady == len(topics):
         raise InvalidFile(

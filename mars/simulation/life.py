@@ -215,32 +215,35 @@ class _Plan:
 
     def add(self, fact: Fact, part: Part) -> None:
         """Plan when a fact is told and asked for."""
-        rng = self._rng
-        match part:
-            case Part.CHANGED:
-                first = rng.randint(3, 40)
-                told, changed = (first, first + rng.randint(1, 2), first + rng.randint(3, 4)), first + 5
-                asked = (first + 6, first + rng.randint(7, 8), first + 16)
-            case Part.CORRECTED:
-                first = rng.randint(3, 48)
-                told, changed = (first,), first + rng.randint(2, 4)
-                asked = (first + 6,)
-            case Part.KEPT:
-                told, changed = (self._together,), 0
-                asked = (self._together + 5, self._together + 15, self._together + 30, DAYS - 2)
-            case Part.FADED:
-                told, changed, asked = (self._together,), 0, (DAYS - 1,)
-            case Part.PASSING:
-                first = rng.randint(2, 50)
-                told, changed, asked = (first,), 0, (first + rng.randint(2, 6),)
+        told, changed, asked = self._days(part)
         for place, day in enumerate(told):
             words = fact.tell[place % len(fact.tell)]
             self._say(day, Act.REPEATS if place else Act.TELLS, words.format(value=fact.first), fact.topic, fact.first)
         if fact.new is not None:
-            words = fact.change[0] if fact.change else f"{rng.choice(CORRECTIONS)} {_lowered(fact.tell[0])}"
+            words = fact.change[0] if fact.change else f"{self._rng.choice(CORRECTIONS)} {_lowered(fact.tell[0])}"
             self._say(changed, Act.CHANGES, words.format(value=fact.new), fact.topic, fact.new)
         for day in asked:
             self._say(day, Act.ASKS, fact.ask, fact.topic)
+
+    def _days(self, part: Part) -> tuple[Sequence[int], int, Sequence[int]]:
+        """Return the days on which a fact is told, changed (0 if it is not) and asked for."""
+        draw = self._rng.randint
+        match part:
+            case Part.CHANGED:
+                first = draw(3, 40)
+                told = (first, first + draw(1, 2), first + draw(3, 4))
+                return told, first + 5, (first + 6, first + draw(7, 8), first + 16)
+            case Part.CORRECTED:
+                first = draw(3, 48)
+                return (first,), first + draw(2, 4), (first + 6,)
+            case Part.KEPT:
+                first = self._together
+                return (first,), 0, (first + 5, first + 15, first + 30, DAYS - 2)
+            case Part.FADED:
+                return (self._together,), 0, (DAYS - 1,)
+            case Part.PASSING:
+                first = draw(2, 50)
+                return (first,), 0, (first + draw(2, 6),)
 
     def add_noise(self, small_talk: Sequence[str]) -> None:
         """Plan what is said beside: facts about other people, and talk."""

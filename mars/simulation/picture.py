@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mars.errors import InvalidFile, MissingExtra
 from mars.memory.interfaces import Kind, Status, Tier
 from mars.simulation.life import DAYS, Part
+from mars.simulation.story import lesson_plan
 
 if TYPE_CHECKING:
     from mars.simulation.story import Step, Story, Trace
@@ -25,6 +26,8 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#B87400", "#00795C", "
 """After Okabe and Ito, told apart with any colour vision; some darker, so that text in them can be read."""
 INK, FAINT, GRID = "#222222", "#6A6A6A", "#D9D9D9"
 SAMPLES_PER_DAY = 12
+LABELS_AT = (0.02 - 0.285) / (0.825 - 0.285)
+"""Left edge of the labels, in widths of the axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +45,25 @@ class Row:
 def chosen_rows(story: Story) -> list[Row]:
     """Return the memories to draw, by the part that they play: at most `ROWS`, each fact's own words."""
     rows: list[Row] = []
-    for part, role, colour in ((Part.KEPT, "used now and then", BLUE), (Part.FADED, "never used", VERMILION)):
-        rows += [Row(trace, role, colour) for topic in _topics(story, part)[:1] for trace in _episodes(story, topic)[:1]]
+    for part, role, colour in (
+        (Part.KEPT, "asked now and then", BLUE),
+        (Part.FADED, "asked at the end only", VERMILION),
+    ):
+        rows += [
+            Row(trace, role, colour) for topic in _topics(story, part)[:1] for trace in _episodes(story, topic)[:1]
+        ]
     for topic in _topics(story, Part.CHANGED)[:1]:
         value = story.life.facts[topic].first
         told = {turn.at: turn.value for turn in story.life.told(topic)}
         old = [trace for trace in _episodes(story, topic) if told[trace.record.event_time] == value]
         new = [trace for trace in _episodes(story, topic) if told[trace.record.event_time] != value]
-        rows += [Row(trace, "out of date", ORANGE) for trace in old[-1:]]
+        blamed = [trace for trace in old if any(step.mark == "blamed" for step in trace.steps)]
+        rows += [Row(trace, "out of date", ORANGE) for trace in (blamed or old)[-1:]]
         rows += [Row(trace, "the change", GREEN) for trace in new[-1:]]
     lessons = [trace for trace in story.traces if trace.record.kind is Kind.REFLECTION]
     rows += [Row(trace, "the lesson", PURPLE) for trace in lessons[:1]]
     for topic in _topics(story, Part.PASSING):
-        rows += [Row(trace, "used once", SKY) for trace in _episodes(story, topic)[:1]]
+        rows += [Row(trace, "asked once", SKY) for trace in _episodes(story, topic)[:1]]
     return rows[:ROWS]
 
 
@@ -80,7 +89,7 @@ def draw_picture(story: Story, path: Path) -> Path:
     figure = Figure(figsize=(12, 7), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(max(len(rows), 1), 1, sharex=True, squeeze=False)[:, 0]
-    figure.subplots_adjust(left=0.27, right=0.82, top=0.865, bottom=0.085, hspace=0.28)
+    figure.subplots_adjust(left=0.285, right=0.825, top=0.865, bottom=0.085, hspace=0.28)
     _title(figure, story)
     for place, (axis, row) in enumerate(zip(axes, rows, strict=False)):
         _draw_row(axis, row, story, first=place == 0)
@@ -98,40 +107,68 @@ def _title(figure: Any, story: Story) -> None:
     rules = story.rules
     what = "What is used stays, what is not fades"
     if not rules.tiers.forgets:
-        what = "Decay is off: retention falls, and nothing is forgotten"
+        what = "Decay is off, nothing is forgotten"
     figure.text(0.02, 0.95, f"{what}: {DAYS} days of {story.life.user}", fontsize=17, color=INK, weight="bold")
     figure.text(
         0.02,
         0.912,
-        f"Retention R of {story.life.user}'s memories, preset {rules.name} (exponential), seed {story.life.seed}."
-        "   \u25cf used by an approved answer   \u2715 blamed for a wrong draft   \u25cb told",
+        f"Retention R; preset {rules.name}; seed {story.life.seed}",
         fontsize=10.5,
         color=FAINT,
+    )
+    _legend(figure)
+
+
+def _legend(figure: Any) -> None:
+    """Say what the marks mean, each drawn as it is in the rows."""
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], linestyle="", color="white", markeredgecolor=INK, markeredgewidth=1.6, marker="o", markersize=6),
+        Line2D([], [], linestyle="", color=INK, markeredgecolor="white", marker="o", markersize=8.5),
+        Line2D([], [], linestyle="", color=INK, markeredgecolor="white", marker="X", markersize=10),
+    ]
+    figure.legend(
+        marks,
+        ["told", "used by an approved answer", "blamed for a wrong draft"],
+        loc="upper right",
+        bbox_to_anchor=(0.985, 0.94),
+        ncols=3,
+        frameon=False,
+        fontsize=10,
+        labelcolor=FAINT,
+        handletextpad=0.1,
+        columnspacing=1.2,
     )
 
 
 def _draw_row(axis: Any, row: Row, story: Story, *, first: bool) -> None:
     trace, tiers = row.trace, story.rules.tiers
-    moments = [story.life.start + timedelta(days=place / SAMPLES_PER_DAY) for place in range(DAYS * SAMPLES_PER_DAY + 1)]
+    moments = [
+        story.life.start + timedelta(days=place / SAMPLES_PER_DAY) for place in range(DAYS * SAMPLES_PER_DAY + 1)
+    ]
     moments = sorted({*moments, *(step.at for step in trace.steps), *(_before(step) for step in trace.steps[1:])})
-    drawn = [(moment, left) for moment in moments if (left := trace.retention_at(moment, story.rules)) is not None]
-    days = [_day(story, moment) for moment, _ in drawn]
-    left = [value for _, value in drawn]
-    gone = _day(story, trace.crossed) if trace.crossed else DAYS + 1.0
+    held = [(_day(story, at), trace.retention_at(at, story.rules)) for at in moments]
+    drawn = [(day, value) for day, value in held if value is not None]
+    days, left = [day for day, _ in drawn], [value for _, value in drawn]
+    gone = _day(story, trace.crossed) if trace.crossed else DAYS + 2.0
     alive = [day <= gone for day in days]
     for theta, name in ((tiers.theta1, "\u03b81"), (tiers.theta2, "\u03b82")):
         axis.axhline(theta, color=GRID, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         if first:
-            axis.text(0.2, theta + 0.03, f"{name} {theta:g}", fontsize=8, color=FAINT, va="bottom")
+            axis.text(1.2, theta + 0.03, f"{name} {theta:g}", fontsize=8, color=FAINT, va="bottom")
     axis.fill_between(days, left, 0, where=alive, color=row.colour, alpha=0.16, linewidth=0)
-    axis.plot([d for d, a in zip(days, alive, strict=True) if a], [v for v, a in zip(left, alive, strict=True) if a],
-              color=row.colour, linewidth=2.2, solid_capstyle="round")
-    axis.plot([d for d, a in zip(days, alive, strict=True) if not a], [v for v, a in zip(left, alive, strict=True) if not a],
-              color=row.colour, linewidth=1.1, linestyle=(0, (1, 2)), alpha=0.8)
+    until = sum(alive)
+    axis.plot(days[:until], left[:until], color=row.colour, linewidth=2.2, solid_capstyle="round")
+    axis.plot(days[until:], left[until:], color=row.colour, linewidth=1.1, linestyle=(0, (1, 2)), alpha=0.8)
     for step in trace.steps:
         _draw_mark(axis, step, row, story)
     _label(axis, row, story)
-    axis.set_xlim(0, DAYS)
+    _plain_axis(axis)
+
+
+def _plain_axis(axis: Any) -> None:
+    axis.set_xlim(1, DAYS + 1)
     axis.set_ylim(0, 1.14)
     axis.set_yticks([0, 1], ["0", "1"], fontsize=8, color=FAINT)
     axis.tick_params(axis="both", colors=FAINT, length=0)
@@ -145,7 +182,8 @@ def _before(step: Step) -> datetime:
 
 
 def _day(story: Story, moment: datetime) -> float:
-    return (moment - story.life.start) / timedelta(days=1)
+    """Return a time as a day of the life: the first day goes from 1 to 2."""
+    return 1.0 + (moment - story.life.start) / timedelta(days=1)
 
 
 def _draw_mark(axis: Any, step: Step, row: Row, story: Story) -> None:
@@ -158,28 +196,56 @@ def _draw_mark(axis: Any, step: Step, row: Row, story: Story) -> None:
         axis.plot([day], [height], marker="o", markersize=7.5, color=row.colour, markeredgecolor="white", clip_on=False)
     else:
         axis.plot(
-            [day], [height], marker="o", markersize=6, color="white", markeredgecolor=row.colour,
-            markeredgewidth=1.6, clip_on=False,
+            [day],
+            [height],
+            marker="o",
+            markersize=6,
+            color="white",
+            markeredgecolor=row.colour,
+            markeredgewidth=1.6,
+            clip_on=False,
         )
 
 
 def _label(axis: Any, row: Row, story: Story) -> None:
     trace = row.trace
-    words = trace.record.text.split("\n")[-1]
+    words = (
+        lesson_plan(trace.record.text).removeprefix("Next: ")
+        if trace.record.kind is Kind.REFLECTION
+        else trace.record.text
+    )
     quoted = textwrap.shorten(words, 84, placeholder=" \u2026")
-    axis.text(-0.49, 0.93, row.role, transform=axis.transAxes, fontsize=11.5, weight="bold", color=row.colour, va="top")
-    axis.text(-0.49, 0.63, "\n".join(textwrap.wrap(f"\u201c{quoted}\u201d", 44)), transform=axis.transAxes,
-              fontsize=9, color=INK, va="top", linespacing=1.25)
+    axis.text(
+        LABELS_AT, 0.93, row.role, transform=axis.transAxes, fontsize=11.5, weight="bold", color=row.colour, va="top"
+    )
+    axis.text(
+        LABELS_AT,
+        0.63,
+        "\n".join(textwrap.wrap(f"\u201c{quoted}\u201d", 44)),
+        transform=axis.transAxes,
+        fontsize=9,
+        color=INK,
+        va="top",
+        linespacing=1.25,
+    )
     fate, colour = _fate(trace, story)
     axis.text(1.02, 0.93, fate, transform=axis.transAxes, fontsize=11.5, weight="bold", color=colour, va="top")
     uses = {0: "never used", 1: "used once"}.get(trace.record.uses, f"used {trace.record.uses} times")
-    axis.text(1.02, 0.63, f"{uses}\nS {trace.record.strength:.1f} days, R {trace.retention:.2f}", transform=axis.transAxes,
-              fontsize=9, color=INK, va="top", linespacing=1.25)
+    axis.text(
+        1.02,
+        0.63,
+        f"{uses}\nS {trace.record.strength:.1f} days, R {trace.retention:.2f}",
+        transform=axis.transAxes,
+        fontsize=9,
+        color=INK,
+        va="top",
+        linespacing=1.25,
+    )
 
 
 def _fate(trace: Trace, story: Story) -> tuple[str, str]:
     if trace.crossed is not None:
-        return f"forgotten on day {int(_day(story, trace.crossed)) + 1}", FAINT
+        return f"forgotten on day {int(_day(story, trace.crossed))}", FAINT
     if trace.record.status is Status.SUPERSEDED:
         return "superseded", FAINT
     return ("still there" if trace.tier is not Tier.FORGOTTEN else "forgotten"), INK

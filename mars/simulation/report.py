@@ -60,9 +60,7 @@ def _asked(answered: Answered) -> dict[str, Any]:
         "answer": result.answer,
         "approved": result.approved,
         "status": result.status.value,
-        "sources": [
-            {"text": source.text, "retention": round(source.retention, 4)} for source in result.sources
-        ],
+        "sources": [{"text": source.text, "retention": round(source.retention, 4)} for source in result.sources],
     }
 
 
@@ -74,6 +72,11 @@ def _standing(story: Story, *tiers: Tier) -> list[dict[str, Any]]:
         best = max(live, key=lambda trace: trace.retention, default=None)
         if best is not None and best.tier in tiers:
             found.append(
-                {"topic": topic, "text": best.record.text, "retention": round(best.retention, 4), "uses": best.record.uses}
+                {
+                    "topic": topic,
+                    "text": best.record.text,
+                    "retention": round(best.retention, 4),
+                    "uses": best.record.uses,
+                }
             )
     return found

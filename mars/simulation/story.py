@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from mars.errors import InvalidSetting
@@ -270,6 +270,11 @@ def _mark(before: Record | None, record: Record) -> str:
     if record.uses > before.uses:
         return "used"
     return "blamed" if record.strength < before.strength else "repeated"
+
+
+def lesson_plan(text: str) -> str:
+    """Return the part of a rules' lesson that says what comes next; all of another lesson."""
+    return text[text.rfind("Next: ") :] if "Next: " in text else text
 
 
 def _lessons(event: Event) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ from mars.simulation.topics import POOLS, TOPICS
 
 SEEDS = range(1, 41)
 FACTS = (
-    Fact(topic="a", ask="Where is a?", tell=("My a is in {value}.",), first="Rome", new="Oslo", change=("Now {value}.",)),
+    Fact(
+        topic="a", ask="Where is a?", tell=("My a is in {value}.",), first="Rome", new="Oslo", change=("Now {value}.",)
+    ),
     Fact(topic="b", ask="Where is b?", tell=("My b is in {value}.",), first="Kiel"),
     Fact(topic="c", ask="Where is c?", tell=("My c is in {value}.",), first="Bonn"),
 )

@@ -2,7 +2,8 @@
 
     python -m benchmarks.ingest_speed [locomo5.json]
 
-`turns_per_second` is over the seconds that the command reports; `wall_seconds` includes the start of Python.
+The fastest of three runs counts: what the machine does beside it only ever adds time. `turns_per_second` is over the
+seconds that the command reports; `wall_seconds` includes the start of Python.
 """
 
 from __future__ import annotations
@@ -12,19 +13,28 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.commands import LOCOMO, run, store_in
+
+
+RUNS = 3
+
+
+def ingest(file: Path, store: str) -> tuple[dict[str, Any], float]:
+    """Ingest into a store; return what the command reports, and how long it took in all."""
+    started = time.perf_counter()
+    report = run("ingest", file, "--format", "locomo", "--namespace", "bench", store=store)
+    return report, time.perf_counter() - started
 
 
 def main() -> None:
     """Print the report as one line of JSON."""
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else LOCOMO
     with tempfile.TemporaryDirectory() as scratch:
-        store = store_in(scratch)
-        started = time.perf_counter()
-        first = run("ingest", file, "--format", "locomo", "--namespace", "bench", store=store)
-        wall = time.perf_counter() - started
-        second = run("ingest", file, "--format", "locomo", "--namespace", "bench", store=store)
+        runs = [ingest(file, store_in(scratch, f"{number}.db")) for number in range(RUNS)]
+        first, wall = min(runs, key=lambda one: one[0]["seconds"])
+        second, _ = ingest(file, store_in(scratch, "0.db"))
     report = {
         "turns": first["added"],
         "seconds": first["seconds"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mars.memory.interfaces import Reader, Selection
+from mars.memory.lifecycle import UNDONE_REASON
 from mars.memory.presets import Preset
 from mars.memory.records import Kind, Namespace, Record, Status, Tier
 from mars.memory.views import as_read, is_expired, standing_at
@@ -62,17 +63,17 @@ def window(
     return rows[max(0, len(rows) - k) :]
 
 
-def as_of(reader: Reader, selection: Selection, valid_at: datetime, known_at: datetime, now: datetime) -> list[Record]:
-    """Return the facts that were valid at `valid_at`, as far as the store knew at `known_at`, oldest first."""
-    facts = reader.select(replace(selection, kinds=frozenset({Kind.FACT})))
-    hidden = (Status.QUARANTINED, Status.ARCHIVED)
+def as_of(
+    reader: Reader, selection: Selection, valid_at: datetime, known_at: datetime, preset: Preset, now: datetime
+) -> list[Record]:
+    """Return the facts that were valid at `valid_at`, as far as the store knew at `known_at`, oldest first.
+
+    What is forgotten, put away or quarantined at `now` is not told.
+    """
     result = []
-    for fact in facts:
-        if (
-            is_expired(fact, now)
-            or fact.known_from > known_at
-            or (fact.status in hidden and not _undone(fact, known_at))
-        ):
+    for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}))):
+        fact = as_read(stored, preset, now)
+        if fact is None or fact.known_from > known_at or not _told(fact, known_at):
             continue
         # Before it was superseded the store held the fact to be valid without an end.
         ends = fact.valid_to if fact.known_to is not None and fact.known_to <= known_at else None
@@ -81,9 +82,11 @@ def as_of(reader: Reader, selection: Selection, valid_at: datetime, known_at: da
     return sorted(result, key=lambda fact: (fact.valid_from, fact.id))
 
 
-def _undone(fact: Record, known_at: datetime) -> bool:
-    """Return whether the store still held a fact, which it has put away since, to be so at `known_at`."""
-    return fact.archived_at is not None and fact.archived_at > known_at
+def _told(fact: Record, known_at: datetime) -> bool:
+    """Return whether a fact takes part: also one that was undone, for the time before."""
+    if fact.archived_because == UNDONE_REASON and fact.archived_at is not None:
+        return fact.archived_at > known_at
+    return fact.status in (Status.ACTIVE, Status.SUPERSEDED)
 
 
 def stats(reader: Reader, url: str, embedder: str, preset: Preset, now: datetime) -> Stats:

@@ -142,7 +142,8 @@ class Reading(Store):
         """Return the facts that held at `valid_at`, as far as the store knew at `known_at` (now by default)."""
         selection = Selection(namespace=check_namespace(namespace), subject=subject, relation=relation)
         valid, known = check_time(valid_at, "valid_at"), self._at(known_at)
-        return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, self._at(None)))
+        now, preset = self._at(None), self._preset
+        return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, preset, now))
 
     async def history(self, record: str) -> Changes:
         """Return what happened to a record, oldest first; also after it was purged."""

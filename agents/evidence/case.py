@@ -25,6 +25,11 @@ from mars.agents.rendering import citations
 from mars.language import lexical_date_terms, stem, words
 
 
+_PRESENT = frozenset(
+    ("is", "are", "am", "do", "does", "will", "can", "what's", "who's", "where's", "when's", "how's", "i'm", "should")
+)
+
+
 def plain(text: str) -> str:
     """Return a text so that two that differ in case, white space and closing punctuation only are equal."""
     return " ".join(text.casefold().split()).strip(" .!?,;:\"'\u201c\u201d")
@@ -90,7 +95,7 @@ class Case:
     @property
     def about_the_past(self) -> bool:
         """Whether the question asks what happened, not what is or will be so."""
-        return bool({"did", "was", "were", "had", "has", "have", "ever"}.intersection(self.question))
+        return not _PRESENT.intersection(self.question)
 
     def is_verbatim(self, text: str) -> bool:
         """Return whether the claim stands in a text word for word."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from mars.agents.evidence.case import Case, plain
+from mars.agents.evidence.contradiction import tells_a_change
 from mars.agents.evidence.reading import (
     FIRST_PERSON,
     FORM_WORDS,
@@ -28,6 +29,8 @@ PARAPHRASE = 0.6
 """Share of a claim's content words that its sources must hold where it is no quotation."""
 ON_TOPIC = 0.3
 """Share of the question's terms, by rarity, that the cited record and its neighbours must hold."""
+ON_TOPIC_CHANGE = 0.2
+"""The same for a record that tells a change: people name what they talk of less fully then."""
 
 _QUOTED = re.compile(r"[\"\u201c]([^\"\u201d]{3,})[\"\u201d]")
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
@@ -80,7 +83,7 @@ def support_issues(case: Case) -> Iterator[Issue]:
         )
         return
     for item in case.cited:
-        if case.coverage(item) < ON_TOPIC:
+        if case.coverage(item) < (ON_TOPIC_CHANGE if tells_a_change(item.text) else ON_TOPIC):
             yield Issue(
                 kind=IssueKind.UNSUPPORTED,
                 evidence=f"{item.ref} is about something else: {item.text[:160]!r}",

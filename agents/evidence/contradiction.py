@@ -13,73 +13,50 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mars.agents.evidence.case import Case, plain
-from mars.agents.evidence.reading import days_named, neighbours, numbers, share, text_terms
+from mars.agents.evidence.reading import days_named, neighbours, numbers, rarities, share, text_terms
 from mars.agents.interfaces import Evidence
 from mars.agents.verdicts import Issue, IssueKind
 from mars.language import STOP_WORDS, sentences, stem, words
 
 SAME_TOPIC = 0.5
-"""Share of the topic that the cited record holds, weighted, which the newer one must hold too."""
+"""Share of the topic, by rarity, that the newer record must hold of what the cited one holds."""
+CHANGED_TOPIC = 0.34
+"""The same where the newer sentence says that something has changed."""
+CHANGED_VALUE = 0.2
+"""The same where, besides, it holds a value of the same sort: a date, a time, a number, a name."""
 
 _CHANGED = re.compile(
-    r"\b(?:(?:been\s+|was\s+|were\s+|got\s+|is\s+|has\s+|have\s+|they\s+|it\s+)?(?:re-?scheduled|postponed|brought\s+forward|pushed\s+back"
-    r"|cancell?ed|called\s+off|renamed|replaced)"
-    r"|(?:moved|changed|shifted|switched|swapped|updated|pushed|delayed)\b(?:\s+\w+){0,5}?\s+(?:to|from|until|into|over)"
-    r"|(?:was|were|has|have|been|got|had)\s+(?:been\s+)?(?:moved|changed|shifted|switched|corrected)"
-    r"|(?:relocated|moved|transferred|upgraded)\s+to"
-    r"|no\s+longer|not\b[^.!?]{0,40}\bany\s?more|anymore|instead(?!\s+of\s+\w+ing\b)|correction|turns?\s+out|turned\s+out"
-    r"|changed\s+(?:my|our|his|her|their)\s+mind|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)|from\s+now\s+on)\b",
+    r"\b(?:re-?scheduled|postponed|brought\s+forward|pushed\s+back|cancell?ed|called\s+off|renamed|replaced|rebooked"
+    r"|reassigned|repainted|relocated|changed(?!\s+the\s+game)|switched|swapped|shifted|(?:i|we|was|been)\s+reset"
+    r"|(?:moved|pushed|delayed|transferred|upgraded)\b(?:\s+\w+){0,5}?\s+(?:to|from|until|into)"
+    r"|(?:was|were|has|have|been|got|had)\s+(?:been\s+)?moved"
+    r"|no\s+longer|not\b[^.!?]{0,40}\bany\s?more|anymore|instead(?!\s+of\s+\w+ing\b)|correction|turn(?:s|ed)\s+out"
+    r"|change\s+of\s+plans?|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)"
+    r"|mixed\b[^.!?]{0,20}\bup|got\b[^.!?]{0,20}\bwrong"
+    r"|from\s+now\s+on|(?:is|are|it's)\s+now|new\s+(?:date|time|place|number|address|home)"
+    r"|(?<!right )(?<=\w\s)now(?=\s*(?:[.,;:!]|$)))\b",
     re.IGNORECASE,
 )
 _CORRECTED = re.compile(
-    r"\b(?:correction|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)|turns?\s+out|turned\s+out|wasn't|was\s+not)\b",
+    r"\b(?:correction|i\s+was\s+wrong|mixed\b[^.!?]{0,20}\bup|got\b[^.!?]{0,20}\bwrong"
+    r"|i\s+(?:made\s+a\s+mistake|misspoke)|turn(?:s|ed)\s+out|wasn't|was\s+not)\b",
     re.IGNORECASE,
 )
 _CANCELLED = re.compile(r"\b(?:cancell?ed|called\s+off|not\s+happening)\b", re.IGNORECASE)
 _PERHAPS_CHANGED = re.compile(r"\b(?:actually|now|new|these\s+days|nowadays|currently|lately|since)\b", re.IGNORECASE)
 _HINGE = frozenset(
-    (
-        *(
-            "is",
-            "are",
-            "was",
-            "am",
-            "at",
-            "in",
-            "on",
-            "to",
-            "for",
-            "as",
-            "called",
-            "named",
-            "works",
-            "lives",
-            "live",
-            "with",
-        ),
-        *(
-            "work",
-            "has",
-            "have",
-            "costs",
-            "starts",
-            "start",
-            "begins",
-            "ends",
-            "leaves",
-            "prefer",
-            "drive",
-            "be",
-            "by",
-            "from",
-        ),
-    )
+    """
+    is are was am be at in on to for as by from with called named works work lives live has have costs starts start
+    begins ends leaves prefer drive
+    """.split()
 )
 _PUT_ASIDE = re.compile(
     r"\b(?:instead\s+of|rather\s+than|not|no\s+longer|from|used\s+to\s+be|wasn't|isn't)\W+(?:(?!to\b)\w+\W+){0,3}$",
     re.I,
 )
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
+_CLOCK = re.compile(r"\b\d{1,2}(?::\d{2}|\s*(?:am|pm|o'clock))\b", re.IGNORECASE)
+_NAME = re.compile(r"(?<=[\w,;:]\s)[A-Z][a-z]\w+")
 _SUBJECTS = frozenset(("i", "we", "i'm", "i've", "we're", "we've"))
 _RELATED = (
     frozenset(("live", "move", "reloc", "home", "address")),
@@ -87,6 +64,11 @@ _RELATED = (
     frozenset(("appoint", "meet", "session", "visit")),
 )
 """Stems of words that name the same respect."""
+
+
+def tells_a_change(text: str) -> bool:
+    """Return whether a text says that something is otherwise than before."""
+    return bool(_CHANGED.search(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +170,27 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
     turns = [turn for turn in neighbours(item, case.evidence, before=2, after=0) if turn.record != cited.record]
     here = _with_related(sentence)
     around = here.union(text_terms(item.text), *(text_terms(turn.text) for turn in turns))
-    needed = {term: case.weight[term] + 0.1 for term in topical}
-    if share(needed, around) < SAME_TOPIC:
-        return ""
+    rarity = rarities(case.topic, case.evidence)
+    needed = {term: rarity[term] for term in topical}
     if case.about_the_past:
         return "a newer correction" if _CORRECTED.search(sentence) and share(needed, here) >= SAME_TOPIC else ""
     if _CHANGED.search(sentence):
-        return "a newer change"
+        alike = bool(_sorts(case, case.claim, cited) & _sorts(case, sentence, item))
+        return "a newer change" if share(needed, around) >= (CHANGED_VALUE if alike else CHANGED_TOPIC) else ""
     if share(needed, here) < SAME_TOPIC:
         return ""
     return "a newer statement of another value" if _same_frame(cited.text, sentence) else ""
+
+
+def _sorts(case: Case, text: str, item: Evidence) -> set[str]:
+    """Return which sorts of values a text holds: a date, a time of day, a number of so many digits, a name."""
+    if _CLOCK.search(text):
+        return {"time"}
+    if days_named(text, item.said_at):
+        return {"date"}
+    asked = {word.lower() for word in _NAME.findall(case.review.task.text)}
+    found = {f"{len(number)} digits" for number in numbers(text)}
+    return found | {"name" for name in _NAME.findall(text) if name.lower() not in asked}
 
 
 def _same_frame(old: str, new: str) -> bool:

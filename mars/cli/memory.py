@@ -46,7 +46,7 @@ def list_records(
     """List the newest records of a namespace with their retention now."""
 
     async def work() -> None:
-        from mars.cli.memory_view import record_table, record_values
+        from mars.cli.memory_view import record_lines, record_values
 
         async with open_memory(db or "") as memory:
             scope = await known_namespace(memory, namespace)
@@ -61,7 +61,7 @@ def list_records(
             if json:
                 output.json([record_values(record, memory.preset, now) for record in records])
             else:
-                output.print(record_table(records, memory.preset, now))
+                output.print(record_lines(records, memory.preset, now))
 
     run_async(work)
 

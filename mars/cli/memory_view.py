@@ -37,25 +37,18 @@ def change_values(change: Change) -> dict[str, Any]:
     return {one.name: _plain(getattr(change, one.name)) for one in fields(change)}
 
 
-def record_table(records: Sequence[Record], preset: Preset, now: datetime) -> Table:
-    """Return records as a table with their retention at `now`."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("id", "kind", "status", "said on", "by"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("retention", justify="right")
-    table.add_column("text", overflow="fold")
+def record_lines(records: Sequence[Record], preset: Preset, now: datetime) -> Text:
+    """Return two lines for each record: day, retention at `now` and words, then its id and what it is."""
+    lines = Text(overflow="fold")
     for record in records:
-        standing = standing_at(record, preset, now)
-        table.add_row(
-            record.id,
-            record.kind.value,
-            record.status.value + (" (pinned)" if record.pinned else ""),
-            record.event_time.date().isoformat(),
-            Text(record.speaker or ""),
-            f"{standing.retention:.0%}",
-            Text(shortened(record.text)),
-        )
-    return table
+        left = standing_at(record, preset, now).retention
+        who = f"{record.speaker}: " if record.speaker else ""
+        lines.append(f"{record.event_time.date().isoformat()} {left:>4.0%}  ", style="bold")
+        lines.append(f"{who}{shortened(record.text)}\n")
+        what = [record.id, record.kind.value, record.status.value, *(["pinned"] if record.pinned else [])]
+        lines.append(f"    {' '.join(what)}\n", style="dim")
+    lines.rstrip()
+    return lines
 
 
 def hit_table(hits: Sequence[Hit]) -> Table:

@@ -159,7 +159,3 @@ NamespaceOption = Annotated[
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 """The option ``--json``."""
-
-AsJson = JsonFlag
-console = output.results
-print_json = output.json

@@ -132,7 +132,7 @@ def _legend(figure: Any) -> None:
         marks,
         ["told", "used by an approved answer", "blamed for a wrong draft"],
         loc="upper right",
-        bbox_to_anchor=(0.985, 0.94),
+        bbox_to_anchor=(0.985, 0.948),
         ncols=3,
         frameon=False,
         fontsize=10,
@@ -214,33 +214,15 @@ def _label(axis: Any, row: Row, story: Story) -> None:
         if trace.record.kind is Kind.REFLECTION
         else trace.record.text
     )
-    quoted = textwrap.shorten(words, 84, placeholder=" \u2026")
-    axis.text(
-        LABELS_AT, 0.93, row.role, transform=axis.transAxes, fontsize=11.5, weight="bold", color=row.colour, va="top"
-    )
-    axis.text(
-        LABELS_AT,
-        0.63,
-        "\n".join(textwrap.wrap(f"\u201c{quoted}\u201d", 44)),
-        transform=axis.transAxes,
-        fontsize=9,
-        color=INK,
-        va="top",
-        linespacing=1.25,
-    )
+    quoted = textwrap.wrap(f"\u201c{words}\u201d", 44, max_lines=2, placeholder=" \u2026\u201d")
+    place = {"transform": axis.transAxes, "va": "top"}
+    axis.text(LABELS_AT, 0.93, row.role, fontsize=11.5, weight="bold", color=row.colour, **place)
+    axis.text(LABELS_AT, 0.63, "\n".join(quoted), fontsize=9, color=INK, linespacing=1.25, **place)
     fate, colour = _fate(trace, story)
-    axis.text(1.02, 0.93, fate, transform=axis.transAxes, fontsize=11.5, weight="bold", color=colour, va="top")
     uses = {0: "never used", 1: "used once"}.get(trace.record.uses, f"used {trace.record.uses} times")
-    axis.text(
-        1.02,
-        0.63,
-        f"{uses}\nS {trace.record.strength:.1f} days, R {trace.retention:.2f}",
-        transform=axis.transAxes,
-        fontsize=9,
-        color=INK,
-        va="top",
-        linespacing=1.25,
-    )
+    numbers = f"{uses}\nS {trace.record.strength:.1f} days, R {trace.retention:.2f}"
+    axis.text(1.02, 0.93, fate, fontsize=11.5, weight="bold", color=colour, **place)
+    axis.text(1.02, 0.63, numbers, fontsize=9, color=INK, linespacing=1.25, **place)
 
 
 def _fate(trace: Trace, story: Story) -> tuple[str, str]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from mars.memory.interfaces import Status, Tier
-from mars.simulation.life import DAYS, Life, Part
-from mars.simulation.story import Answered, Story
+from mars.simulation.life import DAYS, Life, Part, draw_life
+from mars.simulation.story import Answered, Story, live
+
+
+def lived(seed: int, without: Collection[str] = (), store: str = "memory:") -> dict[str, Any]:
+    """Live the life of a seed from start to end and return its report; what processes of a pool are given to do."""
+    import anyio
+
+    return report(anyio.run(lambda: live(draw_life(seed), without=without, store=store)))
 
 
 def report(story: Story, picture: str | None = None) -> dict[str, Any]:

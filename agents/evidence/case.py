@@ -24,7 +24,6 @@ from mars.agents.interfaces import Evidence, Review
 from mars.agents.rendering import citations
 from mars.language import lexical_date_terms, stem, words
 
-
 _PRESENT = frozenset(
     ("is", "are", "am", "do", "does", "will", "can", "what's", "who's", "where's", "when's", "how's", "i'm", "should")
 )

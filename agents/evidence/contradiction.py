@@ -20,7 +20,7 @@ from mars.language import STOP_WORDS, sentences, stem, words
 
 SAME_TOPIC = 0.5
 """Share of the topic, by rarity, that the newer record must hold of what the cited one holds."""
-CHANGED_TOPIC = 0.34
+CHANGED_TOPIC = 0.28
 """The same where the newer sentence says that something has changed."""
 CHANGED_VALUE = 0.2
 """The same where, besides, it holds a value of the same sort: a date, a time, a number, a name."""

@@ -28,8 +28,8 @@ RELAXED = 0.2
 
 _BACKGROUND = 20
 """Imagined passages that hold none of the terms, so that rarity means something among few passages too."""
-_REST, _ASIDE, _TYPED, _ORDER = 0.6, 0.5, 0.3, 0.05
-"""Weights: a term elsewhere in the passage; a sentence that asks; one of the wanted type; the prompt's order."""
+_REST, _ASIDE, _TYPED, _OWN, _ORDER = 0.6, 0.5, 0.3, 0.2, 0.05
+"""Weights: a term elsewhere in the passage, a sentence that asks, one of the wanted type, own words, the order."""
 _FORM_WORDS = frozenset(
     stem(word)
     for word in """
@@ -122,11 +122,8 @@ def _preferred(passage: Passage, lessons: Lessons) -> bool:
 
 
 def _term_weights(prompt: Prompt, passages: Sequence[Passage]) -> dict[str, float]:
-    """Return the question's terms with their rarity among the passages; its user's name stands for "I"."""
+    """Return the question's terms with their rarity among the passages."""
     wanted = query_terms(prompt.question)
-    said_by_user = any(item.speaker.casefold() == prompt.user.casefold() for item in passages)
-    if said_by_user and _FIRST_PERSON.intersection(words(prompt.question)):
-        wanted += [term for term in terms(prompt.user) if term not in wanted]
     held = Counter(term for item in passages for term in set(terms(f"{item.speaker} {item.text}")))
     total = len(passages) + _BACKGROUND
     return {
@@ -137,13 +134,15 @@ def _term_weights(prompt: Prompt, passages: Sequence[Passage]) -> dict[str, floa
 def _candidates(prompt: Prompt, wanted: Mapping[str, float], item: Passage, place: int) -> Iterable[_Candidate]:
     whole, mass = set(terms(item.text)), sum(wanted.values())
     speaker = set(terms(item.speaker))
+    asks_of_self = bool(_FIRST_PERSON.intersection(words(prompt.question)))
+    own_words = asks_of_self and item.speaker.casefold() == prompt.user.casefold()
     for sentence in sentences(item.text):
         own = set(terms(sentence)) | speaker
         found = sum(weight for term, weight in wanted.items() if term in own)
         found += _REST * sum(weight for term, weight in wanted.items() if term in whole and term not in own)
         support = found / mass
         score = support * (_ASIDE if sentence.rstrip().endswith("?") else 1.0) + _ORDER / (1 + place)
-        score += _TYPED * _has_wanted_type(prompt.question, sentence, item)
+        score += _TYPED * _has_wanted_type(prompt.question, sentence, item) + _OWN * own_words
         yield _Candidate(item, sentence, support, score)
 
 

@@ -88,6 +88,31 @@ CHANGES = [
     ("The rent is 900 euros.", "The rent is 950 euros from now on.", "How much is the rent?", "950"),
     ("My doctor is Dr. Hill.", "I switched doctors: my doctor is Dr. Moss.", "Who is my doctor?", "Moss"),
     ("My gym is Fit24.", "I changed my gym to PureGym.", "What is my gym?", "PureGym"),
+    (
+        "My piano teacher is Mira Novak.",
+        "I changed teachers, Ruth Ferrari is my piano teacher now.",
+        "Who is my piano teacher?",
+        "Ruth",
+    ),
+    ("My front door is green.", "We have repainted the door, it is blue now.", "What colour is my front door?", "blue"),
+    (
+        "My yoga class starts at 18:00.",
+        "The studio has shifted yoga, it begins at 19:15 from now on.",
+        "When does my yoga class start?",
+        "19:15",
+    ),
+    (
+        "The shoe size of my son Emil is 31.",
+        "The feet of Emil have grown, he takes 33 now.",
+        "What is the shoe size of my son Emil?",
+        "33",
+    ),
+    (
+        "I keep my spare key under the flower pot.",
+        "I have moved the key; it is in the shed now.",
+        "Where is my spare key?",
+        "shed",
+    ),
     ("I live in Oslo.", "I no longer live in Oslo, I live in Bergen.", "Where do I live?", "Bergen"),
     ("My car is a red Volvo.", "I replaced my car, it is a white Skoda.", "What is my car?", "Skoda"),
     (

@@ -92,14 +92,14 @@ def migrate(connection: Connection) -> tuple[str | None, str]:
     return before, REVISIONS[-1]
 
 
-def run_pragma(connection: Connection, pragma: str) -> None:
-    """Run a pragma of SQLite, patiently where others change the journal mode at the same time.
+def run_patiently(connection: Connection, statement: str) -> None:
+    """Run a setting of a connection, again and again where others change SQLite's journal mode at the same time.
 
     The switch to WAL does not honour the busy timeout. A database that cannot be written keeps the mode it has.
     """
     for attempt in range(200):
         try:
-            connection.exec_driver_sql(pragma)
+            connection.exec_driver_sql(statement)
             return
         except OperationalError as error:
             code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF

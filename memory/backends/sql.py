@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from mars.errors import InvalidSetting, MissingExtra, StoreClosed, StoreError
@@ -63,7 +63,7 @@ class SqlBackend(Backend):
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         shown = engine.url.render_as_string(hide_password=True)
         self._url = unquote(shown) if self._dialect == "sqlite" else shown
-        self._setup = _pragmas(synchronous, busy_timeout) if self._dialect == "sqlite" else ()
+        self._setup = _setup(self._dialect, synchronous, busy_timeout, self._owned)
         self._shared = isinstance(engine.pool, StaticPool)
         self._writing = threading.RLock()
         self._inside = False
@@ -157,8 +157,8 @@ class SqlBackend(Backend):
         """Set up a connection the first time it is used."""
         if not self._setup or "mars" in connection.info:
             return
-        for pragma in self._setup:
-            schema.run_pragma(connection, pragma)
+        for statement in self._setup:
+            schema.run_patiently(connection, statement)
         connection.info["mars"] = True
 
 
@@ -203,9 +203,13 @@ def _in_memory(url: URL) -> bool:
     return name == ":memory:" or "mode=memory" in name or url.query.get("mode") == "memory"
 
 
-def _pragmas(synchronous: Synchronous, busy_timeout: float) -> tuple[str, ...]:
+def _setup(dialect: str, synchronous: Synchronous, busy_timeout: float, owned: bool) -> tuple[str, ...]:
+    """Return what a new connection is told."""
+    wait = round(busy_timeout * 1000)
+    if dialect != "sqlite":
+        return (f"SET lock_timeout = {wait}",) if owned else ()
     return (
-        f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}",
+        f"PRAGMA busy_timeout = {wait}",
         "PRAGMA journal_mode = WAL",
         f"PRAGMA synchronous = {synchronous.upper()}",
         "PRAGMA temp_store = MEMORY",
@@ -214,7 +218,12 @@ def _pragmas(synchronous: Synchronous, busy_timeout: float) -> tuple[str, ...]:
 
 
 def _roll_back(connection: Connection) -> None:
+    """End a transaction without a word: why is being raised already, or there was nothing to keep."""
+    if connection.invalidated:
+        return
+    driver = connection.connection.driver_connection
     try:
-        connection.connection.driver_connection.rollback()  # type: ignore[union-attr]
-    except DBAPIError:  # pragma: no cover - the connection is gone, and the transaction with it
+        if driver is not None:
+            driver.rollback()
+    except Exception:  # noqa: BLE001 - any driver's error: the connection is gone, and the transaction with it
         connection.invalidate()

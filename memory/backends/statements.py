@@ -104,7 +104,7 @@ def statements(dialect: str) -> Statements:
     owned = select(records.c.number).where(mine).scalar_subquery()
     head = select(clock.c.seq).where(clock.c.id == literal(1, literal_execute=True))
     return Statements(
-        begin_write="BEGIN IMMEDIATE" if light else "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        begin_write="BEGIN IMMEDIATE" if light else "BEGIN ISOLATION LEVEL READ COMMITTED",
         lock=_text(head, compiler) + ("" if light else " FOR UPDATE"),
         begin_read="BEGIN" if light else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         head=_text(head, compiler),

@@ -1,0 +1,173 @@
+"""What only the SQL backend does: connections, engines, servers, forks, and errors that tell no secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+
+from mars.errors import InvalidInput, StoreReadOnly, StoreUnavailable
+from mars.memory.backends import open_backend
+from mars.memory.backends.sql import SqlBackend
+from mars.memory.interfaces import Selection
+from mars.memory.records import Record
+
+Build = Callable[..., Record]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Return the URL of a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'a store.db'}"
+
+
+def pragma(backend: SqlBackend, name: str) -> object:
+    """Return the value of a pragma on one of the backend's connections."""
+    with backend._connection() as connection:
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+
+def test_sqlite_runs_in_wal_with_the_durability_that_was_asked_for(url: str) -> None:
+    """A file is in WAL mode; ``normal`` syncs at checkpoints, ``full`` before each acknowledgement."""
+    for name, level in (("normal", 1), ("full", 2)):
+        backend = SqlBackend(url, synchronous=name)  # type: ignore[arg-type]
+        assert (pragma(backend, "journal_mode"), pragma(backend, "synchronous")) == ("wal", level)
+        assert pragma(backend, "busy_timeout") == 30_000
+        assert backend.url == url
+        backend.close()
+
+
+def test_a_live_engine_stays_open(url: str, make_record: Build) -> None:
+    """A backend on somebody's engine uses it as it is, and leaves it open when it is closed."""
+    engine = create_engine(url)
+    backend = open_backend(engine)
+    backend.transact(lambda t: t.insert([make_record(t.next_seq())], {}))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM mars_records")).scalar() == 1
+        assert connection.get_isolation_level() == "SERIALIZABLE"
+    backend.close()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM mars_records")).scalar() == 1
+    engine.dispose()
+
+
+def test_a_backend_is_returned_as_it_is(url: str) -> None:
+    """`open_backend` of a backend is that backend."""
+    backend = open_backend(url)
+    assert open_backend(backend) is backend
+    backend.close()
+
+
+def test_a_hit_of_a_taken_key_shows_no_values(url: str, make_record: Build) -> None:
+    """The error for a taken key names the index, never the key, the text or a parameter."""
+    backend = open_backend(url)
+    records = [make_record(0, key="my-secret-key", text="my secret text", namespace=("secret",)) for _ in range(2)]
+    with pytest.raises(InvalidInput) as caught:
+        backend.transact(lambda t: t.insert([_at(record, t.next_seq()) for record in records], {}))
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    backend.close()
+
+
+def _at(record: Record, seq: int) -> Record:
+    from dataclasses import replace
+
+    return replace(record, seq=seq)
+
+
+def test_a_fork_after_open_is_safe(url: str) -> None:
+    """A child that was forked from a process with an open store reads and writes, and so does its parent."""
+    code = """
+import os, sys
+from mars.memory.backends import open_backend
+backend = open_backend(sys.argv[1])
+assert backend.transact(lambda t: t.next_seq()) == 1
+child = os.fork()
+if child == 0:
+    assert backend.transact(lambda t: t.next_seq()) == 2
+    backend.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert backend.transact(lambda t: t.next_seq()) == 3
+assert backend.read(lambda r: r.head()) == 3
+backend.close()
+"""
+    ended = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_one_insert_is_one_statement_whatever_its_size(url: str, make_record: Build) -> None:
+    """A batch goes to the driver as a batch: the number of statements does not grow with the records."""
+    engine = create_engine(url)
+    backend = open_backend(engine)
+    seen = _statements(engine)
+    counts = []
+    for size in (1, 300):
+        seen.clear()
+        backend.transact(lambda t, n=size: t.insert([make_record(t.next_seq()) for _ in range(n)], {}))  # type: ignore[misc]
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
+    backend.close()
+    engine.dispose()
+
+
+def _statements(engine: Engine) -> list[str]:
+    seen: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: seen.append(told[2]))
+    return seen
+
+
+def test_a_read_only_server_is_read_and_not_written(postgres_store: str) -> None:
+    """On a PostgreSQL that takes no writes reads go on, and a write is `StoreReadOnly`."""
+    backend = open_backend(f"{postgres_store}&options=-cdefault_transaction_read_only%3Don")
+    head = backend.read(lambda reader: reader.head())
+    with pytest.raises(StoreReadOnly):
+        backend.transact(lambda t: t.next_seq())
+    assert backend.read(lambda reader: reader.head()) == head
+    backend.close()
+
+
+def test_a_lost_connection_is_named_and_replaced(postgres_store: str) -> None:
+    """When the server drops a connection the call is `StoreUnavailable`, writes nothing, and the next one works."""
+    backend = open_backend(postgres_store)
+    head = backend.read(lambda reader: reader.head())
+    end = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'store'"
+    )
+    other = create_engine(postgres_store)
+
+    def cut() -> None:
+        with other.connect() as connection:
+            connection.execute(end)
+
+    def work(transaction: object) -> None:
+        cut()
+        backend_transaction = transaction
+        assert backend_transaction.next_seq() == head + 1  # type: ignore[attr-defined]
+
+    with pytest.raises(StoreUnavailable):
+        backend.transact(work)
+    assert backend.read(lambda reader: reader.head()) == head
+    cut()
+    with pytest.raises(StoreUnavailable):
+        backend.read(lambda reader: reader.select(Selection(limit=1)))
+    assert backend.transact(lambda t: t.next_seq()) == head + 1
+    backend.close()
+    other.dispose()
+
+
+def test_a_writer_that_waits_too_long_is_told(postgres_store: str) -> None:
+    """While another session keeps the clock locked a write is `StoreUnavailable` after the busy timeout."""
+    other = create_engine(postgres_store)
+    backend = SqlBackend(postgres_store, busy_timeout=0.1)
+    with other.begin() as connection:
+        connection.execute(text("SELECT seq FROM mars_clock FOR UPDATE"))
+        with pytest.raises(StoreUnavailable, match="locked"):
+            backend.transact(lambda t: t.next_seq())
+    backend.transact(lambda t: t.next_seq())
+    backend.close()
+    other.dispose()

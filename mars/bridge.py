@@ -25,27 +25,28 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectSendStream
 
 Original = TypeVar("Original")
+Original_co = TypeVar("Original_co", covariant=True)
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class Twin(Generic[Original]):
-    """The blocking twin of an asynchronous context manager that yields an `Original`.
+class Twin(Generic[Original_co]):
+    """The blocking twin of an asynchronous context manager that yields the original.
 
     Use it in a `with` statement, or call `open` and `close`. Every call blocks the calling thread until the original is
     done. An interrupt (Ctrl-C) cancels the call. Raises `RuntimeError` when used before it was opened or after it was
     closed, or from within its own event loop.
     """
 
-    def __init__(self, opening: AbstractAsyncContextManager[Original]) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Original_co]) -> None:
         self._opening = opening
         self._portal: BlockingPortal | None = None
         self._thread: AbstractContextManager[BlockingPortal] | None = None
-        self._entered: AbstractContextManager[Original] | None = None
-        self._original: Original | None = None
+        self._entered: AbstractContextManager[Original_co] | None = None
+        self._original: Original_co | None = None
 
     @property
-    def original(self) -> Original:
+    def original(self) -> Original_co:
         """The asynchronous object behind the twin, for reading its plain attributes."""
         if self._original is None:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _IGNORE = re.IGNORECASE
@@ -72,8 +72,8 @@ REPORTED = re.compile(
 """A clause with one of these says what somebody else holds to be so."""
 
 JOINT = re.compile(
-    r"\s*(?:[;\u2014]|\s-\s|,?\s+(?:but|and|so|though|although|because|while|whereas)(?=\s+(?:I|I'm|I've|my|we|our|the|"
-    r"[A-Z][a-z]+(?:'s| lives| works| moved))\b)|,(?=\s+(?:I|I'm|I've|my|we|our)\b))\s*"
+    r"\s{0,3}(?:[;\u2014]|\s-\s|,?\s{1,3}(?:but|and|so|though|although|because|while|whereas)(?=\s{1,3}(?:I|I'm|I've|my|we|our|the|"
+    r"[A-Z][a-z]+(?:'s| lives| works| moved))\b)|,(?=\s{1,3}(?:I|I'm|I've|my|we|our)\b))\s{0,3}"
 )
 """Where one clause ends and the next begins."""
 
@@ -88,19 +88,19 @@ LEAD = re.compile(
 """What may stand before a fact."""
 
 STOP = re.compile(
-    r"[,.!](?=\s+(?:I|we|he|she|it|they|which|who|where|and|but|so|because|since|thanks|lol|haha|you|what|how|that|this|"
+    r"[,.!](?=\s{1,3}(?:I|we|he|she|it|they|which|who|where|and|but|so|because|since|thanks|lol|haha|you|what|how|that|this|"
     r"not|just|my|our)\b)|"
-    r"\s+(?:because|since|so that|although|though|but|while|when|until|till|which|who|where|that|if|as long|"
+    r"\s{1,3}(?:because|since|so that|although|though|but|while|when|until|till|which|who|where|that|if|as long|"
     r"for (?:work|now|a|the|my|about|almost|over|\d)|with (?:my|our|her|his|the)|and (?:I|we|he|she|it|they|my|our|the|"
-    r"am|was|will|have|want|love|like|hate|it's)|to be)\b|\s+[(\u2014]|\s-\s|[;:]\s",
+    r"am|was|will|have|want|love|like|hate|it's)|to be)\b|\s{1,3}[(\u2014]|\s-\s|[;:]\s",
     _IGNORE,
 )
 """Where a value ends at the latest."""
 
 TAIL = re.compile(
-    r"\s*,?\s+(?:now|today|tonight|yesterday|too|again|as well|already|actually|anyway|lately|recently|currently|"
-    r"these days|nowadays|right now|at the moment|at present|so much|a lot|very much|the most|most of all|of course|"
-    r"though|lol|haha|by the way|btw|instead|these|finally|please|thanks|thank you|"
+    r"\s{0,3},?\s{1,3}(?:now|today|tonight|yesterday|too|again|as well|already|actually|anyway|lately|recently|"
+    r"currently|these days|nowadays|right now|at the moment|at present|so much|a lot|very much|the most|"
+    r"most of all|of course|though|lol|haha|by the way|btw|instead|these|finally|please|thanks|thank you|"
     r"(?:since|in) (?:(?:early|late|mid) )?(?:January|February|March|April|May|June|July|August|September|October|"
     r"November|December|\d{4}|last \w+)(?: \d{4})?|"
     r"(?:last|this|next|earlier this) (?:week|month|year|summer|spring|autumn|fall|winter|weekend|"
@@ -111,15 +111,21 @@ TAIL = re.compile(
 )
 """Words of time and emphasis that end a clause without belonging to the value."""
 
-LISTED = re.compile(r"\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|&)\s+", _IGNORE)
+LISTED = re.compile(r"\s{0,3},\s{0,3}(?:and\s{1,3}|or\s{1,3})?|\s{1,3}(?:and|or|&)\s{1,3}", _IGNORE)
 """What separates the values of a list."""
 
 _VAGUE = re.compile(
     r"(?:it|that|this|these|those|you|your|him|her|them|me|us|how|what|when|where|why|who|to|the (?:way|fact|idea|"
     r"thought|sound)|being|having|one|everything|nothing|something|anything|all|so|more|in|at|as|here|there|someone|somewhere|"
-    r"home|away|back|abroad|out)\b",
+    r"home|away|back|abroad|out|like)\b",
     _IGNORE,
 )
+_POINTING = re.compile(
+    r"\b(?:you|your|yours|his|her|hers|him|them|their|theirs|this|that|these|those|it|its|me|us|someone|everyone)\b|"
+    r"\b(?:to|of|with|for|in|on|at|about|from|by|and|or|the|a|an|my|our|is|are|was|right)$",
+    _IGNORE,
+)
+_LOOSE = re.compile(r"(?:on|in|at|by|up|down|off|under|over|with|from|about|for|to) (?![A-Z\d]|(?:the|a|an) )")
 _MOVING = re.compile(r"\w+ing\b(?! \w*(?:is|are)\b)", _IGNORE)
 _DATE = re.compile(r"(?:the )?(?:\d|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\b)", _IGNORE)
 _NAME = r"[A-Z][\w-]+(?: (?:[A-Z][\w-]+|(?:de|da|van|von|di|la) [A-Z][\w-]+)){0,2}"
@@ -155,15 +161,16 @@ class Rule:
         return self.relation if isinstance(self.relation, str) else self.relation(groups)
 
     def takes(self, value: str, groups: Mapping[str, str | None]) -> bool:
-        """Return whether `value` can be one: not vague, and what the rule itself asks for."""
-        return not _VAGUE.match(value) and (self.check is None or self.check(value, groups))
+        """Return whether `value` can be one: it says what it means by itself, and it is what the rule asks for."""
+        vague = _VAGUE.match(value) or _POINTING.search(value)
+        return not vague and (self.check is None or self.check(value, groups))
 
 
 def has_one_value(relation: str, stated: bool | None) -> bool:
     """Return whether a relation has one value at a time: as the rule says, else by the lists of this module."""
-    if stated is not None:
-        return stated and relation.split()[-1] not in MANY
-    return relation in SINGLE
+    if stated is None:
+        return relation in SINGLE
+    return stated and (relation.startswith("favourite ") or relation.split()[-1] not in MANY)
 
 
 def _attribute(groups: Mapping[str, str | None]) -> str | None:
@@ -173,8 +180,21 @@ def _attribute(groups: Mapping[str, str | None]) -> str | None:
     ]
     if words and words[-1] == "name" and len(words) > 1 and words[-2].endswith("'s"):
         words = [*words[:-2], words[-2].removesuffix("'s")]
-    relation = " ".join("favourite" if word == "favorite" else word for word in words)
-    return relation if words and "'" not in relation else None
+    words = ["favourite" if word == "favorite" else word for word in words]
+    if not words or any("'" in word for word in words) or (words[0] == "favourite" and not _names(words[1:])):
+        return None
+    return " ".join(words)
+
+
+def _part(groups: Mapping[str, str | None]) -> str | None:
+    """Return "the number of my gym locker" as ``gym locker number``, and a name as the thing itself."""
+    thing, part = _attribute(groups), (groups["part"] or "").casefold()
+    return thing if thing is None or part == "name" else f"{thing} {part}"
+
+
+def _names(words: Sequence[str]) -> bool:
+    """Return whether these words name something that one can have a favourite of."""
+    return bool(words) and words[0] not in ("one", "ones", "thing", "things", "part", "parts", "way") and len(words) < 4
 
 
 def _nominal(value: str, groups: Mapping[str, str | None]) -> bool:
@@ -203,7 +223,7 @@ def _born(groups: Mapping[str, str | None]) -> str | None:
 
 
 def _changed(value: str, groups: Mapping[str, str | None]) -> bool:
-    return not _MOVING.match(value)
+    return not _MOVING.match(value) and not _LOOSE.match(value)
 
 
 def _verb(groups: Mapping[str, str | None]) -> str | None:
@@ -227,7 +247,7 @@ RULES: tuple[Rule, ...] = (
     _rule(rf"{_ME}(?:'m| am|'re| are) {_ADVERB}allergic to {_REST}", "is allergic to", 0.95),
     _rule(rf"{_MINE} (?P<what>favou?rite [\w -]{{2,30}}?) {_BE} {_ADVERB}{_REST}", _attribute, 0.95, single=True),
     _rule(
-        rf"{_MINE} birthday {_BE} {_ADVERB}(?:on |the )?{_REST}",
+        rf"{_MINE} birthday {_BE} {_ADVERB}(?:on )?(?:the )?{_REST}",
         "birthday",
         0.95,
         check=lambda v, _: bool(_DATE.match(v)),
@@ -256,6 +276,12 @@ RULES: tuple[Rule, ...] = (
         second="works at",
     ),
     _rule(rf"I(?:'m| am)? {_ADVERB}work(?:ing)? as (?:an? )?{_REST}", "works as", 0.9),
+    _rule(
+        rf"I(?:'m| am)? {_ADVERB}work(?:ing)? (?:at|for) (?P<value>[^\n]+?) as (?:an? )?(?P<more>[^\n]+)",
+        "works at",
+        0.9,
+        second="works as",
+    ),
     _rule(rf"I(?:'m| am)? {_ADVERB}work(?:ing)? (?:at|for) {_REST}", "works at", 0.9, check=_capital),
     _rule(
         rf"I(?: have|'ve)? {_ADVERB}(?:started(?: working)?|got a (?:new )?job|took a job) (?:at|with) {_REST}",
@@ -305,14 +331,26 @@ RULES: tuple[Rule, ...] = (
         check=_changed,
     ),
     _rule(
-        rf"{_MINE} (?P<what>[\w' -]{{2,30}}?) {_BE} (?P<value>[^\n]+?) now[.!\s]*$",
+        rf"{_MINE} (?P<what>[\w' -]{{2,30}}?) {_BE} (?P<value>[^\n]+?)(?: right)? now[.!\s]*$",
         _attribute,
         0.7,
         single=True,
         check=_changed,
     ),
     _rule(rf"{_MINE} (?P<what>[\w' -]{{2,30}}?) {_BE} {_REST}", _attribute, 0.7, single=True, check=_nominal),
-    _rule(r"the (?P<subject>[\w -]{2,40}?) (?:is|are) (?P<value>[^\n]+?),? now[.!\s]*$", STATE, 0.7, check=_changed),
+    _rule(
+        rf"the (?P<part>[\w -]{{2,20}}?) of (?:my|our) (?P<what>[\w -]{{2,30}}?) {_BE} (?:now )?{_REST}",
+        _part,
+        0.7,
+        single=True,
+        check=_changed,
+    ),
+    _rule(
+        r"the (?P<subject>[\w -]{2,40}?) (?:is|are) (?P<value>[^\n]+?),?(?: right)? now[.!\s]*$",
+        STATE,
+        0.7,
+        check=_changed,
+    ),
     _rule(
         rf"the (?P<subject>[\w -]{{2,40}}?) (?:(?:is|are) now|has changed to|changed to|(?:has )?moved to) {_REST}",
         STATE,

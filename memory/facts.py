@@ -27,6 +27,12 @@ from mars.memory.records import Kind, Record
 MAX_VALUE_WORDS = 8
 """A longer value is a story, not a fact."""
 
+MAX_SENTENCE = 600
+"""A sentence of more characters states nothing simple."""
+
+MAX_LISTED_WORDS = 3
+"""A list ("tea, coffee and milk") is taken apart if each of its parts has at most so many words."""
+
 UNKNOWN_SPEAKER = "user"
 """The subject of "I" where nobody is named as the speaker."""
 
@@ -122,7 +128,7 @@ def _clauses(text: str) -> Iterator[tuple[int, int]]:
     """Yield the (start, end) of the clauses that may state a fact."""
     for start, end in sentence_spans(text):
         sentence = text[start:end]
-        if "?" in sentence or patterns.UNREAL.search(sentence):
+        if len(sentence) > MAX_SENTENCE or "?" in sentence or patterns.UNREAL.search(sentence):
             continue
         place = start
         for joint in patterns.JOINT.finditer(sentence):
@@ -156,33 +162,33 @@ def _facts_of_match(rule: patterns.Rule, found: re.Match[str], text: str, start:
     relation = rule.relation_of(groups)
     if relation is None:
         return
-    for group, named in ((group, relation) for group in ("value", "more") if groups.get(group)):
-        about = named if group == "value" else rule.second or named
+    for group, about in (("value", relation), ("more", rule.second or relation)):
+        if not groups.get(group):
+            continue
         single = patterns.has_one_value(about, rule.single)
-        for low, high in _values(found.string, *found.span(group), split=not single):
-            value = found.string[low:high]
-            if not rule.takes(value, groups):
-                continue
-            confidence = rule.confidence - (0.1 if name and about != patterns.STATE else 0.0)
+        spans = list(_values(found.string, *found.span(group), split=not single))
+        if not all(rule.takes(found.string[low:high], groups) for low, high in spans):
+            continue
+        for low, high in spans:
             yield Fact(
                 subject=subject,
                 relation=about,
                 value=text[start + low : start + high],
                 single_valued=single,
                 span=(start + low, start + high),
-                confidence=round(confidence, 2),
+                confidence=round(rule.confidence - (0.1 if name and about != patterns.STATE else 0.0), 2),
             )
 
 
 def _values(clause: str, low: int, high: int, *, split: bool) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the values between two places, trimmed; a relation of many values splits at and and commas."""
+    """Yield the spans of the values between two places, trimmed; a short list is taken apart where `split`."""
     stop = patterns.STOP.search(clause, low, high)
-    high = stop.start() if stop else high
-    places = [(low, high)]
-    if split:
-        cuts = [(m.start(), m.end()) for m in patterns.LISTED.finditer(clause, low, high)]
-        places = list(zip([low, *(cut[1] for cut in cuts)], [*(cut[0] for cut in cuts), high], strict=True))
-    for begin, end in places:
+    low, high = _trimmed(clause, low, stop.start() if stop else high)
+    cuts = [(m.start(), m.end()) for m in patterns.LISTED.finditer(clause, low, high)] if split else []
+    parts = list(zip([low, *(cut[1] for cut in cuts)], [*(cut[0] for cut in cuts), high], strict=True))
+    if any(len(clause[begin:end].split()) > MAX_LISTED_WORDS for begin, end in parts):
+        parts = [(low, high)]
+    for begin, end in parts:
         begin, end = _trimmed(clause, begin, end)
         if begin < end and len(clause[begin:end].split()) <= MAX_VALUE_WORDS:
             yield begin, end

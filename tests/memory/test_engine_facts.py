@@ -29,7 +29,7 @@ async def tell(memory: Memory, value: str, day: int = 0, relation: str = "lives 
     )
 
 
-async def live(memory: Memory) -> list[str | None]:
+async def live(memory: Memory) -> list[str]:
     """The values of the facts that are active."""
     return sorted(str(row.value) for row in await memory.list(HOME, kinds={Kind.FACT}))
 

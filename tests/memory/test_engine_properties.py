@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -101,7 +101,7 @@ async def act(memory: Memory, step: Add | On, ids: list[str], turn: str) -> None
     if not ids:
         return
     one = ids[step.which % len(ids)]
-    calls = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "good": lambda: memory.used(one, Grade.GOOD, turn),
         "easy": lambda: memory.used(one, Grade.EASY, turn),
         "again": lambda: memory.used(one, Grade.AGAIN, turn),

@@ -457,14 +457,13 @@ def test_a_closed_backend_says_so(store: str) -> None:
 @pytest.fixture
 def pair(store: str) -> Iterator[tuple[Backend, Backend]]:
     """Open the store twice, as two processes would."""
-    if "memory" in store:
-        pytest.skip("a store in memory belongs to one process")
     opened = open_backend(store), open_backend(store)
     yield opened
     for backend in opened:
         backend.close()
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 def test_a_view_is_one_snapshot(pair: tuple[Backend, Backend], make_record: Build) -> None:
     """What others commit while a view is open is seen by the next view only, and by that one at once."""
     reading, writing = pair
@@ -479,6 +478,7 @@ def test_a_view_is_one_snapshot(pair: tuple[Backend, Backend], make_record: Buil
     assert reading.read(lambda reader: reader.head()) == 2
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 def test_two_writers_share_one_clock(pair: tuple[Backend, Backend], make_record: Build) -> None:
     """Two connections that write at the same time give every change its own `seq`, without a gap, in commit order."""
     order: list[int] = []

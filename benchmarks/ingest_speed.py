@@ -17,7 +17,6 @@ from typing import Any
 
 from benchmarks.commands import LOCOMO, run, store_in
 
-
 RUNS = 3
 
 

@@ -58,7 +58,7 @@ class Trace:
     tier: Tier
     """Tier at the end."""
     crossed: datetime | None
-    """When it fell below θ2, if it did."""
+    """When it fell below θ2, if it did; where a blame halved its strength, that may be the moment of the blame."""
 
     def retention_at(self, moment: datetime, rules: Preset) -> float | None:
         """Return R at a time; None before it was stored."""
@@ -247,7 +247,7 @@ class _Teller:
     def traces(self, rules: Preset) -> tuple[Trace, ...]:
         """Return every memory as it stands now."""
         now = self._clock.now()
-        crossed = {faded.record.id: faded.record.archived_at for faded in self.faded}
+        crossed = {faded.record.id: faded.record.archived_at or now for faded in self.faded}
         found = []
         for record in self._records.values():
             standing = standing_at(record, rules, now)
@@ -258,7 +258,7 @@ class _Teller:
                     steps=tuple(self._steps[record.id]),
                     retention=standing.retention,
                     tier=standing.tier,
-                    crossed=crossed.get(record.id),
+                    crossed=max(crossed[record.id], self._steps[record.id][-1].at) if record.id in crossed else None,
                 )
             )
         return tuple(found)

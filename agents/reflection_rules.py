@@ -110,7 +110,7 @@ def _words(verdict: Verdict, plan: Plan) -> str:
     if plan.widen > 1:
         steps.append("recall more memories")
     if plan.avoid:
-        steps.append(f"do not rely on {len(plan.avoid)} memor{'y' if len(plan.avoid) == 1 else 'ies'} named above")
+        steps.append(f"do not rely on the {len(plan.avoid)} memor{'y' if len(plan.avoid) == 1 else 'ies'} to blame")
     if plan.not_before:
         steps.append(f"prefer what was said from {plan.not_before.date().isoformat()} on")
     if plan.speaker:

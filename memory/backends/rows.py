@@ -74,55 +74,25 @@ def settled(record: Record) -> Record:
 
 def row_of(record: Record, number: int | None = None) -> tuple[Any, ...]:
     """Return the row of a record in the order of the table's columns; `number` defaults to its `seq`."""
-    source = record.provenance
-    subject = record.subject
-    return (
-        record.seq if number is None else number,
-        record.id,
-        record.seq,
-        namespace_text(record.namespace),
-        record.kind.value,
-        record.status.value,
-        record.text,
-        record.short_text,
-        record.key,
-        record.conversation,
-        record.position,
-        record.speaker,
-        micros(record.created_at),
-        micros(record.event_time),
-        micros(record.last_strengthened),
-        float(record.strength),
-        float(record.boost),
-        float(record.difficulty),
-        record.uses,
-        record.last_turn,
-        float(record.importance),
-        float(record.entropy),
-        record.pinned,
-        subject,
-        None if subject is None else subject.casefold(),
-        record.relation,
-        record.value,
-        micros(record.valid_from),
-        None if record.valid_to is None else micros(record.valid_to),
-        micros(record.known_from),
-        None if record.known_to is None else micros(record.known_to),
-        record.superseded_by,
-        None if record.archived_at is None else micros(record.archived_at),
-        record.archived_because,
-        None if record.expires_at is None else micros(record.expires_at),
-        record.source.value,
-        float(record.trust),
-        source.task,
-        source.iteration,
-        source.role,
-        json_text(source.sources) if source.sources else "[]",
-        record.idempotency_key,
-        record.content_hash,
-        record.embedder,
-        json_text(record.metadata) if record.metadata else "{}",
-    )
+    came, subject = record.provenance, record.subject
+    head = (record.seq if number is None else number, record.id, record.seq, namespace_text(record.namespace))
+    what = (record.kind.value, record.status.value, record.text, record.short_text, record.key)
+    place = (record.conversation, record.position, record.speaker)
+    times = (micros(record.created_at), micros(record.event_time), micros(record.last_strengthened))
+    hold = (float(record.strength), float(record.boost), float(record.difficulty), record.uses, record.last_turn)
+    worth = (float(record.importance), float(record.entropy), record.pinned)
+    fact = (subject, None if subject is None else subject.casefold(), record.relation, record.value)
+    valid = (micros(record.valid_from), _maybe(record.valid_to), micros(record.known_from), _maybe(record.known_to))
+    gone = (record.superseded_by, _maybe(record.archived_at), record.archived_because, _maybe(record.expires_at))
+    sources = json_text(came.sources) if came.sources else "[]"
+    origin = (record.source.value, float(record.trust), came.task, came.iteration, came.role, sources)
+    metadata = json_text(record.metadata) if record.metadata else "{}"
+    rest = (record.idempotency_key, record.content_hash, record.embedder, metadata)
+    return (*head, *what, *place, *times, *hold, *worth, *fact, *valid, *gone, *origin, *rest)
+
+
+def _maybe(when: datetime | None) -> int | None:
+    return None if when is None else micros(when)
 
 
 def record_of(row: Sequence[Any]) -> Record:

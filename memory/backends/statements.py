@@ -91,53 +91,53 @@ def statements(dialect: str) -> Statements:
             f"memory lives in sqlite or postgresql, not {dialect}: use sqlite:///… or postgresql+psycopg://…"
         )
     light = dialect == "sqlite"
-    upsert = upsert_sqlite if light else upsert_postgresql
     compiler = _compiler(light)
-
-    def sql(statement: ClauseElement) -> str:
-        return str(statement.compile(dialect=compiler))
-
-    mine = among(records.c.id, "ids", dialect)
-    changed: dict[str, Any] = {one.name: bindparam(one.name) for one in records.c if one.name not in ("number", "id")}
-    put_vector, put_meta = upsert(vectors), upsert(meta)
-    replaced = {name: put_vector.excluded[name] for name in ("embedder", "dimension", "vector")}
-    owned = select(records.c.number).where(mine).scalar_subquery()
-    head = select(clock.c.seq).where(clock.c.id == literal(1, literal_execute=True))
+    head = _text(select(clock.c.seq).where(clock.c.id == literal(1, literal_execute=True)), compiler)
+    named = {**_reading(dialect), **_writing(dialect)}
     return Statements(
         begin_write="BEGIN IMMEDIATE" if light else "BEGIN ISOLATION LEVEL READ COMMITTED",
-        lock=_text(head, compiler) + ("" if light else " FOR UPDATE"),
+        lock=head + ("" if light else " FOR UPDATE"),
         begin_read="BEGIN" if light else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        head=_text(head, compiler),
-        set_head=sql(update(clock).values(seq=bindparam("seq_now"))),
-        get=sql(select(records).where(mine)),
-        numbers=sql(select(records.c.id, records.c.number).where(mine)),
-        insert=sql(insert(records)),
-        update=sql(update(records).where(records.c.id == bindparam("same")).values(changed)),
-        touch=sql(
-            update(records)
-            .where(records.c.id == bindparam("same"))
-            .values({"seq": bindparam("seq_now"), "embedder": bindparam("now_by")})
-        ),
-        vectors=sql(
-            select(records.c.id, vectors.c.vector).join(vectors, vectors.c.number == records.c.number).where(mine)
-        ),
-        put_vector=sql(put_vector.on_conflict_do_update(index_elements=["number"], set_=replaced)),
-        delete=sql(delete(records).where(mine)),
-        delete_vectors=sql(delete(vectors).where(vectors.c.number.in_(owned))),
-        bury=sql(insert(tombstones)),
-        removed=sql(select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq)),
-        namespaces=sql(select(records.c.namespace, func.count()).group_by(records.c.namespace)),
-        log=sql(insert(history).values({name: bindparam(name) for name in ("seq", "record", "at", "event", "detail")})),
-        history=sql(
-            select(history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
-            .where(history.c.record == bindparam("record"))
-            .order_by(history.c.number)
-        ),
-        meta=sql(select(meta.c.key, meta.c.value)),
-        put_meta=sql(
-            put_meta.on_conflict_do_update(index_elements=["key"], set_={"value": put_meta.excluded["value"]})
-        ),
+        head=head,
+        **{name: str(statement.compile(dialect=compiler)) for name, statement in named.items()},
     )
+
+
+def _reading(dialect: str) -> dict[str, ClauseElement]:
+    row, mine = records.c, among(records.c.id, "ids", dialect)
+    past = (history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
+    return {
+        "get": select(records).where(mine),
+        "numbers": select(row.id, row.number).where(mine),
+        "vectors": select(row.id, vectors.c.vector).join(vectors, vectors.c.number == row.number).where(mine),
+        "removed": select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq),
+        "namespaces": select(row.namespace, func.count()).group_by(row.namespace),
+        "history": select(*past).where(history.c.record == bindparam("record")).order_by(history.c.number),
+        "meta": select(meta.c.key, meta.c.value),
+    }
+
+
+def _writing(dialect: str) -> dict[str, ClauseElement]:
+    upsert = upsert_sqlite if dialect == "sqlite" else upsert_postgresql
+    row, mine, same = records.c, among(records.c.id, "ids", dialect), records.c.id == bindparam("same")
+    changed: dict[str, Any] = {one.name: bindparam(one.name) for one in row if one.name not in ("number", "id")}
+    touched: dict[str, Any] = {"seq": bindparam("seq_now"), "embedder": bindparam("now_by")}
+    logged: dict[str, Any] = {name: bindparam(name) for name in ("seq", "record", "at", "event", "detail")}
+    put_vector, put_meta = upsert(vectors), upsert(meta)
+    replaced = {name: put_vector.excluded[name] for name in ("embedder", "dimension", "vector")}
+    owned = select(row.number).where(mine).scalar_subquery()
+    return {
+        "set_head": update(clock).values(seq=bindparam("seq_now")),
+        "insert": insert(records),
+        "update": update(records).where(same).values(changed),
+        "touch": update(records).where(same).values(touched),
+        "put_vector": put_vector.on_conflict_do_update(index_elements=["number"], set_=replaced),
+        "delete": delete(records).where(mine),
+        "delete_vectors": delete(vectors).where(vectors.c.number.in_(owned)),
+        "bury": insert(tombstones),
+        "log": insert(history).values(logged),
+        "put_meta": put_meta.on_conflict_do_update(index_elements=["key"], set_={"value": put_meta.excluded["value"]}),
+    }
 
 
 def _compiler(light: bool) -> Dialect:

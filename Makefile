@@ -72,11 +72,13 @@ $(BIN)/python:
 	exit 1
 
 $(DEMO): | $(BIN)/python
-	$(PIP) install --quiet --upgrade 'pip>=25.1'
-	$(PIP) install --quiet --editable '.[plot]'
+	@echo "Installing what MARS needs into $(VENV); this takes a minute the first time."
+	@$(PIP) install -qq --upgrade 'pip>=25.1'
+	@$(PIP) install -qq --editable '.[plot]'
 	@rm -f $(VENV)/.demo-* && touch $@
 
 $(DEV): | $(BIN)/python
-	$(PIP) install --quiet --upgrade 'pip>=25.1'
-	$(PIP) install --quiet --group dev --editable '.[plot]'
+	@echo "Installing MARS and its tools into $(VENV); this takes a minute or two the first time."
+	@$(PIP) install -qq --upgrade 'pip>=25.1'
+	@$(PIP) install -qq --group dev --editable '.[plot]'
 	@rm -f $(VENV)/.dev-* $(VENV)/.demo-* && touch $@ $(DEMO)

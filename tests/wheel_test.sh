@@ -11,7 +11,7 @@ shift 2
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$python" -m venv "$scratch/venv"
-pip="$scratch/venv/bin/python -m pip --disable-pip-version-check --quiet"
+pip="$scratch/venv/bin/python -m pip --disable-pip-version-check -qq"
 $pip install --upgrade 'pip>=25.1'
 $pip install --group "$root/pyproject.toml:test" "$dist"/*.whl
 

@@ -3,8 +3,8 @@
 A row's postings hold its own terms only, so adding a row costs its own terms; a query spreads each term's counts to the
 turns up to three places away in the same conversation, before saturation (BM25F: Robertson, Zaragoza and Taylor 2004).
 A turn that ends in a question lends its words in full to the reply: "Where did you go?" - "To Rome." Dates are a field
-of their own, matched by year, month, weekday and, beside a month, the day. What was chosen, and measured on LoCoMo
-with every conversation held out in turn, is stated at each constant.
+of their own, matched by year, month, weekday and, beside a month, the day. docs/design/0003-recall.md says what each of
+the constants below is worth, and how they were chosen.
 
 Not thread-safe; its owner holds a lock.
 """

@@ -13,7 +13,7 @@ from mars.errors import InvalidInput
 Floats = npt.NDArray[np.float64]
 PENALTY = 3.0
 """L2 penalty on the coefficients of standardised features; the bias is free."""
-LOST = 0.15
+LOST = 0.12
 """Share of answerable questions that the threshold may give up."""
 
 

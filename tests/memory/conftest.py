@@ -6,6 +6,7 @@ import os
 import runpy
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -16,8 +17,8 @@ from sqlalchemy import create_engine
 
 from mars.memory.backends import open_backend
 from mars.memory.engine import Memory
-from mars.memory.interfaces import Backend
-from mars.memory.records import Kind, Provenance, Record, Source, Status
+from mars.memory.interfaces import Backend, Reader, Selection, Transaction
+from mars.memory.records import Kind, Provenance, Record, Source, Status, Vector
 from mars.testing import FixedClock
 
 POSTGRES = runpy.run_path(str(Path(__file__).parents[1] / "postgres.py"))
@@ -128,3 +129,39 @@ async def quick(clock: FixedClock) -> AsyncIterator[Memory]:
     """Open a memory without a database, for what does not depend on one."""
     async with Memory.open("memory:", clock=clock, seed=1) as opened:
         yield opened
+
+
+@pytest.fixture
+def put() -> Callable[..., list[Record]]:
+    """Return a function that inserts records with the next `seq` each."""
+
+    def put(backend: Backend, *records: Record, vectors: dict[str, Vector] | None = None) -> list[Record]:
+        """Insert records with the next `seq` each; return them as stored."""
+
+        def work(transaction: Transaction) -> list[Record]:
+            stored = [replace(record, seq=transaction.next_seq()) for record in records]
+            transaction.insert(stored, vectors or {})
+            return stored
+
+        return backend.transact(work)
+
+    return put
+
+
+@pytest.fixture
+def contents() -> Callable[[Backend], tuple[Any, ...]]:
+    """Return a function that reads everything a backend holds, comparable."""
+
+    def contents(backend: Backend) -> tuple[Any, ...]:
+        """Return everything that a backend holds, comparable."""
+
+        def work(reader: Reader) -> tuple[Any, ...]:
+            records = reader.select(Selection())
+            ids = [record.id for record in records]
+            vectors = {one: vector.tolist() for one, vector in reader.vectors(ids).items()}
+            history = [reader.history(one) for one in ids]
+            return reader.head(), records, vectors, history, reader.removed(0), dict(reader.meta()), reader.namespaces()
+
+        return backend.read(work)
+
+    return contents

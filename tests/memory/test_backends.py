@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mars.errors import InvalidInput, InvalidVector, NotFound, StoreClosed, StoreError
-from mars.memory.backends import open_backend
+from mars.errors import InvalidInput, InvalidVector, NotFound
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
-from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status, Vector
+from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
 
 FIRST, LAST = (datetime.min + timedelta(days=1), datetime.max - timedelta(days=1))  # noqa: DTZ901 - hypothesis adds UTC
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -24,6 +22,8 @@ EVERY_BACKEND = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 Build = Callable[..., Record]
+Put = Callable[..., list[Record]]
+Contents = Callable[[Backend], tuple[Any, ...]]
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=30)
 maybe_text = st.none() | texts
@@ -83,33 +83,11 @@ record_fields: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def put(backend: Backend, *records: Record, vectors: dict[str, Vector] | None = None) -> list[Record]:
-    """Insert records with the next `seq` each; return them as stored."""
-
-    def work(transaction: Transaction) -> list[Record]:
-        stored = [replace(record, seq=transaction.next_seq()) for record in records]
-        transaction.insert(stored, vectors or {})
-        return stored
-
-    return backend.transact(work)
-
-
-def contents(backend: Backend) -> tuple[Any, ...]:
-    """Return everything that a backend holds, comparable."""
-
-    def work(reader: Reader) -> tuple[Any, ...]:
-        records = reader.select(Selection())
-        ids = [record.id for record in records]
-        vectors = {one: vector.tolist() for one, vector in reader.vectors(ids).items()}
-        history = [reader.history(one) for one in ids]
-        return reader.head(), records, vectors, history, reader.removed(0), dict(reader.meta()), reader.namespaces()
-
-    return backend.read(work)
-
-
 @EVERY_BACKEND
 @given(data=st.data())
-def test_every_field_comes_back_as_it_was_stored(backend: Backend, make_record: Build, data: st.DataObject) -> None:
+def test_every_field_comes_back_as_it_was_stored(
+    backend: Backend, make_record: Build, data: st.DataObject, put: Put
+) -> None:
     """What `get` and `select` return equals what was inserted, in every field, for any value the types allow."""
     given_fields = data.draw(st.fixed_dictionaries(record_fields))
     seen = backend.read(lambda reader: reader.head())
@@ -128,7 +106,9 @@ def test_every_field_comes_back_as_it_was_stored(backend: Backend, make_record: 
 
 @EVERY_BACKEND
 @given(stored=st.lists(namespaces, min_size=1, max_size=12), asked=namespaces)
-def test_namespaces_never_mix(backend: Backend, make_record: Build, stored: list[Namespace], asked: Namespace) -> None:
+def test_namespaces_never_mix(
+    backend: Backend, make_record: Build, stored: list[Namespace], asked: Namespace, put: Put
+) -> None:
     """A namespace holds its own records only, and a prefix those whose first labels equal it, whatever the labels."""
     put(backend, *(make_record(0, namespace=namespace) for namespace in stored))
 
@@ -144,100 +124,13 @@ def test_namespaces_never_mix(backend: Backend, make_record: Build, stored: list
     }
 
 
-def test_labels_with_dots_do_not_collide(backend: Backend, make_record: Build) -> None:
+def test_labels_with_dots_do_not_collide(backend: Backend, make_record: Build, put: Put) -> None:
     """('a', 'b.c') is not ('a.b', 'c')."""
     put(backend, make_record(0, namespace=("a", "b.c")))
     assert backend.read(lambda reader: reader.select(Selection(namespace=("a.b", "c")))) == []
 
 
-def test_a_failed_transaction_leaves_nothing(backend: Backend, make_record: Build) -> None:
-    """If `work` raises, records, vectors, history, tombstones, facts and `seq` are as they were before."""
-    one, two, three = put(backend, make_record(0, key="k"), make_record(0), make_record(0), vectors={})
-    backend.transact(lambda t: t.set_vectors("e", {one.id: np.ones(3, np.float32)}))
-    backend.transact(lambda t: t.log([Change(seq=one.seq, at=NOW, record=one.id, event="added", detail={"a": 1})]))
-    before = contents(backend)
-
-    def work(transaction: Transaction) -> None:
-        transaction.remove([one, two])
-        transaction.insert([make_record(transaction.next_seq(), key="k")], {})
-        transaction.update([replace(three, seq=transaction.next_seq(), uses=9)])
-        transaction.set_vectors("f", {three.id: np.zeros(3, np.float32)})
-        transaction.log([Change(seq=9, at=NOW, record=three.id, event="used", detail={})])
-        transaction.set_meta({"embedder": "f"})
-        raise KeyError("no")
-
-    with pytest.raises(KeyError):
-        backend.transact(work)
-    assert contents(backend) == before
-    assert put(backend, make_record(0))[0].seq == before[0] + 1
-
-
-@EVERY_BACKEND
-@given(steps=st.lists(st.tuples(st.sampled_from("iurv"), st.integers(0, 5)), max_size=12))
-def test_any_rolled_back_sequence_leaves_nothing(
-    backend: Backend, make_record: Build, steps: list[tuple[str, int]]
-) -> None:
-    """Whatever a transaction did before it failed, the store holds what it held."""
-    put(backend, *(make_record(0) for _ in range(4)))
-    before = contents(backend)
-
-    def work(transaction: Transaction) -> None:
-        for step, which in steps:
-            alive = transaction.select(Selection(limit=6))
-            if step == "i" or not alive:
-                fresh = make_record(transaction.next_seq())
-                transaction.insert([fresh], {fresh.id: np.ones(2, np.float32)})
-                continue
-            chosen = alive[which % len(alive)]
-            if step == "u":
-                transaction.update([replace(chosen, seq=transaction.next_seq(), uses=chosen.uses + 1)])
-            elif step == "r":
-                transaction.remove([chosen])
-            else:
-                transaction.set_vectors("e", {chosen.id: np.ones(2, np.float32)})
-        raise KeyError("no")
-
-    with pytest.raises(KeyError):
-        backend.transact(work)
-    assert contents(backend) == before
-
-
-@pytest.mark.parametrize("field", ["id", "key", "idempotency_key"])
-def test_a_taken_key_is_refused(backend: Backend, make_record: Build, field: str) -> None:
-    """An id, a key or an idempotency key that is there already is `InvalidInput`, and nothing of the write stays."""
-    (first,) = put(backend, make_record(0, **{field: "0190b6a0-same"}))
-    before = contents(backend)
-    with pytest.raises(InvalidInput):
-        put(backend, make_record(0), make_record(0, **{field: "0190b6a0-same"}))
-    assert contents(backend) == before
-    if field != "id":
-        put(backend, make_record(0, **{field: "0190b6a0-same"}, namespace=("other",)))
-        backend.transact(lambda t: t.remove([first]))
-        put(backend, make_record(0, **{field: "0190b6a0-same"}))
-
-
-def test_a_swallowed_error_still_dooms_the_transaction(backend: Backend, make_record: Build) -> None:
-    """A failed statement inside `work` cannot be followed by a commit of the rest."""
-    (first,) = put(backend, make_record(0))
-
-    def work(transaction: Transaction) -> None:
-        transaction.insert([make_record(transaction.next_seq())], {})
-        with pytest.raises(InvalidInput):
-            transaction.insert([replace(first, seq=transaction.next_seq())], {})
-
-    def without_vector(transaction: Transaction) -> None:
-        record = make_record(transaction.next_seq())
-        with pytest.raises(InvalidVector):
-            transaction.insert([record], {record.id: np.asarray([float("nan")], np.float32)})
-
-    with pytest.raises(InvalidVector):
-        backend.transact(without_vector)
-    with pytest.raises(InvalidInput):
-        backend.transact(work)
-    assert backend.read(lambda reader: reader.select(Selection())) == [first]
-
-
-def test_update_replaces_the_record_and_keeps_its_vector(backend: Backend, make_record: Build) -> None:
+def test_update_replaces_the_record_and_keeps_its_vector(backend: Backend, make_record: Build, put: Put) -> None:
     """After `update` the record has its new fields and its place in the log is the new `seq`; its vector stays."""
     vector = np.asarray([0.5, -1.25, 3e-8], np.float32)
     record = make_record(0, embedder="e")
@@ -256,7 +149,9 @@ def test_update_replaces_the_record_and_keeps_its_vector(backend: Backend, make_
     assert found[stored.id].tolist() == vector.tolist()
 
 
-def test_writing_to_what_is_not_there_is_an_error(backend: Backend, make_record: Build) -> None:
+def test_writing_to_what_is_not_there_is_an_error(
+    backend: Backend, make_record: Build, put: Put, contents: Contents
+) -> None:
     """`update` and `set_vectors` of an unknown record raise `NotFound` and change nothing."""
     put(backend, make_record(0))
     before = contents(backend)
@@ -267,7 +162,7 @@ def test_writing_to_what_is_not_there_is_an_error(backend: Backend, make_record:
     assert contents(backend) == before
 
 
-def test_new_vectors_take_a_new_seq(backend: Backend, make_record: Build) -> None:
+def test_new_vectors_take_a_new_seq(backend: Backend, make_record: Build, put: Put) -> None:
     """`set_vectors` replaces vectors, names the embedder, and moves the records to the end of the log."""
     one, two = put(backend, make_record(0), make_record(0))
     backend.transact(lambda t: t.set_vectors("new", {one.id: np.ones(2, np.float32)}))
@@ -277,7 +172,9 @@ def test_new_vectors_take_a_new_seq(backend: Backend, make_record: Build) -> Non
 
 
 @pytest.mark.parametrize("values", [[1.0, float("nan")], [float("inf")], [[1.0]], []])
-def test_a_bad_vector_is_refused(backend: Backend, make_record: Build, values: list[Any]) -> None:
+def test_a_bad_vector_is_refused(
+    backend: Backend, make_record: Build, values: list[Any], put: Put, contents: Contents
+) -> None:
     """NaN, infinity and a wrong shape are `InvalidVector`; the record that came with it is not stored either."""
     record = make_record(0)
     with pytest.raises(InvalidVector):
@@ -285,7 +182,7 @@ def test_a_bad_vector_is_refused(backend: Backend, make_record: Build, values: l
     assert contents(backend)[:2] == (0, [])
 
 
-def test_removal_leaves_a_tombstone_and_the_history(backend: Backend, make_record: Build) -> None:
+def test_removal_leaves_a_tombstone_and_the_history(backend: Backend, make_record: Build, put: Put) -> None:
     """A purged record is gone with its vector; its tombstone has a `seq` of its own, its history stays."""
     record = make_record(0)
     one, two = put(backend, record, make_record(0), vectors={record.id: np.ones(2, np.float32)})
@@ -306,7 +203,7 @@ def test_removal_leaves_a_tombstone_and_the_history(backend: Backend, make_recor
     assert backend.read(lambda reader: reader.namespaces()) == {two.namespace: 1}
 
 
-def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Build) -> None:
+def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Build, put: Put) -> None:
     """Every field of a selection restricts as it says, alone and together, in either order and with a limit."""
     stored = put(
         backend,
@@ -352,7 +249,7 @@ def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Bui
         assert select(replace(selection, limit=2)) == expected[:2]
 
 
-def test_many_ids_at_once(backend: Backend, make_record: Build) -> None:
+def test_many_ids_at_once(backend: Backend, make_record: Build, put: Put) -> None:
     """A batch is not limited by the number of parameters that a database takes."""
     records = [make_record(0, idempotency_key=f"k{number}") for number in range(3000)]
     stored = put(backend, *records)
@@ -364,7 +261,7 @@ def test_many_ids_at_once(backend: Backend, make_record: Build) -> None:
     assert backend.read(lambda reader: reader.select(Selection(idempotency_keys=keys))) == stored
 
 
-def test_nothing_stored_can_be_changed_from_outside(backend: Backend, make_record: Build) -> None:
+def test_nothing_stored_can_be_changed_from_outside(backend: Backend, make_record: Build, put: Put) -> None:
     """Changing what was given to the store, or what it returned, does not change what it holds."""
     metadata: dict[str, Any] = {"tags": ["a"]}
     vector = np.ones(2, np.float32)
@@ -382,7 +279,9 @@ def test_nothing_stored_can_be_changed_from_outside(backend: Backend, make_recor
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}, b"bytes"])
-def test_metadata_that_are_no_json_are_refused(backend: Backend, make_record: Build, value: object) -> None:
+def test_metadata_that_are_no_json_are_refused(
+    backend: Backend, make_record: Build, value: object, put: Put, contents: Contents
+) -> None:
     """Metadata hold JSON values; anything else is `InvalidInput`, and nothing is written."""
     with pytest.raises(InvalidInput):
         put(backend, make_record(0), make_record(0, metadata={"x": value}))
@@ -399,104 +298,7 @@ def test_facts_of_the_store(backend: Backend) -> None:
     assert meta == {"embedder": "b", "dimension": "3"}
 
 
-def test_threads_write_one_after_the_other(backend: Backend, make_record: Build) -> None:
-    """Concurrent writers lose nothing, `seq` has no gap, and a reader never sees half of a transaction."""
-    one, two = put(backend, make_record(0), make_record(0))
-    torn: list[tuple[int, int]] = []
-    faults: list[BaseException] = []
-    done = threading.Event()
-
-    def bump(transaction: Transaction) -> None:
-        records = [record for record in transaction.get([one.id, two.id]) if record]
-        transaction.update([replace(r, seq=transaction.next_seq(), uses=r.uses + 1) for r in records])
-
-    def write() -> None:
-        try:
-            for _ in range(20):
-                backend.transact(bump)
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
-            faults.append(error)
-
-    def watch() -> None:
-        while not done.is_set():
-            seen = backend.read(lambda reader: [r.uses for r in reader.get([one.id, two.id]) if r])
-            if seen[0] != seen[1]:
-                torn.append((seen[0], seen[1]))
-
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    watcher = threading.Thread(target=watch)
-    for thread in [watcher, *writers]:
-        thread.start()
-    for thread in writers:
-        thread.join()
-    done.set()
-    watcher.join()
-    assert (faults, torn) == ([], [])
-    assert backend.read(lambda reader: [r.uses for r in reader.get([one.id, two.id]) if r]) == [80, 80]
-    assert backend.read(lambda reader: reader.head()) == 2 + 2 * 80
-
-
-def test_transactions_do_not_nest(backend: Backend) -> None:
-    """A transaction within a transaction is an error that says what to do instead of a deadlock."""
-    with pytest.raises(StoreError, match="use the one"):
-        backend.transact(lambda _: backend.transact(lambda _: None))
-    assert backend.transact(lambda t: t.next_seq()) == 1
-
-
-def test_a_closed_backend_says_so(store: str) -> None:
-    """After `close`, which may be called twice, every use is `StoreClosed`."""
-    backend = open_backend(store)
-    backend.close()
-    backend.close()
-    with pytest.raises(StoreClosed):
-        backend.read(lambda reader: reader.head())
-    with pytest.raises(StoreClosed):
-        backend.transact(lambda t: t.next_seq())
-
-
-@pytest.fixture
-def pair(store: str) -> Iterator[tuple[Backend, Backend]]:
-    """Open the store twice, as two processes would."""
-    opened = open_backend(store), open_backend(store)
-    yield opened
-    for backend in opened:
-        backend.close()
-
-
-@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
-def test_a_view_is_one_snapshot(pair: tuple[Backend, Backend], make_record: Build) -> None:
-    """What others commit while a view is open is seen by the next view only, and by that one at once."""
-    reading, writing = pair
-
-    def look(reader: Reader) -> list[int]:
-        before = len(reader.select(Selection()))
-        put(writing, make_record(0))
-        return [before, len(reader.select(Selection())), reader.head()]
-
-    assert reading.read(look) == [0, 0, 0]
-    assert reading.read(look) == [1, 1, 1]
-    assert reading.read(lambda reader: reader.head()) == 2
-
-
-@pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
-def test_two_writers_share_one_clock(pair: tuple[Backend, Backend], make_record: Build) -> None:
-    """Two connections that write at the same time give every change its own `seq`, without a gap, in commit order."""
-    order: list[int] = []
-
-    def write(backend: Backend) -> None:
-        for _ in range(25):
-            order.extend(record.seq for record in put(backend, make_record(0)))
-
-    threads = [threading.Thread(target=write, args=(backend,)) for backend in pair]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stored = pair[0].read(lambda reader: [record.seq for record in reader.select(Selection())])
-    assert sorted(order) == stored == list(range(1, 51))
-
-
-def test_a_moment_keeps_its_microseconds(backend: Backend, make_record: Build) -> None:
+def test_a_moment_keeps_its_microseconds(backend: Backend, make_record: Build, put: Put) -> None:
     """Times are kept to the microsecond and compared in UTC, whatever zone they came in."""
     moment = (NOW + timedelta(microseconds=123457)).astimezone(tz=None)
     (stored,) = put(backend, make_record(0, event_time=moment))

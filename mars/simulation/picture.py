@@ -26,7 +26,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#B87400", "#00795C", "
 """After Okabe and Ito, told apart with any colour vision; some darker, so that text in them can be read."""
 INK, FAINT, GRID = "#222222", "#6A6A6A", "#D9D9D9"
 SAMPLES_PER_DAY = 12
-LABELS_AT = (0.02 - 0.285) / (0.825 - 0.285)
+LABELS_AT = (0.02 - 0.305) / (0.825 - 0.305)
 """Left edge of the labels, in widths of the axes."""
 
 
@@ -89,10 +89,10 @@ def draw_picture(story: Story, path: Path) -> Path:
     figure = Figure(figsize=(12, 7), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(max(len(rows), 1), 1, sharex=True, squeeze=False)[:, 0]
-    figure.subplots_adjust(left=0.285, right=0.825, top=0.865, bottom=0.085, hspace=0.28)
+    figure.subplots_adjust(left=0.305, right=0.825, top=0.865, bottom=0.085, hspace=0.28)
     _title(figure, story)
-    for place, (axis, row) in enumerate(zip(axes, rows, strict=False)):
-        _draw_row(axis, row, story, first=place == 0)
+    for axis, row in zip(axes, rows, strict=False):
+        _draw_row(axis, row, story)
     axes[-1].set_xlabel("day", color=FAINT, fontsize=10)
     axes[-1].tick_params(axis="x", labelbottom=True, colors=FAINT, labelsize=9, length=3)
     try:
@@ -142,7 +142,7 @@ def _legend(figure: Any) -> None:
     )
 
 
-def _draw_row(axis: Any, row: Row, story: Story, *, first: bool) -> None:
+def _draw_row(axis: Any, row: Row, story: Story) -> None:
     trace, tiers = row.trace, story.rules.tiers
     moments = [
         story.life.start + timedelta(days=place / SAMPLES_PER_DAY) for place in range(DAYS * SAMPLES_PER_DAY + 1)
@@ -153,10 +153,8 @@ def _draw_row(axis: Any, row: Row, story: Story, *, first: bool) -> None:
     days, left = [day for day, _ in drawn], [value for _, value in drawn]
     gone = _day(story, trace.crossed) if trace.crossed else DAYS + 2.0
     alive = [day <= gone for day in days]
-    for theta, name in ((tiers.theta1, "\u03b81"), (tiers.theta2, "\u03b82")):
+    for theta in (tiers.theta1, tiers.theta2):
         axis.axhline(theta, color=GRID, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        if first:
-            axis.text(1.2, theta + 0.03, f"{name} {theta:g}", fontsize=8, color=FAINT, va="bottom")
     axis.fill_between(days, left, 0, where=alive, color=row.colour, alpha=0.16, linewidth=0)
     until = sum(alive)
     axis.plot(days[:until], left[:until], color=row.colour, linewidth=2.2, solid_capstyle="round")
@@ -164,13 +162,13 @@ def _draw_row(axis: Any, row: Row, story: Story, *, first: bool) -> None:
     for step in trace.steps:
         _draw_mark(axis, step, row, story)
     _label(axis, row, story)
-    _plain_axis(axis)
+    _plain_axis(axis, tiers.theta1, tiers.theta2)
 
 
-def _plain_axis(axis: Any) -> None:
+def _plain_axis(axis: Any, theta1: float, theta2: float) -> None:
     axis.set_xlim(1, DAYS + 1)
     axis.set_ylim(0, 1.14)
-    axis.set_yticks([0, 1], ["0", "1"], fontsize=8, color=FAINT)
+    axis.set_yticks([0, theta2, theta1, 1], ["0", f"\u03b82 {theta2:g}", f"\u03b81 {theta1:g}", "1"], fontsize=7.5)
     axis.tick_params(axis="both", colors=FAINT, length=0)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
@@ -214,7 +212,7 @@ def _label(axis: Any, row: Row, story: Story) -> None:
         if trace.record.kind is Kind.REFLECTION
         else trace.record.text
     )
-    quoted = textwrap.wrap(f"\u201c{words}\u201d", 44, max_lines=2, placeholder=" \u2026\u201d")
+    quoted = textwrap.wrap(f"\u201c{words}\u201d", 42, max_lines=2, placeholder=" \u2026\u201d")
     place = {"transform": axis.transAxes, "va": "top"}
     axis.text(LABELS_AT, 0.93, row.role, fontsize=11.5, weight="bold", color=row.colour, **place)
     axis.text(LABELS_AT, 0.63, "\n".join(quoted), fontsize=9, color=INK, linespacing=1.25, **place)

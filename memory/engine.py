@@ -30,6 +30,7 @@ from mars.memory.records import (
     Record,
     Status,
     Sweep,
+    check_json,
     check_namespace,
     check_share,
     check_text,
@@ -182,7 +183,7 @@ class Memory(Reading):
         if expires_at is not None:
             values["expires_at"] = check_time(expires_at, "expires_at")
         if metadata is not None:
-            values["metadata"] = frozen_mapping(metadata)
+            values["metadata"] = frozen_mapping(check_json(metadata))
         vector = None
         if text is not None:
             (vector,) = await to_thread.run_sync(preparing.embedded, [text], self.embedder, limiter=self._limiter)

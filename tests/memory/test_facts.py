@@ -21,9 +21,9 @@ from mars.memory.facts import (
     is_single_valued,
     normalised,
 )
-from mars.memory.records import Kind
+from mars.memory.records import Kind, Record
 
-from .conftest import MakeRecord
+Build = Callable[..., Record]
 
 
 def triples(text: str, speaker: str | None = "Kim") -> list[tuple[str, str, str]]:

@@ -203,6 +203,19 @@ def test_minilm_equals_a_plain_forward_pass(tmp_path: Path) -> None:
     assert (embedder.dimension, embedder.lexical_weight) == (HIDDEN, 0.5)
 
 
+def test_minilm_tokenizer_files(tmp_path: Path) -> None:
+    """`tokenizer.json` gives the same vectors as the vocabulary it was made of; a broken one is an error."""
+    folder = _folder(tmp_path / "weights")
+    expected = MiniLMEmbedder(folder).embed(["Ann walks her dogs"])
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=True).save(str(folder / "tokenizer.json"))
+    (folder / "vocab.txt").unlink()
+    assert MiniLMEmbedder(folder).embed(["Ann walks her dogs"]) == pytest.approx(expected)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(InvalidFile, match=r"tokenizer\.json"):
+        MiniLMEmbedder(folder)
+
+
 def test_minilm_long_text_and_id(tmp_path: Path) -> None:
     """Text beyond the positions is cut there; the id follows the weights' bytes, not the folder's name."""
     first = MiniLMEmbedder(_folder(tmp_path / "one"))

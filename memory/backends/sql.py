@@ -144,7 +144,8 @@ class SqlBackend(Backend):
         if self._closed:
             raise StoreClosed(f"the store at {self._url} is closed: open it again")
         if self._process != os.getpid():
-            self._engine.dispose(close=False)
+            if not self._shared:  # a database in memory was copied by the fork, connection and all
+                self._engine.dispose(close=False)
             self._process = os.getpid()
         try:
             with self._engine.connect() as connection:

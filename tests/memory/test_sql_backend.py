@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.pool import StaticPool
 
 from mars.errors import InvalidInput, StoreReadOnly, StoreUnavailable
 from mars.memory.backends import open_backend
 from mars.memory.backends.sql import SqlBackend
-from mars.memory.interfaces import Selection
+from mars.memory.interfaces import Selection, Transaction
 from mars.memory.records import Record
 
 Build = Callable[..., Record]
@@ -55,6 +57,17 @@ def test_a_live_engine_stays_open(url: str, make_record: Build) -> None:
     engine.dispose()
 
 
+def test_a_database_in_memory_outlives_the_backend_on_its_engine(make_record: Build) -> None:
+    """Closing a backend closes none of its engine's connections: a database that lives in one of them is kept."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    for expected in (1, 2):
+        backend = open_backend(engine)
+        backend.transact(lambda t: t.insert([make_record(t.next_seq())], {}))
+        assert backend.read(lambda reader: reader.head()) == expected
+        backend.close()
+    engine.dispose()
+
+
 def test_a_backend_is_returned_as_it_is(url: str) -> None:
     """`open_backend` of a backend is that backend."""
     backend = open_backend(url)
@@ -67,16 +80,10 @@ def test_a_hit_of_a_taken_key_shows_no_values(url: str, make_record: Build) -> N
     backend = open_backend(url)
     records = [make_record(0, key="my-secret-key", text="my secret text", namespace=("secret",)) for _ in range(2)]
     with pytest.raises(InvalidInput) as caught:
-        backend.transact(lambda t: t.insert([_at(record, t.next_seq()) for record in records], {}))
+        backend.transact(lambda t: t.insert([replace(record, seq=t.next_seq()) for record in records], {}))
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     backend.close()
-
-
-def _at(record: Record, seq: int) -> Record:
-    from dataclasses import replace
-
-    return replace(record, seq=seq)
 
 
 def test_a_fork_after_open_is_safe(url: str) -> None:
@@ -144,10 +151,9 @@ def test_a_lost_connection_is_named_and_replaced(postgres_store: str) -> None:
         with other.connect() as connection:
             connection.execute(end)
 
-    def work(transaction: object) -> None:
+    def work(transaction: Transaction) -> None:
         cut()
-        backend_transaction = transaction
-        assert backend_transaction.next_seq() == head + 1  # type: ignore[attr-defined]
+        assert transaction.next_seq() == head + 1
 
     with pytest.raises(StoreUnavailable):
         backend.transact(work)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mars.memory.interfaces import Reader, Selection
-from mars.memory.lifecycle import UNDONE_REASON
 from mars.memory.presets import Preset
 from mars.memory.records import Kind, Namespace, Record, Status, Tier
 from mars.memory.views import as_read, is_expired, standing_at
@@ -68,25 +67,19 @@ def as_of(
 ) -> list[Record]:
     """Return the facts that were valid at `valid_at`, as far as the store knew at `known_at`, oldest first.
 
-    What is forgotten, put away or quarantined at `now` is not told.
+    What is forgotten, put away or quarantined at `now` is not told. A supersession that was undone counts as never made;
+    the history has it.
     """
     result = []
     for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}))):
         fact = as_read(stored, preset, now)
-        if fact is None or fact.known_from > known_at or not _told(fact, known_at):
+        if fact is None or fact.known_from > known_at or fact.status not in (Status.ACTIVE, Status.SUPERSEDED):
             continue
         # Before it was superseded the store held the fact to be valid without an end.
         ends = fact.valid_to if fact.known_to is not None and fact.known_to <= known_at else None
         if fact.valid_from <= valid_at and (ends is None or valid_at < ends):
             result.append(fact)
     return sorted(result, key=lambda fact: (fact.valid_from, fact.id))
-
-
-def _told(fact: Record, known_at: datetime) -> bool:
-    """Return whether a fact takes part: also one that was undone, for the time before."""
-    if fact.archived_because == UNDONE_REASON and fact.archived_at is not None:
-        return fact.archived_at > known_at
-    return fact.status in (Status.ACTIVE, Status.SUPERSEDED)
 
 
 def stats(reader: Reader, url: str, embedder: str, preset: Preset, now: datetime) -> Stats:

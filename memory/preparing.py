@@ -167,6 +167,6 @@ def check_embedder(stored: str | None, embedder: Embedder) -> None:
     """Raise `EmbedderMismatch` unless the store has no embedder yet or this very one."""
     if stored is not None and stored != embedder.id:
         raise EmbedderMismatch(
-            f"the store's vectors were made by {stored!r} and cannot be compared with those of {embedder.id!r}; "
-            f"open it with the embedder that made them, or ingest the texts into a new store"
+            f"the store's vectors were made by {stored!r} and cannot be compared with those of {embedder.id!r}: open "
+            "it with the embedder that made them (embedder=…, or MARS_EMBEDDER), or ingest the texts into a new store"
         )

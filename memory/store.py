@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from mars.errors import InvalidSetting, StoreClosed
+from mars.errors import StoreClosed
 from mars.memory.ids import new_store_id
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
 from mars.memory.preparing import Rules, check_embedder
@@ -49,17 +49,6 @@ def resolve_embedder(named: Embedder | str | Path | None) -> Embedder:
 
         return HashingEmbedder()
     return named
-
-
-def index_folder(url: str) -> Path:
-    """Return where the vector index of a store lies unless it is told: beside the database file.
-
-    Raises `InvalidSetting` for a store that is no file.
-    """
-    path = url.removeprefix("sqlite:///").partition("?")[0]
-    if path == url or not path or ":memory:" in path or path.startswith("file:"):
-        raise InvalidSetting(f"{url} is no file to lay the vector index beside: open the memory with index=FOLDER")
-    return Path(f"{path}.chroma")
 
 
 class Store:
@@ -174,6 +163,7 @@ class Store:
     def _vector_index(self) -> VectorIndex:
         """Return the derived index, made at its first use; nothing is opened yet."""
         if self._index is None:
+            from mars.memory.index import index_folder
             from mars.memory.index.chroma import ChromaIndex
 
             folder = index_folder(self.backend.url) if self._index_at is None else Path(str(self._index_at))

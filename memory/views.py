@@ -65,11 +65,8 @@ def swept(record: Record, preset: Preset) -> Record:
     """Return a forgotten record as a sweep writes it down: archived since the moment at which it crossed θ2."""
     boosted = record.strength * record.boost
     days = lifetime(record.kind, record.pinned, preset.curve, record.strength, boosted, preset.tiers)
-    try:
-        since = record.last_strengthened + timedelta(days=days)
-    except OverflowError:
-        since = record.last_strengthened
-    return replace(record, status=Status.ARCHIVED, archived_at=since, archived_because=FORGOTTEN_REASON)
+    crossed = record.last_strengthened + timedelta(days=days)
+    return replace(record, status=Status.ARCHIVED, archived_at=crossed, archived_because=FORGOTTEN_REASON)
 
 
 def as_read(record: Record, preset: Preset, now: datetime) -> Record | None:

@@ -25,6 +25,7 @@ from mars.errors import (
 from mars.memory.backends import open_backend
 from mars.memory.engine import Memory
 from mars.memory.preparing import Fields
+from mars.memory.recall import QUERY_VECTORS
 from mars.memory.records import Kind, NewRecord, Provenance, Source, Status, Tier
 from mars.memory.store import SystemClock
 from mars.testing import ConstantEmbedder, FixedClock, RandomEmbedder
@@ -426,7 +427,7 @@ def test_fields() -> None:
 async def test_reindex(tmp_path: Path, clock: FixedClock) -> None:
     """Rebuilding what is derived changes no answer; a store that is no file must be told where the index goes."""
     async with Memory.open("memory:") as memory:
-        with pytest.raises(InvalidSetting, match="index="):
+        with pytest.raises(InvalidSetting, match="folder"):
             await memory.reindex()
     async with Memory.open("memory:", clock=clock, index=tmp_path / "vectors", embedder=RandomEmbedder()) as memory:
         await memory.add_many([NewRecord(text=f"note {n}", namespace=HOME) for n in range(5)])
@@ -435,3 +436,22 @@ async def test_reindex(tmp_path: Path, clock: FixedClock) -> None:
         assert await memory.reindex(lambda at, aim: seen.append((at, aim))) == 5
         assert seen[-1] == (5, 5)
         assert await memory.recall("note 3", namespace=HOME) == before
+
+
+async def test_query_vectors_are_bounded(clock: FixedClock) -> None:
+    """However many questions are asked, only the newest ones' vectors are kept, and each is answered the same."""
+    async with Memory.open("memory:", clock=clock, embedder=RandomEmbedder(lexical_weight=0.9)) as memory:
+        await memory.add("The heron nests by the weir.", HOME)
+        first = await memory.recall("heron 0", namespace=HOME)
+        for number in range(1, QUERY_VECTORS + 20):
+            await memory.recall(f"heron {number}", namespace=HOME, k=1)
+        assert await memory.recall("heron 0", namespace=HOME) == first
+
+
+async def test_random_seeds() -> None:
+    """Without a seed two stores give different ids to the same record."""
+    ids = set()
+    for _ in range(2):
+        async with Memory.open("memory:", clock=FixedClock()) as memory:
+            ids.add((await memory.add("text", HOME)).id)
+    assert len(ids) == 2

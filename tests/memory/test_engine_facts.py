@@ -141,6 +141,20 @@ async def test_as_of(memory: Memory, clock: FixedClock) -> None:
     assert await held(10, known=-1) == []
 
 
+async def test_as_of_hides(memory: Memory, clock: FixedClock) -> None:
+    """A supersession that was undone counts as never made, and what was put away is not told."""
+    clock.set(DAY)
+    rome = await tell(memory, "Rome")
+    clock.advance(days=1)
+    await tell(memory, "Oslo", 1)
+    clock.advance(days=1)
+    await memory.undo(rome.id)
+    for known_at in (DAY + timedelta(days=1), clock.now()):
+        assert [fact.value for fact in await memory.as_of(HOME, clock.now(), known_at=known_at)] == ["Rome"]
+    await memory.archive(rome.id)
+    assert await memory.as_of(HOME, clock.now()) == []
+
+
 async def test_told_again(memory: Memory, clock: FixedClock) -> None:
     """A fact that is told again is no second fact; it is fresh again, and no stronger than before."""
     first = await tell(memory, "Rome")

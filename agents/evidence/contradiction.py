@@ -1,9 +1,10 @@
 """Does something newer contradict what a draft rests on?
 
 A newer record contradicts the cited one if it is the same person's, about the same topic, and gives another value in
-one of three ways: it is a fact in the same respect; it says that something has changed ("moved to", "instead", "no
-longer"); or it says the same sentence with another end ("my favourite colour is green"). A question about the past is
-contradicted by a correction only: two trips are two trips. Few false alarms matter more than finding every change.
+one of four ways: it is a fact in the same respect; it says that something has changed ("moved to", "instead", "no
+longer"); it holds another date, time or number of as many digits ("the gate wants 7788"); or it says the same sentence
+with another end ("my favourite colour is green"). A question about the past is contradicted by a correction only: two
+trips are two trips. Few false alarms matter more than finding every change.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
         return "a newer change" if share(needed, around) >= (CHANGED_VALUE if alike else CHANGED_TOPIC) else ""
     if share(needed, here) < SAME_TOPIC:
         return ""
-    return "a newer statement of another value" if _same_frame(cited.text, sentence) else ""
+    measured = _sorts(case, case.claim, cited) & _sorts(case, sentence, item) - {"name"}
+    return "a newer statement of another value" if measured or _same_frame(cited.text, sentence) else ""
 
 
 def _sorts(case: Case, text: str, item: Evidence) -> set[str]:

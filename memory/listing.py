@@ -67,8 +67,8 @@ def as_of(
 ) -> list[Record]:
     """Return the facts that were valid at `valid_at`, as far as the store knew at `known_at`, oldest first.
 
-    What is forgotten, put away or quarantined at `now` is not told. A supersession that was undone counts as never made;
-    the history has it.
+    What is forgotten, put away or quarantined at `now` is not told. A supersession that was undone counts as never
+    made; the history has it.
     """
     result = []
     for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}))):

@@ -12,11 +12,19 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import create_engine
 
-HOW_TO_GET_IT = "PostgreSQL's server binaries are not here: apt-get install postgresql, or set MARS_POSTGRES_BIN"
+
+def missing() -> str | None:
+    """Return what is missing for a cluster and how to get it; None where everything is here."""
+    if binaries() is None:
+        return "PostgreSQL's server binaries are not here: apt-get install postgresql, or set MARS_POSTGRES_BIN"
+    if find_spec("psycopg") is None:
+        return "the driver is not here: pip install 'mars-runtime[postgres]'"
+    return None
 
 
 def binaries() -> Path | None:
@@ -33,7 +41,7 @@ def binaries() -> Path | None:
 def cluster() -> Iterator[str]:
     """Run a cluster; yield the URL of its database ``postgres``."""
     folder = binaries()
-    assert folder is not None, HOW_TO_GET_IT
+    assert folder is not None
     user = _somebody() if os.geteuid() == 0 else None
     home = Path(tempfile.mkdtemp(prefix="mars-pg-"))
     try:

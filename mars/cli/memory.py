@@ -200,6 +200,17 @@ def pin(
 
 
 @app.command()
+def review(
+    ids: Ids,
+    db: Database = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Archive them instead.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Let quarantined records (what a tool or the web said) take part in recall."""
+    _tend(db, json, "rejected" if reject else "accepted", lambda memory: memory.review(ids, not reject))
+
+
+@app.command()
 def sweep(
     db: Database = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,

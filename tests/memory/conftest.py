@@ -60,11 +60,9 @@ def make_record() -> MakeRecord:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Run a private PostgreSQL cluster for the session; yield the URL of its database ``postgres``."""
-    if POSTGRES["binaries"]() is None:
-        if os.environ.get("CI"):
-            pytest.fail(POSTGRES["HOW_TO_GET_IT"])
-        pytest.skip(POSTGRES["HOW_TO_GET_IT"])
-    pytest.importorskip("psycopg", reason="install the extra: pip install 'mars-runtime[postgres]'")
+    missing = POSTGRES["missing"]()
+    if missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     with POSTGRES["cluster"]() as url:
         yield url
 

@@ -57,8 +57,7 @@ class Reading(Store):
         Either `namespace` or `namespace_prefix` (this namespace and those below it; not empty) is given. Only active
         records that are neither forgotten nor expired are found. `kinds`, `filter` (on metadata), `since` <= event time
         < `until` and `conversation` restrict them. `floor` is the least relevance in [0, 1], the preset's by default.
-        With `explain` each hit says how its rank came about. Raises `InvalidText` for an empty query,
-        `InvalidNamespace` and `InvalidSetting`.
+        With `explain` each hit says how its rank came about. An empty query raises `InvalidText`.
         """
         question = Question(
             text=check_text(query, "query"),

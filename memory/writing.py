@@ -203,23 +203,21 @@ def _change(
     return record
 
 
+_COPIED = tuple(
+    name for name in NewRecord.__dataclass_fields__ if name not in ("embedding", "event_time", "valid_from")
+)
+
+
 def _record(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record:
     new, preset = one.new, rules.preset
     trust, status = _trust(tx, new, preset, batch)
     seq = tx.next_seq()
     event_time = new.event_time or one.now
     return Record(
+        **{name: getattr(new, name) for name in _COPIED},
         id=record_id(one.now, rules.store_id, seq),
         seq=seq,
-        text=new.text,
-        namespace=new.namespace,
-        kind=new.kind,
         status=status,
-        short_text=new.short_text,
-        key=new.key,
-        conversation=new.conversation,
-        position=new.position,
-        speaker=new.speaker,
         created_at=one.now,
         event_time=event_time,
         last_strengthened=one.now,
@@ -228,12 +226,7 @@ def _record(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
         difficulty=FIRST_DIFFICULTY,
         uses=0,
         last_turn=None,
-        importance=new.importance,
         entropy=one.bits,
-        pinned=new.pinned,
-        subject=new.subject,
-        relation=new.relation,
-        value=new.value,
         valid_from=new.valid_from or event_time,
         valid_to=None,
         known_from=one.now,
@@ -241,14 +234,9 @@ def _record(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
         superseded_by=None,
         archived_at=None,
         archived_because=None,
-        expires_at=new.expires_at,
-        source=new.source,
         trust=trust,
-        provenance=new.provenance,
-        idempotency_key=new.idempotency_key,
         content_hash=content_hash(new.text),
         embedder=rules.embedder.id,
-        metadata=new.metadata,
     )
 
 

@@ -66,7 +66,7 @@ async def _live(seed: int, off: frozenset[str], facts: Path | None, url: str, qu
         life = draw_life(seed)
     else:
         own = read_facts(facts)
-        life = draw_life(seed, own.facts, own.user, own.small_talk)
+        life = draw_life(seed, own.facts, own.user, own.small_talk, own.start)
     if quiet:
         return await live(life, without=off, store=url)
     show_start(output.results, life, off)

@@ -3,6 +3,7 @@
 ```json
 {
   "user": "Mara",
+  "start": "2026-02-02",
   "facts": [
     {"topic": "dentist", "ask": "When is my dentist appointment?",
      "tell": ["My dentist appointment is on {value}."], "first": "14 March",
@@ -14,13 +15,14 @@
 }
 ```
 
-``user`` and ``small_talk`` may be left out; so may ``new``, and ``change`` where the user corrects in the words of
-``tell``. A life needs at least one fact with a new value and two without.
+``user``, ``start`` (the first day) and ``small_talk`` may be left out; so may ``new``, and ``change`` where the user
+corrects in the words of ``tell``. A life needs at least one fact with a new value and two without.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +78,7 @@ class _FactsFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     user: Words | None = None
+    start: date | None = None
     facts: Annotated[list[_FactEntry], Field(min_length=3)]
     small_talk: list[Words] = []
 
@@ -86,6 +89,8 @@ class OwnFacts:
     def __init__(self, entries: _FactsFile) -> None:
         self.user = entries.user
         """Name of the user, if the file gives one."""
+        self.start = entries.start
+        """The first day, if the file gives one."""
         self.facts = tuple(entry.fact() for entry in entries.facts)
         """The facts."""
         self.small_talk = tuple(entries.small_talk)

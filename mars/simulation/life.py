@@ -121,26 +121,31 @@ class Life:
 
 
 def draw_life(
-    seed: int, facts: Sequence[Fact] | None = None, user: str | None = None, small_talk: Sequence[str] | None = None
+    seed: int,
+    facts: Sequence[Fact] | None = None,
+    user: str | None = None,
+    small_talk: Sequence[str] | None = None,
+    start: date | None = None,
 ) -> Life:
     """Return the life of a seed. The same arguments give the same life.
 
-    `facts` replaces the built-in ones, `user` the name and `small_talk` what is said beside. Raises `InvalidInput`
-    unless there are at least two facts that do not change and one that does, with topics of their own.
+    `facts` replaces the built-in ones, `user` the name, `small_talk` what is said beside, `start` the first day. Raises
+    `InvalidInput` unless there are at least two facts that do not change and one that does, with topics of their own.
     """
     rng = random.Random(seed)
-    start = datetime.combine(FIRST_DAY + timedelta(days=rng.randrange(300)), time(), UTC)
+    drawn_day = FIRST_DAY + timedelta(days=rng.randrange(300))
+    midnight = datetime.combine(start or drawn_day, time(), UTC)
     name = rng.choice(USERS)
-    drawn = tuple(facts) if facts is not None else _draw_facts(rng, start.date())
+    drawn = tuple(facts) if facts is not None else _draw_facts(rng, midnight.date())
     parts = _cast(rng, drawn)
-    plan = _Plan(rng, start)
+    plan = _Plan(rng, midnight)
     for fact in drawn:
         plan.add(fact, parts[fact.topic])
     plan.add_noise(small_talk or SMALL_TALK)
     return Life(
         seed=seed,
         user=user or name,
-        start=start,
+        start=midnight,
         facts={fact.topic: fact for fact in drawn},
         parts=parts,
         turns=plan.turns(),

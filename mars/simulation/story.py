@@ -142,7 +142,8 @@ async def live(
     """Live a life over a store and return what came of it.
 
     `without` names what is switched off, of `ABLATIONS`; `watch` is called with each moment as it happens; `team` is
-    the loop's, with its own switches replaced. Raises `InvalidSetting` for an unknown name, and what the store raises.
+    the loop's, with its own switches replaced. Raises `InvalidSetting` for an unknown name and for a store that knows
+    the user already, and what the store raises.
     """
     unknown = set(without) - set(ABLATIONS)
     if unknown:
@@ -152,6 +153,10 @@ async def live(
     rules = demo_preset("decay" not in without)
     crew = replace(team or Team(), without=frozenset(without) - {"decay"})
     async with Memory.open(store, preset=rules, clock=clock) as memory, Mars.open(memory, team=crew) as mars:
+        if await memory.namespaces((life.user,)):
+            raise InvalidSetting(
+                f"the memory holds records of {life.user} already; a life begins in a store of its own"
+            )
         teller = _Teller(life, mars, clock, watch or _ignore)
         await teller.tell()
         return Story(

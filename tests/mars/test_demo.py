@@ -143,6 +143,16 @@ def test_an_unknown_switch_is_refused() -> None:
         story_of(1, "gravity")
 
 
+def test_a_store_that_knows_the_user_is_refused(tmp_path: Path) -> None:
+    """A life is not lived over what is left of an earlier one: nothing is written then."""
+    store = f"sqlite:///{tmp_path}/life.db"
+    story_of(SEED, store=store)
+    before = (tmp_path / "life.db").read_bytes()
+    with pytest.raises(InvalidSetting, match="holds records of Mara already"):
+        story_of(SEED, store=store)
+    assert (tmp_path / "life.db").read_bytes() == before
+
+
 def test_a_watcher_sees_what_the_story_holds() -> None:
     """Every turn, answer and forgotten memory is told to the watcher as it happens, in order."""
     seen: list[Moment] = []

@@ -91,6 +91,7 @@ def written(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     """Write a good facts file, changed, and return its path."""
     values: dict[str, Any] = {
         "user": "Mara",
+        "start": "2026-02-02",
         "facts": [
             {"topic": "a", "ask": "Where is a?", "tell": ["My a is in {value}."], "first": "Rome", "new": "Oslo"},
             {"topic": "b", "ask": "Where is b?", "tell": ["My b is in {value}."], "first": "Kiel"},
@@ -106,7 +107,8 @@ def written(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
 def test_own_facts_make_a_life(tmp_path: Path) -> None:
     """A user's file decides the name, the topics and the values; the seed decides parts and days."""
     own = read_facts(written(tmp_path, lambda values: None))
-    life = draw_life(1, own.facts, own.user, own.small_talk)
+    life = draw_life(1, own.facts, own.user, own.small_talk, own.start)
+    assert life.start.date().isoformat() == "2026-02-02"
     assert life.user == "Mara"
     assert set(life.facts) == {"a", "b", "c"}
     assert life.parts["a"] is Part.CORRECTED
@@ -127,6 +129,8 @@ def test_own_facts_make_a_life(tmp_path: Path) -> None:
         (lambda values: values["facts"][2].update(topic="b"), "facts.2.topic"),
         (lambda values: values["facts"][0].pop("new"), "facts: a life needs"),
         (lambda values: values["facts"].pop(), "facts"),
+        (lambda values: values.update(start="spring"), "start"),
+        (lambda values: values["facts"][0].update(topic=" "), "facts.0.topic"),
     ],
 )
 def test_a_broken_facts_file_names_the_field(

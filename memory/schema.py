@@ -54,8 +54,8 @@ def revision(connection: Connection) -> str | None:
     return str(rows[0])
 
 
-def check(connection: Connection, url: str) -> None:
-    """Create the schema in a fresh database; raise `SchemaMismatch` for any revision but the newest.
+def check(connection: Connection, url: str, known: tuple[str, ...] = REVISIONS) -> None:
+    """Create the schema in a fresh database; raise `SchemaMismatch` for any revision but the newest that is known.
 
     `connection` is in autocommit mode.
     """
@@ -63,16 +63,16 @@ def check(connection: Connection, url: str) -> None:
     if found is None:
         _upgrade(connection)
         found = revision(connection)
-    if found == REVISIONS[-1]:
+    if found == known[-1]:
         return
-    if found in REVISIONS:
+    if found in known:
         raise SchemaMismatch(
-            f"the store at {url} has the older schema {found}, this code needs {REVISIONS[-1]}: back it up, then run "
+            f"the store at {url} has the older schema {found}, this code needs {known[-1]}: back it up, then run "
             f"`mars memory migrate --db {url}`"
         )
     raise SchemaMismatch(
         f"the store at {url} has schema {found}, which this version of MARS does not know (its newest is "
-        f"{REVISIONS[-1]}): run `pip install --upgrade mars-runtime`"
+        f"{known[-1]}): run `pip install --upgrade mars-runtime`"
     )
 
 

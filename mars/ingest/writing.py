@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BATCH = 500
 """Turns per transaction."""
 
+KEPT = 20_000
+"""Turns that are kept from the first reading of a file; a longer file is read a second time."""
+
 Progress = Callable[[int, int], None]
 """Called with (turns handled, turns in the file) after each batch."""
 
@@ -63,20 +66,21 @@ async def ingest(
     strict: bool = False,
     now: datetime | None = None,
     batch: int = BATCH,
+    keep: int = KEPT,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Read a conversation from a file into `memory`, and return what came of it. Idempotent.
 
     The file is read through once before anything is written: `InvalidFile` for one that is missing, not in this
     `format` (see `mars.ingest.FORMATS`) or, if `strict`, broken anywhere. `now` is the time of storing, the memory's
-    clock by default. Raises the store's errors too; batches before the one that failed stay.
+    clock by default. A file of more than `keep` turns is read a second time instead of being held in memory. Raises the store's errors too; batches before the one that failed stay.
     """
     started = time.perf_counter()
     if batch < 1:
         raise InvalidSetting(f"a batch holds at least one turn; got {batch}")
     read, place, owner = reader(format), Path(path), check_namespace(namespace)
-    total, broken = await run_sync(_survey, read, place, owner, strict)
-    turns = _turns(read, place, owner)
+    total, broken, kept = await run_sync(_survey, read, place, owner, strict, keep)
+    turns = iter(kept) if len(kept) == total else _turns(read, place, owner, strict=False)
     added = handled = 0
     while chunk := await run_sync(_next, turns, batch):
         stored = await memory.add_many(chunk, now=now)
@@ -87,24 +91,29 @@ async def ingest(
     return IngestReport(added=added, skipped=handled - added, broken=broken, seconds=time.perf_counter() - started)
 
 
-def _survey(read: Read, path: Path, namespace: Namespace, strict: bool) -> tuple[int, tuple[BrokenLine, ...]]:
-    """Read everything once: how many turns there are, and what is broken."""
+def _survey(
+    read: Read, path: Path, namespace: Namespace, strict: bool, keep: int
+) -> tuple[int, tuple[BrokenLine, ...], list[NewRecord]]:
+    """Read everything once: how many turns there are, what is broken, and the first `keep` turns."""
     total = 0
-    broken = []
-    for found in read(path, namespace, strict=strict):
-        if isinstance(found, BrokenLine):
+    broken: list[BrokenLine] = []
+    kept: list[NewRecord] = []
+    for turn in _turns(read, path, namespace, strict=strict, broken=broken):
+        total += 1
+        if total <= keep:
+            kept.append(turn)
+    return total, tuple(broken), kept
+
+
+def _turns(
+    read: Read, path: Path, namespace: Namespace, *, strict: bool, broken: list[BrokenLine] | None = None
+) -> Iterator[NewRecord]:
+    """Yield the turns, and note what is broken; those without a key get one, so that every format is idempotent."""
+    for number, found in enumerate(read(path, namespace, strict=strict)):
+        if isinstance(found, NewRecord):
+            yield found if found.idempotency_key else replace(found, idempotency_key=f"file:{path.stem}:{number}")
+        elif broken is not None:
             broken.append(found)
-        else:
-            total += 1
-    return total, tuple(broken)
-
-
-def _turns(read: Read, path: Path, namespace: Namespace) -> Iterator[NewRecord]:
-    """Yield the turns; those without a key get one, so that every format is idempotent."""
-    for number, found in enumerate(read(path, namespace, strict=False)):
-        if isinstance(found, BrokenLine):
-            continue
-        yield found if found.idempotency_key else replace(found, idempotency_key=f"file:{path.stem}:{number}")
 
 
 def _next(turns: Iterator[NewRecord], count: int) -> list[NewRecord]:

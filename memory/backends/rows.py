@@ -34,7 +34,7 @@ def moment(value: int) -> datetime:
 def json_text(values: object) -> str:
     """Return `values` as ASCII JSON; raises `InvalidInput` for what JSON does not have (NaN, objects, …)."""
     try:
-        return json.dumps(values, separators=(",", ":"), allow_nan=False, default=_plain)
+        return _ENCODER.encode(values)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"metadata and details hold JSON values only: {error}") from error
 
@@ -43,6 +43,9 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_plain)
 
 
 @lru_cache(maxsize=4096)

@@ -271,6 +271,14 @@ async def test_a_file_that_grew_adds_what_is_new(memory: Memory, tmp_path: Path)
     assert (report.added, report.skipped) == (1, 2)
 
 
+async def test_a_long_file_is_read_in_two_passes(memory: Memory, tmp_path: Path) -> None:
+    """A file of more turns than are kept in memory is stored as a short one is."""
+    path = write(tmp_path, "a.jsonl", "".join(f'{{"text": "turn {n}"}}\n' for n in range(8)) + "{broken\n")
+    report = await ingest(memory, path, "jsonl", ANN, now=NOW, batch=3, keep=3)
+    assert (report.added, report.skipped, [one.line for one in report.broken]) == (8, 0, [9])
+    assert [one.text for one in await memory.list(ANN)] == [f"turn {n}" for n in range(8)]
+
+
 async def test_an_id_makes_a_turn_the_same(memory: Memory, tmp_path: Path) -> None:
     """A line with an ``id`` is the same turn wherever it moves in the file."""
     path = write(tmp_path, "a.jsonl", '{"text": "one", "id": 1}\n{"text": "two", "id": 2}\n')

@@ -120,13 +120,13 @@ def test_a_newer_schema_is_refused(fresh: str, found: str) -> None:
     engine.dispose()
 
 
-def test_an_older_schema_names_the_command(fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_schema_names_the_command(fresh: str) -> None:
     """A schema that is known and older is `SchemaMismatch` with the migrate command; `migrate` is idempotent."""
     open_backend(fresh).close()
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
-    with pytest.raises(SchemaMismatch, match=r"older schema 0001.*mars memory migrate --db"):
-        open_backend(fresh)
-    monkeypatch.undo()
+    engine = create_engine(fresh, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, pytest.raises(SchemaMismatch, match=r"older schema 0001.*memory migrate --db"):
+        schema.check(connection, fresh, known=("0001", "0002"))
+    engine.dispose()
     assert migrate(fresh) == ("0001", "0001")
 
 

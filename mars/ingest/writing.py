@@ -73,7 +73,8 @@ async def ingest(
 
     The file is read through once before anything is written: `InvalidFile` for one that is missing, not in this
     `format` (see `mars.ingest.FORMATS`) or, if `strict`, broken anywhere. `now` is the time of storing, the memory's
-    clock by default. A file of more than `keep` turns is read a second time instead of being held in memory. Raises the store's errors too; batches before the one that failed stay.
+    clock by default. A file of more than `keep` turns is read a second time instead of being held in memory. Raises
+    the store's errors too; batches before the one that failed stay.
     """
     started = time.perf_counter()
     if batch < 1:

@@ -70,7 +70,7 @@ class Evidence:
     value: str | None = None
     """Of a fact: what is so."""
     resolved: Mapping[str, str] = field(default_factory=dict)
-    """Relative dates in the text and what they mean: {"yesterday": "2023-05-07"}."""
+    """Relative dates in the text and the days they mean: {"yesterday": "2023-05-07", "last week": "…-01/…-07"}."""
 
     @classmethod
     def of(cls, hit: Hit, ref: str) -> Evidence:
@@ -80,7 +80,6 @@ class Evidence:
     @classmethod
     def of_record(cls, record: Record, ref: str, *, relevance: float = 0.0, retention: float = 1.0) -> Evidence:
         """Return what the agents see of a record."""
-        dates = record.metadata.get("dates") or {}
         return cls(
             ref=ref,
             record=record.id,
@@ -95,7 +94,7 @@ class Evidence:
             subject=record.subject,
             relation=record.relation,
             value=record.value,
-            resolved={str(phrase): str(day) for phrase, day in dates.items()} if isinstance(dates, Mapping) else {},
+            resolved=_resolved(record.metadata.get("dates")),
         )
 
     def plain(self) -> dict[str, Any]:
@@ -109,6 +108,16 @@ class Evidence:
     def from_plain(cls, values: Mapping[str, Any]) -> Evidence:
         """Rebuild it from `plain`."""
         return cls(**{**values, "said_at": datetime.fromisoformat(values["said_at"])})
+
+
+def _resolved(dates: object) -> dict[str, str]:
+    """Return phrase and days of the dates in a record's metadata; entries of another form are the caller's own."""
+    resolved = {}
+    for entry in dates if isinstance(dates, list) else ():
+        if isinstance(entry, Mapping) and all(isinstance(entry.get(key), str) for key in ("phrase", "start", "end")):
+            start, end = entry["start"], entry["end"]
+            resolved[entry["phrase"]] = start if start == end else f"{start}/{end}"
+    return resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

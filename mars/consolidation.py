@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mars.agents.interfaces import Task
 from mars.agents.reflections import Reflection
-from mars.language import sentences, words
+from mars.language import dates_said, tells
 from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 TURNS = "turns"
 """Last label of the namespace that keeps the turns of a user's conversations, apart from what answers questions."""
-
-_ASKING = frozenset(
-    "who what when where which whose whom why how is are was were do does did can could will would should has have had "
-    "tell remind".split()
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +43,6 @@ class Turn:
     """Ids of the records that caused rejected drafts."""
     reflections: tuple[Reflection, ...]
     """Lessons of the turn, oldest first."""
-
-
-def tells(text: str) -> bool:
-    """Return whether a user's words tell something, beside or instead of asking."""
-    for sentence in sentences(text):
-        found = words(sentence)
-        if len(found) > 1 and not sentence.rstrip().endswith("?") and found[0] not in _ASKING:
-            return True
-    return False
 
 
 async def recent_turns(
@@ -108,6 +94,7 @@ def _episode(turn: Turn) -> list[NewRecord]:
             event_time=turn.task.asked_at,
             provenance=Provenance(task=turn.task.id, role="user"),
             idempotency_key=f"{turn.id}/told",
+            metadata=dates_said(turn.task.text, turn.task.asked_at),
         )
     ]
 

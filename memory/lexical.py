@@ -41,6 +41,9 @@ NEIGHBOURS = (0.6, 0.3, 0.15)
 REPLY = 1.0
 """Weight of a question's words in the turn after it, instead of the first of `NEIGHBOURS`."""
 
+BACKGROUND = 20
+"""So many more rows without any of the words are imagined for `shares`: rarity means something in a small store too."""
+
 SPEAKER_BOOST = 0.3
 """A row whose speaker the question names scores by this share more."""
 
@@ -234,17 +237,19 @@ class LexicalIndex:
         near = {term: found for term in asked if (found := self._near(term, term in dated)) is not None}
         total = np.zeros(size, np.float32)
         share = np.zeros(size, np.float32)
-        idf = {term: self._idf(int(np.count_nonzero(near[term])) if term in near else 0) for term in asked}
-        mass = sum(idf.values())
+        rows_with = {term: int(np.count_nonzero(near[term])) if term in near else 0 for term in asked}
+        idf = {term: self._idf(count) for term, count in rows_with.items()}
+        told = {term: self._idf(count, BACKGROUND) for term, count in rows_with.items()}
+        mass = sum(told.values())
         for term, counts in near.items():
             total += counts / (counts + rows.norm[:size]) * np.float32(idf[term] * (K1 + 1.0))
-            share += (counts > 0.0) * np.float32(idf[term] / mass)
+            share += (counts > 0.0) * np.float32(told[term] / mass)
         total *= rows.prior[:size]
         self._boost_speakers(total, query)
         return LexicalScores(total, np.minimum(share, np.float32(1.0)), idf, near)
 
-    def _idf(self, found: int) -> float:
-        return math.log1p((self._alive_count - found + 0.5) / (found + 0.5))
+    def _idf(self, found: int, background: int = 0) -> float:
+        return math.log1p((self._alive_count + background - found + 0.5) / (found + 0.5))
 
     def _dated(self, asked: Sequence[str]) -> frozenset[str]:
         """The query terms that are looked up among the dates; a bare number is a day only beside a month's name."""

@@ -143,12 +143,12 @@ def date_issues(case: Case) -> Iterator[Issue]:
 def _dates_of(case: Case, item: Evidence) -> Iterator[Days]:
     """Yield the dates that a record supports: those it names, and its own day if the sentence behind names none."""
     yield from days_named(item.text, item.said_at)
-    for phrase, day in item.resolved.items():
+    for phrase, days in item.resolved.items():
+        start, _, end = days.partition("/")
         try:
-            meant = date.fromisoformat(day[:10])
+            yield Days(phrase, date.fromisoformat(start), date.fromisoformat(end or start), 0, True)
         except ValueError:
             continue
-        yield Days(phrase, meant, meant, 0, True)
     behind = case.behind(item)
     if behind is None or not days_named(behind.text, item.said_at):
         said = item.said_at.date()

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from mars.errors import InvalidFile, InvalidInput
-from mars.ingest.reading import BrokenLine, broken, dates_said, turn_key
+from mars.ingest.reading import BrokenLine, broken, turn_key
+from mars.language import dates_said
 from mars.language.dates import MONTHS
 from mars.memory.records import Namespace, NewRecord
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mars.errors import InvalidFile, InvalidInput
-from mars.ingest.reading import BrokenLine, broken, dates_said, numbered_lines, read_time, turn_key
+from mars.ingest.reading import BrokenLine, broken, numbered_lines, read_time, turn_key
+from mars.language import dates_said
 from mars.memory.records import Namespace, NewRecord, Source
 
 _ROLES = {

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mars.errors import InvalidFile
-from mars.language.dates import resolve_dates
 from mars.memory.records import Namespace, NewRecord
 
 
@@ -69,26 +68,6 @@ def turn_key(conversation: str, position: int, *parts: str | None) -> str:
     """Return an idempotency key: the same turn of the same conversation always has the same one."""
     told = "\x1f".join([conversation, str(position), *(part or "" for part in parts)])
     return f"turn:{hashlib.blake2b(told.encode(errors='surrogatepass'), digest_size=16).hexdigest()}"
-
-
-def dates_said(text: str, said: datetime | None) -> dict[str, Any]:
-    """Return the metadata for the dates that a text names relative to the day it was said; empty if there is none.
-
-    ``{"dates": [{"phrase": "last week", "start": "2023-05-01", "end": "2023-05-07", "granularity": "week"}]}``, days
-    inclusive. The text itself stays verbatim.
-    """
-    if said is None:
-        return {}
-    found = [
-        {
-            "phrase": one.phrase,
-            "start": one.start.isoformat(),
-            "end": one.end.isoformat(),
-            "granularity": one.granularity.value,
-        }
-        for one in resolve_dates(text, said)
-    ]
-    return {"dates": found} if found else {}
 
 
 def read_time(value: object) -> datetime | None:

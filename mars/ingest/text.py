@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from mars.errors import InvalidInput
-from mars.ingest.reading import BrokenLine, broken, dates_said, numbered_lines, read_time, turn_key
+from mars.ingest.reading import BrokenLine, broken, numbered_lines, read_time, turn_key
+from mars.language import dates_said
 from mars.memory.records import Namespace, NewRecord
 
 _STAMP = r"\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?"

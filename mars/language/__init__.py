@@ -1,6 +1,7 @@
-"""How MARS reads text: words, stems, sentences, entropy and dates. The bottom layer; it knows nothing of memory."""
+"""How MARS reads text: words, stems, sentences, moods, entropy, dates. The bottom layer: it knows no memory."""
 
-from mars.language.dates import Granularity, ResolvedDate, lexical_date_terms, resolve_dates
+from mars.language.dates import Granularity, ResolvedDate, dates_said, lexical_date_terms, resolve_dates
+from mars.language.mood import QUESTION_WORDS, asks, tells
 from mars.language.tokens import (
     STOP_WORDS,
     query_terms,
@@ -14,9 +15,12 @@ from mars.language.tokens import (
 from mars.language.voice import first_person
 
 __all__ = [
+    "QUESTION_WORDS",
     "STOP_WORDS",
     "Granularity",
     "ResolvedDate",
+    "asks",
+    "dates_said",
     "first_person",
     "lexical_date_terms",
     "query_terms",
@@ -24,6 +28,7 @@ __all__ = [
     "sentence_spans",
     "sentences",
     "stem",
+    "tells",
     "terms",
     "token_entropy",
     "words",

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 _YEAR_OF_MONTHS = "january february march april may june july august september october november december"
 MONTHS = tuple(_YEAR_OF_MONTHS.split())
@@ -353,3 +354,23 @@ def lexical_date_terms(moment: datetime) -> tuple[str, str, str, str]:
     For 8 May 2023: `("2023", "may", "8", "monday")`. Stem them with `mars.language.stem` before indexing.
     """
     return str(moment.year), MONTHS[moment.month - 1], str(moment.day), WEEKDAYS[moment.weekday()]
+
+
+def dates_said(text: str, said: datetime | None) -> dict[str, Any]:
+    """Return the metadata for the dates that a text names relative to the day it was said; empty if there is none.
+
+    ``{"dates": [{"phrase": "last week", "start": "2023-05-01", "end": "2023-05-07", "granularity": "week"}]}``, days
+    inclusive. The text itself stays verbatim.
+    """
+    if said is None:
+        return {}
+    found = [
+        {
+            "phrase": one.phrase,
+            "start": one.start.isoformat(),
+            "end": one.end.isoformat(),
+            "granularity": one.granularity.value,
+        }
+        for one in resolve_dates(text, said)
+    ]
+    return {"dates": found} if found else {}

@@ -15,7 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 
-from mars.language import Granularity, ResolvedDate, query_terms, resolve_dates, sentences, stem, terms, words
+from mars.language import (
+    QUESTION_WORDS,
+    Granularity,
+    ResolvedDate,
+    query_terms,
+    resolve_dates,
+    sentences,
+    stem,
+    terms,
+    words,
+)
 from mars.language.dates import MONTHS
 from mars.models.prompt_parts import Lessons, Passage, Prompt
 
@@ -39,12 +49,6 @@ _FORM_WORDS = frozenset(
 )
 _FORM_WEIGHT = 0.3
 _FIRST_PERSON = frozenset(("i", "me", "my", "mine", "myself", "we", "us", "our", "ours", "i'm", "i've", "i'll", "i'd"))
-_WH = frozenset(("who", "whom", "whose", "what", "which", "when", "where", "why", "how"))
-_ASKING = _WH | frozenset(
-    """
-    is are was were am do does did can could will would shall should has have had may might tell remind
-    """.split()
-)
 _AMOUNT = frozenset(("many", "much", "long", "often", "old"))
 _NUMBER = re.compile(
     r"\b(?:\d[\d.,:]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|once|twice)\b", re.IGNORECASE
@@ -82,12 +86,6 @@ class _Candidate:
     sentence: str
     support: float
     score: float
-
-
-def asks(text: str) -> bool:
-    """Return whether a text wants an answer: it has a question mark, or begins the way questions do."""
-    spoken = words(text)
-    return "?" in text or (bool(spoken) and spoken[0].split("'")[0] in _ASKING)
 
 
 def extract(prompt: Prompt) -> Found | None:
@@ -149,7 +147,7 @@ def _candidates(prompt: Prompt, wanted: Mapping[str, float], item: Passage, plac
 def _has_wanted_type(question: str, sentence: str, item: Passage) -> bool:
     """Return whether a sentence holds the sort of thing that the question asks for."""
     spoken = words(question)
-    asked = next((word for word in spoken if word in _WH), "")
+    asked = next((word for word in spoken if word in QUESTION_WORDS), "")
     if _wants_time(spoken):
         return bool(_dates(sentence, item))
     if asked == "how" and _AMOUNT.intersection(spoken):
@@ -161,7 +159,7 @@ def _has_wanted_type(question: str, sentence: str, item: Passage) -> bool:
 
 
 def _wants_time(spoken: Sequence[str]) -> bool:
-    asked = next((place for place, word in enumerate(spoken) if word in _WH), None)
+    asked = next((place for place, word in enumerate(spoken) if word in QUESTION_WORDS), None)
     if asked is None:
         return False
     if spoken[asked] == "when":

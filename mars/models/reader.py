@@ -47,8 +47,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from mars.errors import ModelOutputError
-from mars.language import words
-from mars.models.extraction import Found, asks, extract
+from mars.language import asks, words
+from mars.models.extraction import Found, extract
 from mars.models.prompt_parts import Prompt, read_prompt
 
 NOT_KNOWN = "Not known."

@@ -257,7 +257,7 @@ async def test_bad_input_is_refused_before_anything_happens(memory: Memory) -> N
     async with Mars.open(memory, model=model) as mars:
         for wrong in ({"task": "  "}, {"task": "x", "namespace": ()}, {"task": "x", "user": " "}):
             with pytest.raises(InvalidInput):
-                await mars.run(**wrong)  # type: ignore[arg-type]
+                await mars.run(**wrong)
         with pytest.raises(InvalidInput):
             await mars.run("x", now=mars.memory.clock.now().replace(tzinfo=None))
     assert model.calls == []

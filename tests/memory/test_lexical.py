@@ -64,22 +64,24 @@ class Reference:
         lengths = {row: self.length(row) for row in self.rows}
         own = {row: float(sum(document.counts.values())) for row, document in self.rows.items()}
         mean, mean_own = (sum(each.values()) / max(1, len(self.rows)) for each in (lengths, own))
-        scores, shares, idf = dict.fromkeys(self.rows, 0.0), dict.fromkeys(self.rows, 0.0), {}
+        scores, shares = dict.fromkeys(self.rows, 0.0), dict.fromkeys(self.rows, 0.0)
+        idf, told = dict[str, float](), dict[str, float]()
         for term in asked:
             dated = term in ("mai", "mondai") or (term.isdecimal() and (bool(months) or len(term) == 4))
             near = {row: self.near(row, term, dated) for row in self.rows}
             found = sum(value > 0 for value in near.values())
             idf[term] = math.log1p((len(self.rows) - found + 0.5) / (found + 0.5))
+            told[term] = math.log1p((len(self.rows) + lexical.BACKGROUND - found + 0.5) / (found + 0.5))
             for row, value in near.items():
                 norm = lexical.K1 * (1 - lexical.B + lexical.B * lengths[row] / max(mean, 1e-9))
                 scores[row] += idf[term] * (lexical.K1 + 1) * value / (value + norm) if value else 0.0
-                shares[row] += idf[term] * (value > 0)
+                shares[row] += told[term] * (value > 0)
         named = {word.removesuffix("'s") for word in words(query)}
         for row, document in self.rows.items():
             scores[row] *= 1 - lexical.QUESTION_PENALTY * document.question_share
             scores[row] *= own[row] / max(own[row] + lexical.BREVITY * mean_own, 1e-9)
             scores[row] *= 1 + lexical.SPEAKER_BOOST * (not named.isdisjoint(document.speaker))
-        return scores, {row: share / sum(idf.values()) for row, share in shares.items()} if idf else shares
+        return scores, {row: share / sum(told.values()) for row, share in shares.items()} if told else shares
 
 
 texts = st.lists(st.sampled_from(["dog", "dogs", "walk", "rome", "the", "2023", "8", "why?", "ann"]), max_size=6)
@@ -189,3 +191,10 @@ def test_empty() -> None:
     index.add(0, Document.of("!!!"))
     assert index.scores("").scores.tolist() == [0.0]
     assert index.scores("what").scores.tolist() == [0.0]
+
+
+def test_a_common_word_counts_in_a_small_store_too() -> None:
+    """With one row, a known word among unknown ones still makes the row relevant."""
+    index = LexicalIndex()
+    index.add(0, Document.of("My dog is called Rex."))
+    assert index.scores("Do you know the name of my dog?").shares[0] > 0.1

@@ -204,6 +204,7 @@ def numbers(text: str) -> frozenset[str]:
     return frozenset(digits | {_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS})
 
 
+_WEEKDAY = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day$", re.IGNORECASE)
 _BARE_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _WITH_YEAR = re.compile(r"\d{4}|\b(?:ago|before|last|next)\b", re.IGNORECASE)
 
@@ -230,12 +231,20 @@ _YEARLESS = re.compile(
 
 
 def days_named(text: str, said_at: datetime | None = None) -> tuple[Days, ...]:
-    """Return the dates of a text, relative ones counted from `said_at`; a bare "2022" is a year."""
+    """Return the dates of a text, relative ones counted from `said_at`; a bare "2022" is a year.
+
+    A weekday right before a date belongs to it: "Friday, 17 July" is one day.
+    """
     said = said_at or datetime.combine(date(2000, 1, 1), time(12))
-    found = [
-        Days(each.phrase, each.start, each.end, each.span[0], _fixes_year(each.phrase))
-        for each in resolve_dates(text, said)
-    ]
+    found: list[Days] = []
+    ended = 0
+    for each in resolve_dates(text, said):
+        phrase, offset = each.phrase, each.span[0]
+        if found and _WEEKDAY.search(text[:ended]) and not text[ended:offset].strip(" ,"):
+            offset = found.pop().offset
+            phrase = text[offset : each.span[0]] + phrase
+        found.append(Days(phrase, each.start, each.end, offset, _fixes_year(phrase)))
+        ended = each.span[1]
     for bare in _BARE_YEAR.finditer(text):
         if not any(each.offset <= bare.start() < each.offset + len(each.phrase) for each in found):
             year = int(bare.group())

@@ -211,6 +211,12 @@ def newer(old: str, new: str, question: str, draft: str | None = None, **more: o
         ("I drive a red Volvo.", "I no longer drive the Volvo, I drive a Skoda.", "What car do I drive?", None),
         ("My gym is Fit24.", "My gym is actually PureGym now.", "What is my gym?", None),
         ("Our dog is called Rex.", "Our dog is called Max.", "What is our dog called?", None),
+        (
+            "The dentist appointment is on Friday 29 May.",
+            "We postponed the dentist to Friday 17 July.",
+            "When is the dentist appointment?",
+            "Friday 29 May",
+        ),
         ("The code of the yard gate is 3344.", "The gate wants the code 7788.", "What is the code of the gate?", None),
         ("The rent is 900 euros.", "The rent is 950 euros.", "How much is the rent?", None),
         ("Lunch with Bob is on Friday.", "Lunch with Bob is cancelled.", "When is lunch with Bob?", "Friday"),

@@ -15,9 +15,9 @@ from typing import Any
 from mars.errors import InvalidInput, NotFound
 from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.presets import Preset
-from mars.memory.records import Change, Grade, Namespace, Record, Status, days_between
+from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, days_between
 from mars.memory.strength import strengthen
-from mars.memory.superseding import reinstated
+from mars.memory.superseding import reinstated, settle, successor, superseded
 from mars.memory.views import (
     FORGOTTEN_REASON,
     as_read,
@@ -115,17 +115,23 @@ def pin(tx: Transaction, ids: Sequence[str], pinned: bool, now: datetime) -> lis
 
 def archive(tx: Transaction, ids: Sequence[str], because: str, now: datetime) -> list[Record]:
     """Put records away; those that are archived already stay as they are."""
-    if because in (FORGOTTEN_REASON, EXPIRED_REASON):
+    if because in (FORGOTTEN_REASON, EXPIRED_REASON, REVIEW_REASON):
         raise InvalidInput(
-            f"{FORGOTTEN_REASON!r} is for what a sweep archives; nothing was written: say another reason"
+            f"{because!r} is for what the store archives itself; nothing was written: say another reason"
         )
     records = [unswept(record) for record in found(tx, ids, now)]
-    live = [record for record in records if record.status is not Status.ARCHIVED]
-    return _merged(records, _put_away(tx, live, because, now))
+    waiting = [record for record in records if record.status is Status.QUARANTINED]
+    live = [record for record in records if record.status in (Status.ACTIVE, Status.SUPERSEDED)]
+    # What nobody has reviewed must not pass for reviewed by way of the archive.
+    away = _put_away(tx, live, because, now) + _put_away(tx, waiting, REVIEW_REASON, now)
+    return _merged(records, away)
 
 
 def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) -> list[Record]:
-    """Bring archived and forgotten records back, as if strengthened now; others that are active stay as they are."""
+    """Bring archived and forgotten records back, as if strengthened now; others that are active stay as they are.
+
+    Each comes back as what it was: superseded, or waiting for its review.
+    """
     records = [as_read(record, preset, now) or record for record in found(tx, ids, now)]
     for record in records:
         if record.status is Status.SUPERSEDED:
@@ -136,12 +142,39 @@ def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) 
             raise InvalidInput(
                 f"{record.id} is quarantined; nothing was written: use review([{record.id!r}], passed=True)"
             )
-    changed = [
-        replace(record, status=Status.ACTIVE, archived_at=None, archived_because=None, last_strengthened=now)
-        for record in records
-        if record.status is Status.ARCHIVED
-    ]
-    return _merged(records, change(tx, changed, "restored", now))
+    changed = change(tx, [_restored(one, now) for one in records if one.status is Status.ARCHIVED], "restored", now)
+    return _merged(records, changed + _settled(tx, changed, now))
+
+
+def _restored(record: Record, now: datetime) -> Record:
+    status = Status.ACTIVE if record.superseded_by is None else Status.SUPERSEDED
+    if record.archived_because == REVIEW_REASON:
+        status = Status.QUARANTINED
+    return replace(
+        record,
+        status=status,
+        archived_at=None,
+        archived_because=None,
+        last_strengthened=now,
+        known_to=record.known_to if record.superseded_by is not None else None,
+    )
+
+
+def _matter(fact: Record) -> Selection:
+    """Return what selects the facts about the same subject in the same relation."""
+    return Selection(
+        namespace=fact.namespace, kinds=frozenset({Kind.FACT}), subject=fact.subject, relation=fact.relation
+    )
+
+
+def _settled(tx: Transaction, records: Iterable[Record], now: datetime) -> list[Record]:
+    """Let facts that have become active take their places among the others; return what changed."""
+    changed: list[Record] = []
+    for record in records:
+        if record.kind is Kind.FACT and record.status is Status.ACTIVE:
+            for one in settle(record, tx.select(_matter(record)), now):
+                changed += change(tx, [one], "superseded", now, {"by": one.superseded_by})
+    return changed
 
 
 def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime) -> list[Record]:
@@ -150,6 +183,7 @@ def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime) -> 
     waiting = [record for record in records if record.status is Status.QUARANTINED]
     if passed:
         changed = change(tx, [replace(record, status=Status.ACTIVE) for record in waiting], "released", now)
+        changed += _settled(tx, changed, now)
     else:
         changed = _put_away(tx, waiting, REVIEW_REASON, now)
     return _merged(records, changed)
@@ -161,19 +195,25 @@ def _put_away(tx: Transaction, records: Iterable[Record], because: str, now: dat
 
 
 def undo(tx: Transaction, record: str, now: datetime) -> list[Record]:
-    """Take back a supersession, given either of its facts: the older ones are active again, the newer one archived."""
+    """Take back a supersession, given either of its facts: the newer one is archived.
+
+    The older ones are active again, unless a third fact takes their place.
+    """
     (start,) = found(tx, [record], now)
     newer = start
     if start.superseded_by is not None:
         (newer,) = found(tx, [start.superseded_by], now)
-    matter = Selection(namespace=newer.namespace, subject=newer.subject, relation=newer.relation)
-    older = [one for one in tx.select(matter) if one.superseded_by == newer.id]
+    others = [one for one in tx.select(_matter(newer)) if one.id != newer.id]
+    older = [one for one in others if one.superseded_by == newer.id]
     if not older:
         raise InvalidInput(f"{record} has superseded nothing and was not superseded; there is nothing to undo")
     away = replace(
         unswept(newer), status=Status.ARCHIVED, archived_at=now, archived_because=UNDONE_REASON, known_to=now
     )
-    back = change(tx, [reinstated(one) for one in older], "reinstated", now, {"undone": newer.id})
+    back = [reinstated(one) for one in older]
+    places = {one.id: successor(one, others, now) for one in back if one.status is Status.ACTIVE}
+    back = [superseded(one, next_one, now) if (next_one := places.get(one.id)) else one for one in back]
+    back = change(tx, back, "reinstated", now, {"undone": newer.id})
     return back + change(tx, [away], "archived", now, {"because": UNDONE_REASON})
 
 

@@ -40,27 +40,52 @@ def repeated(new: NewRecord, now: datetime, others: Sequence[Record], preset: Pr
 def settle(new: Record, others: Sequence[Record], now: datetime) -> Iterator[Record]:
     """Yield each record that changes because `new` was stored.
 
-    That is an older fact that `new` takes the place of, and `new` itself where a fact that is valid from a later time
-    on is already known.
+    That is an older fact that `new` takes the place of, also one whose end was set later than `new` begins, and `new`
+    itself where a fact that is valid from a later time on is already known.
     """
-    live = [unswept(other) for other in others]
-    live = [other for other in live if other.status is Status.ACTIVE and not is_expired(other, now)]
+    shown = (Status.ACTIVE, Status.SUPERSEDED)
+    live = [other for other in map(unswept, others) if other.status in shown and not is_expired(other, now)]
     later = [other for other in live if other.valid_from > new.valid_from and contradicts(other, new)]
     if later:
-        successor = min(later, key=lambda other: (other.valid_from, other.id))
-        yield superseded(new, successor, now)
+        yield superseded(new, _first(later), now)
     for other in live:
-        if contradicts(new, other):
+        if contradicts(new, other) and (other.valid_to is None or other.valid_to > new.valid_from):
             yield superseded(other, new, now)
 
 
+def successor(record: Record, others: Sequence[Record], now: datetime) -> Record | None:
+    """Return the fact that takes the place of a stored one, among `others`; None if none does."""
+    shown = (Status.ACTIVE, Status.SUPERSEDED)
+    after = [
+        other
+        for other in map(unswept, others)
+        if other.status in shown
+        and not is_expired(other, now)
+        and (other.valid_from, other.id) > (record.valid_from, record.id)
+        and contradicts(other, record)
+    ]
+    return _first(after) if after else None
+
+
+def _first(later: Sequence[Record]) -> Record:
+    """Return the fact that holds first; of those from one time on, the one told last."""
+    begin = min(other.valid_from for other in later)
+    return max((other for other in later if other.valid_from == begin), key=lambda other: other.id)
+
+
 def superseded(old: Record, new: Record, now: datetime) -> Record:
-    """Return `old` with `new` in its place."""
+    """Return `old` with `new` in its place; the store has known its end since the first time that one was set."""
+    known_to = old.known_to if old.superseded_by is not None else None
     return replace(
-        old, status=Status.SUPERSEDED, valid_to=new.valid_from, known_to=max(now, old.known_from), superseded_by=new.id
+        old,
+        status=Status.SUPERSEDED,
+        valid_to=new.valid_from,
+        known_to=known_to or max(now, old.known_from),
+        superseded_by=new.id,
     )
 
 
 def reinstated(old: Record) -> Record:
-    """Return a superseded fact as it was before."""
-    return replace(old, status=Status.ACTIVE, valid_to=None, known_to=None, superseded_by=None)
+    """Return a superseded fact as it was before; one that was put away since stays so."""
+    status = Status.ACTIVE if old.status is Status.SUPERSEDED else old.status
+    return replace(old, status=status, valid_to=None, known_to=None, superseded_by=None)

@@ -11,7 +11,7 @@ from mars.errors import InvalidInput
 from mars.language import token_entropy
 from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Embedder, Selection, Transaction
-from mars.memory.lifecycle import displace, edit
+from mars.memory.lifecycle import REVIEW_REASON, displace, edit
 from mars.memory.preparing import Prepared, Rules, check_embedder, prepare
 from mars.memory.presets import Preset
 from mars.memory.records import Change, Kind, Namespace, NewRecord, Provenance, Record, Status, Vector
@@ -161,7 +161,7 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
     """Note one new record and what follows from it; return it, or the fact that it repeats."""
     others = _facts_like(tx, one.new, batch) if one.new.kind is Kind.FACT else []
     again = repeated(one.new, one.now, others, rules.preset)
-    if again is not None:
+    if again is not None and _trust(tx, one.new, rules.preset, batch)[1] is Status.ACTIVE:
         return _change(tx, again, "repeated", {"sources": list(one.new.provenance.sources)}, one.now, batch)
     record = _record(tx, one, rules, batch)
     batch.pending[record.id] = record
@@ -250,7 +250,7 @@ def _trust(tx: Transaction, new: NewRecord, preset: Preset, batch: _Batch) -> tu
         for source in (*stored, *fresh):
             if source is not None:
                 trust = min(trust, source.trust)
-                if source.status is Status.QUARANTINED:
+                if source.status is Status.QUARANTINED or source.archived_because == REVIEW_REASON:
                     status = Status.QUARANTINED
     return trust, status
 

@@ -202,6 +202,24 @@ async def test_untrusted(memory: Memory) -> None:
     assert (shown.status, shown.archived_because) == (Status.ARCHIVED, "review")
 
 
+async def test_no_way_around_a_review(memory: Memory) -> None:
+    """Neither the archive nor a derived record nor a repeated fact brings unreviewed text into recall."""
+    web, failed = await memory.add_many(
+        [NewRecord(text=f"The code is {code}.", namespace=HOME, source=Source.WEB) for code in (6666, 7777)]
+    )
+    await memory.archive(web.id, "put away for now")
+    await memory.review([failed.id], passed=False)
+    for record in (web, failed):
+        (back,) = await memory.restore(record.id)
+        assert back.status is Status.QUARANTINED
+        await memory.archive(record.id)
+        derived = await memory.add("The code may be 8888.", HOME, provenance=Provenance(sources=(record.id,)))
+        assert derived.status is Status.QUARANTINED
+    assert await memory.recall("code", namespace=HOME) == []
+    with pytest.raises(InvalidInput, match="reason"):
+        await memory.archive(web.id, "review")
+
+
 async def test_other_processes_writes(tmp_path: Path, clock: FixedClock) -> None:
     """What another process commits to the same file is found at the next call, and what it deletes is not."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"

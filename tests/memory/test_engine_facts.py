@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import pytest
 
@@ -55,6 +56,19 @@ async def test_out_of_order(memory: Memory) -> None:
     rome = await tell(memory, "Rome", 0)
     assert (rome.status, rome.superseded_by, rome.valid_to) == (Status.SUPERSEDED, oslo.id, oslo.valid_from)
     assert await live(memory) == ["Oslo"]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+async def test_any_order_of_telling(clock: FixedClock, order: tuple[int, ...]) -> None:
+    """Whatever the order in which values are told, each holds until the next one begins."""
+    values = ["Rome", "Oslo", "Graz", "Bern"]
+    async with Memory.open("memory:", clock=clock, seed=1) as memory:
+        for place in order:
+            await tell(memory, values[place], 10 * place)
+        for day in range(0, 40, 5):
+            held = await memory.as_of(HOME, DAY + timedelta(days=day))
+            assert [fact.value for fact in held] == [values[day // 10]]
+        assert await live(memory) == ["Bern"]
 
 
 async def test_within_one_batch(memory: Memory) -> None:
@@ -112,6 +126,44 @@ async def test_undo(memory: Memory, clock: FixedClock, given: str) -> None:
     assert (away.status, away.archived_because) == (Status.ARCHIVED, "undone")
     with pytest.raises(InvalidInput, match="nothing to undo"):
         await memory.undo(rome.id)
+
+
+async def test_undo_in_the_middle(memory: Memory) -> None:
+    """When a value between two others is taken back, the first holds until the last begins: one value at a time."""
+    rome = await tell(memory, "Rome")
+    oslo = await tell(memory, "Oslo", 30)
+    graz = await tell(memory, "Graz", 60)
+    await memory.undo(rome.id)
+    first, middle = await memory.get(rome.id), await memory.get(oslo.id)
+    assert first is not None
+    assert middle is not None
+    assert (first.status, first.superseded_by, first.valid_to) == (Status.SUPERSEDED, graz.id, graz.valid_from)
+    assert middle.status is Status.ARCHIVED
+    assert await live(memory) == ["Graz"]
+
+
+async def test_superseded_facts_stay_so_in_the_archive(memory: Memory) -> None:
+    """What was out of date when it was put away is out of date when it is restored, and undo does not fetch it."""
+    rome, oslo = await tell(memory, "Rome"), await tell(memory, "Oslo", 30)
+    await memory.archive(rome.id)
+    (back,) = await memory.restore(rome.id)
+    assert (back.status, back.superseded_by) == (Status.SUPERSEDED, oslo.id)
+    assert await live(memory) == ["Oslo"]
+    await memory.archive(rome.id)
+    await memory.undo(oslo.id)
+    assert await live(memory) == []
+
+
+async def test_what_comes_back_takes_its_place(memory: Memory, clock: FixedClock) -> None:
+    """A fact that is restored or released supersedes and is superseded as if it had been told now."""
+    rome = await tell(memory, "Rome")
+    await memory.archive(rome.id)
+    await tell(memory, "Oslo", 30)
+    (back,) = await memory.restore(rome.id)
+    assert back.status is Status.SUPERSEDED
+    graz = await tell(memory, "Graz", 60, source=Source.WEB)
+    await memory.review(graz.id, passed=True)
+    assert await live(memory) == ["Graz"]
 
 
 async def test_superseded_is_not_restored(memory: Memory) -> None:

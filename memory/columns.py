@@ -6,17 +6,20 @@ Times are microseconds since 1970 UTC, so that differences are exact.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mars.errors import InvalidInput
+from mars.memory.conditions import ABSENT, EVENT_TIME, Ask, Condition, Never
+from mars.memory.conditions import microseconds as microseconds
 from mars.memory.curves import Floats
-from mars.memory.filters import RecallFilter, canonical
+from mars.memory.filters import RecallFilter
 from mars.memory.records import Kind, Record, Status, Tier
 from mars.memory.tiers import FORGOTTEN, TIERS, Codes, Flags, short_capable
+from mars.memory.values import MISSING, Coded
 from mars.memory.views import unswept
 
 Integers = npt.NDArray[np.int64]
@@ -25,16 +28,8 @@ Integers = npt.NDArray[np.int64]
 NEVER = np.iinfo(np.int64).max
 """The time that never comes, in microseconds."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {kind: code for code, kind in enumerate(Kind)}
 _STATUSES = {status: code for code, status in enumerate(Status)}
-_MISSING, _NOWHERE = -1, -2
-
-
-def microseconds(moment: datetime) -> int:
-    """Return the microseconds from 1970 UTC to an aware datetime, exactly."""
-    age = moment - _EPOCH
-    return (age.days * 86_400 + age.seconds) * 1_000_000 + age.microseconds
 
 
 class Columns:
@@ -54,8 +49,8 @@ class Columns:
         self.expires = np.full(capacity, NEVER, np.int64)
         self.importance = np.zeros(capacity, np.float64)
         self.trust = np.ones(capacity, np.float64)
-        self._conversation = _Coded(capacity)
-        self._metadata: dict[str, _Coded] = {}
+        self._conversation = Coded(capacity)
+        self._metadata: dict[str, Coded] = {}
         self._capacity = capacity
 
     def reserve(self, rows: int) -> None:
@@ -87,20 +82,20 @@ class Columns:
         self.expires[row] = NEVER if record.expires_at is None else microseconds(record.expires_at)
         self.importance[row] = record.importance
         self.trust[row] = record.trust
-        self._conversation.write(row, record.conversation)
+        self._conversation.write(row, ABSENT if record.conversation is None else record.conversation)
         self._write_metadata(row, record.metadata)
 
     def _write_metadata(self, row: int, metadata: Mapping[str, Any]) -> None:
         for key, coded in self._metadata.items():
             if key not in metadata:
-                coded.write(row, None)
+                coded.write(row, ABSENT)
         for key, value in metadata.items():
             if key not in self._metadata:
-                self._metadata[key] = _Coded(self._capacity)
+                self._metadata[key] = Coded(self._capacity)
             try:
-                self._metadata[key].write(row, canonical(value))
+                self._metadata[key].write(row, value)
             except InvalidInput:
-                self._metadata[key].write(row, None)
+                self._metadata[key].write(row, ABSENT)
 
     def drop(self, row: int) -> None:
         """Take a row out; it passes no filter any more."""
@@ -128,11 +123,62 @@ class Columns:
             flags &= self.event_time[:size] < microseconds(filter.before)
         if filter.conversation is not None:
             flags &= self._conversation.equal(size, filter.conversation)
-        for key, value in filter.metadata.items():
-            if key not in self._metadata:
-                return np.zeros(size, np.bool_)
-            flags &= self._metadata[key].equal(size, canonical(value))
+        if filter.metadata:
+            flags &= self._holds(filter.condition, size, True)
         return flags
+
+    def _holds(self, condition: Condition, size: int, wanted: bool) -> Flags:
+        """Return of which rows a condition is certainly `wanted`, True or False; of some it is neither."""
+        if isinstance(condition, Ask):
+            return self._answers(condition, size, wanted)
+        if isinstance(condition, Never):
+            return self._holds(condition.part, size, not wanted)
+        every = condition.either != wanted
+        flags = np.full(size, every, np.bool_)
+        for part in condition.parts:
+            if every:
+                flags &= self._holds(part, size, wanted)
+            else:
+                flags |= self._holds(part, size, wanted)
+        return flags
+
+    def _answers(self, ask: Ask, size: int, wanted: bool) -> Flags:
+        if ask.key == EVENT_TIME:
+            found = _timed(self.event_time[:size], ask)
+            return found if wanted else ~found
+        flags = np.zeros(size, np.bool_)
+        whole = self._metadata.get(ask.key)
+        if whole is not None:
+            flags |= whole.values.find(whole.codes(size), ask, wanted)
+        first, *path = ask.key.split(".")
+        outer = self._metadata.get(first) if path else None
+        if outer is not None:
+            values, inner = outer.values.inner(tuple(path))
+            codes = inner[outer.codes(size)]
+            if whole is not None:
+                codes = np.where(whole.codes(size) == MISSING, codes, np.int32(MISSING))
+            flags |= values.find(codes, ask, wanted)
+        return flags
+
+
+def _timed(times: Integers, ask: Ask) -> Flags:
+    """Return for which times, in microseconds, an operator holds."""
+    match ask.operator:
+        case "$in" | "$nin":
+            found: Flags = np.isin(times, np.array(ask.operand, np.int64))
+            return ~found if ask.operator == "$nin" else found
+        case "$eq":
+            return np.asarray(times == ask.operand)
+        case "$ne":
+            return np.asarray(times != ask.operand)
+        case "$gt":
+            return np.asarray(times > ask.operand)
+        case "$gte":
+            return np.asarray(times >= ask.operand)
+        case "$lt":
+            return np.asarray(times < ask.operand)
+        case _:
+            return np.asarray(times <= ask.operand)
 
 
 def _among(codes: npt.NDArray[np.int8], wanted: list[int]) -> Flags:
@@ -140,23 +186,3 @@ def _among(codes: npt.NDArray[np.int8], wanted: list[int]) -> Flags:
     for code in wanted:
         found |= codes == code
     return found
-
-
-class _Coded:
-    """A column of strings, kept as one number per distinct value."""
-
-    def __init__(self, capacity: int) -> None:
-        self._codes = np.full(capacity, _MISSING, np.int32)
-        self._known: dict[str, int] = {}
-
-    def reserve(self, capacity: int) -> None:
-        grown = np.full(capacity, _MISSING, np.int32)
-        grown[: len(self._codes)] = self._codes
-        self._codes = grown
-
-    def write(self, row: int, value: str | None) -> None:
-        self._codes[row] = _MISSING if value is None else self._known.setdefault(value, len(self._known))
-
-    def equal(self, size: int, value: str) -> Flags:
-        code = self._known.get(value)
-        return np.asarray(self._codes[:size] == (_NOWHERE if code is None else code))

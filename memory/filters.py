@@ -1,39 +1,19 @@
 """Which rows may be recalled at all. A filter only ever takes away; what it cannot understand it refuses.
 
-A row that lacks a metadata key never passes a condition on it, also not on None: fail closed.
+`mars.memory.conditions` says what may be asked of metadata and times. A row that lacks a metadata key never passes a
+condition on it, also not on None: fail closed.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from mars.errors import InvalidInput
+from mars.memory.conditions import Condition, parse
 from mars.memory.records import Kind, Status, Tier, check_time, frozen_mapping
-
-
-def canonical(value: object) -> str:
-    """Return a JSON value as text that is equal for equal values: 1 and 1.0 are, 1 and True are not.
-
-    Raises `InvalidInput` for what is no JSON value.
-    """
-    try:
-        return json.dumps(_plain(value), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"metadata holds JSON values only; got {value!r}: {error}") from error
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +33,9 @@ class RecallFilter:
     before: datetime | None = None
     """Only rows whose event time is before this."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Only rows whose metadata has each of these keys with an equal JSON value."""
+    """Only rows of which this holds: keys with values or operators; see `mars.memory.conditions`."""
+    condition: Condition = field(init=False, repr=False, compare=False)
+    """The same, checked."""
 
     def __post_init__(self) -> None:
         try:
@@ -66,10 +48,7 @@ class RecallFilter:
             moment = getattr(self, name)
             if moment is not None:
                 object.__setattr__(self, name, check_time(moment, name))
-        if not isinstance(self.metadata, Mapping) or not all(isinstance(key, str) for key in self.metadata):
-            raise InvalidInput(f"a metadata filter maps names to values; got {self.metadata!r}")
-        for value in self.metadata.values():
-            canonical(value)
+        object.__setattr__(self, "condition", parse(self.metadata))
         object.__setattr__(self, "metadata", frozen_mapping(self.metadata))
 
 

@@ -55,9 +55,10 @@ class Reading(Store):
         """Return the k best records by `rank`, best first; exact, and possibly none. Nothing is strengthened.
 
         Either `namespace` or `namespace_prefix` (this namespace and those below it; not empty) is given. Only active
-        records that are neither forgotten nor expired are found. `kinds`, `filter` (on metadata), `since` <= event time
-        < `until` and `conversation` restrict them. `floor` is the least relevance in [0, 1], the preset's by default.
-        With `explain` each hit says how its rank came about. An empty query raises `InvalidText`.
+        records that are neither forgotten nor expired are found. `kinds`, `filter` (on metadata and time, with the
+        operators of `mars.memory.conditions`), `since` <= event time < `until` and `conversation` restrict them.
+        `floor` is the least relevance in [0, 1], the preset's by default. With `explain` each hit says how its rank
+        came about. An empty query raises `InvalidText`.
         """
         question = Question(
             text=check_text(query, "query"),

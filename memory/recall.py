@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+from mars.memory.conditions import ABSENT, held, keys_of
 from mars.memory.filters import RecallFilter
 from mars.memory.interfaces import Backend, Embedder, Reader
 from mars.memory.preparing import embedded
 from mars.memory.presets import Preset
-from mars.memory.records import Hit, Namespace, Vector
+from mars.memory.records import Hit, Namespace, Record, Vector
 from mars.memory.shard import Match, Shard, search, voiced
 from mars.memory.views import is_expired, unswept
 
@@ -96,7 +98,7 @@ class Recaller:
             floor=question.floor,
             explain=question.explain,
         )
-        return self._hits(reader, matches, question.now)
+        return self._hits(reader, matches, question)
 
     def _shard(self, reader: Reader, namespace: Namespace) -> Shard:
         """Return the namespace's shard, caught up; an empty one is not kept."""
@@ -113,8 +115,9 @@ class Recaller:
             self._shards.pop(namespace, None)
         return shard
 
-    def _hits(self, reader: Reader, matches: Sequence[Match], now: datetime) -> list[Hit]:
+    def _hits(self, reader: Reader, matches: Sequence[Match], question: Question) -> list[Hit]:
         records = reader.get([match.id for match in matches])
+        keys = keys_of(question.filter.condition)
         return [
             Hit(
                 record=unswept(record),
@@ -122,8 +125,14 @@ class Recaller:
                 relevance=match.relevance,
                 retention=match.retention,
                 tier=match.tier,
-                explanation=match.explanation,
+                explanation=match.explanation and replace(match.explanation, held=_held(record, keys)),
             )
             for match, record in zip(matches, records, strict=True)
-            if record is not None and not is_expired(record, now)
+            if record is not None and not is_expired(record, question.now)
         ]
+
+
+def _held(record: Record, keys: Iterable[str]) -> dict[str, Any]:
+    """Return what a record holds under these keys of a filter."""
+    found = {key: held(record.metadata, key) for key in sorted(keys)}
+    return {key: value for key, value in found.items() if value is not ABSENT}

@@ -287,6 +287,8 @@ class Explanation:
     """``g + (1 - g) · importance``."""
     terms: Mapping[str, float]
     """Inverse document frequency of each query term that the row or a neighbour holds."""
+    held: Mapping[str, Any] = field(default_factory=dict)
+    """What the record holds under the keys of metadata that the filter names; a key that it lacks is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

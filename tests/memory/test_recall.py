@@ -1,0 +1,42 @@
+"""Recall end to end: filters with operators, and what an explanation says of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from mars.errors import InvalidInput
+from mars.memory.engine import Memory
+
+HOME = ("home",)
+DAY = datetime(2025, 6, 1, tzinfo=UTC)
+
+
+async def test_filters(memory: Memory) -> None:
+    """Operators on metadata and time restrict what is recalled on every backend; a key that is missing passes none."""
+    for n in range(4):
+        place = {"place": {"city": "Rome" if n % 2 else "Oslo"}} if n else {}
+        await memory.add(f"apple number {n}", HOME, event_time=DAY + timedelta(days=n), metadata={"n": n, **place})
+
+    async def found(filter: dict[str, Any]) -> list[str]:
+        hits = await memory.recall("apple", namespace=HOME, filter=filter)
+        return sorted(hit.record.text[-1] for hit in hits)
+
+    assert await found({"n": {"$gte": 1, "$lt": 3}}) == ["1", "2"]
+    assert await found({"place.city": {"$ne": "Rome"}}) == ["2"]
+    assert await found({"$or": [{"n": {"$in": [0]}}, {"place": {"city": "Rome"}}]}) == ["0", "1", "3"]
+    assert await found({"$not": {"place.city": "Rome"}}) == ["2"]
+    assert await found({"$event_time": {"$gt": DAY + timedelta(days=2)}}) == ["3"]
+    with pytest.raises(InvalidInput, match=r"\$nin"):
+        await found({"n": {"$like": "x"}})
+
+
+async def test_explained(memory: Memory) -> None:
+    """An explanation tells what the record holds under the keys that the filter names."""
+    await memory.add("apple", HOME, metadata={"n": 1, "place": {"city": "Rome"}, "other": 2})
+    filter = {"$or": [{"n": {"$lt": 3}}, {"missing": 1}], "place.city": "Rome", "$event_time": {"$gt": DAY}}
+    (hit,) = await memory.recall("apple", namespace=HOME, filter=filter, explain=True)
+    assert hit.explanation is not None
+    assert hit.explanation.held == {"n": 1, "place.city": "Rome"}

@@ -243,8 +243,8 @@ def purge_archived(tx: Transaction, namespace: Namespace | None, now: datetime, 
     expired = [record for record in stored if is_expired(record, now)]
     seen = [as_read(record, preset, now) for record in stored if record.status in statuses]
     old = [one for one in seen if one and one.status is Status.ARCHIVED and (one.archived_at or now) < before]
-    citing = (one for one in _citing(tx, old) if one.status is not Status.ARCHIVED)
-    cited = {source for one in citing for source in one.provenance.sources}
+    citing = (as_read(one, preset, now) for one in _citing(tx, old))
+    cited = {source for one in citing if one and one.status is not Status.ARCHIVED for source in one.provenance.sources}
     gone = [record for record in old if record.id not in cited]
     _remove(tx, gone, "purged", now)
     _remove(tx, expired, "expired", now)

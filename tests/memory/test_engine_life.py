@@ -246,6 +246,18 @@ async def test_purge_by_age(memory: Memory, clock: FixedClock) -> None:
     assert await memory.purge() == [plain.id]
 
 
+@pytest.mark.parametrize("sweep", [False, True])
+async def test_the_forgotten_keep_no_source(clock: FixedClock, sweep: bool) -> None:
+    """What is forgotten protects its sources from the purge no longer, whether a sweep has come by or not."""
+    async with Memory.open("memory:", clock=clock, preset="paper") as memory:
+        source = await memory.add(TEXT, HOME)
+        citing = await memory.add("citing", HOME, provenance=Provenance(sources=(source.id,)))
+        clock.advance(days=60)
+        if sweep:
+            await memory.sweep()
+        assert await memory.purge() == [source.id, citing.id]
+
+
 async def test_capacity(store: str, clock: FixedClock) -> None:
     """A write that exceeds the capacity archives what has the least entropy times retention, at its own time."""
     async with Memory.open(store, clock=clock, preset=Preset(capacity=3)) as memory:

@@ -6,7 +6,7 @@ synchronous functions of this package on a worker thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,8 @@ class Memory(Reading):
     raises has written nothing. *Fresh*: what another process has committed is visible at the next call. *Isolated*: a
     namespace is mandatory and never leaks into another. *Reproducible*: the same calls at the same times, with the same
     `seed`, give the same store, ids included. *Honest*: retention is computed when it is read; reading never
-    strengthens, `used` does. *Not blocking*: databases and embedders run on worker threads, writes one at a time.
+    strengthens, `used` does. *Not blocking*: databases and embedders run on threads of their own; writes go one at a time,
+    in the order of the calls, and those that wait together are committed together.
 
     Use it in an ``async with`` statement. Every method takes `now`, the time at which it happens; without it the clock
     is asked. Naive times raise `InvalidTime`, everything after `close` raises `StoreClosed`, and each method raises the
@@ -139,11 +140,15 @@ class Memory(Reading):
         rules, backend = self._rules_if_open(), self.backend
 
         def prepared() -> Sequence[preparing.Prepared]:
-            keyed = any(new.idempotency_key is not None for new in news)
-            there = backend.read(lambda reader: preparing.seen(reader, news, times[0])) if keyed else ()
+            there: Collection[int] = ()
+            if any(preparing.may_be_spared(new, rules) for new in news):
+                there = backend.read(lambda reader: preparing.seen(reader, news, times[0]))
             return preparing.prepare(news, times, rules, there)
 
-        ready = await to_thread.run_sync(prepared, limiter=self._limiter)
+        if preparing.at_once(news, rules):
+            ready = prepared()
+        else:
+            ready = await to_thread.run_sync(prepared, limiter=self._limiter)
         return await self._write(lambda tx: writing.store(tx, ready, rules))
 
     def _rules_if_open(self) -> Rules:

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mars.memory.records import (
     Change,
@@ -40,6 +40,7 @@ __all__ = [
     "Clock",
     "Embedder",
     "Explanation",
+    "Failed",
     "Grade",
     "Hit",
     "Kind",
@@ -197,6 +198,22 @@ class Transaction(Reader):
         """Set facts of the store."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What `Backend.transact_all` returns for a piece of work that raised."""
+
+    error: BaseException
+    """What it raised."""
+
+
+def outcome(run: Callable[[], Result]) -> Result | Failed:
+    """Return what a function returns, or `Failed` with what it raises."""
+    try:
+        return run()
+    except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+        return Failed(error)
+
+
 class Backend(ABC):
     """Holds the truth. A new one has few methods to write; everything else is built on them."""
 
@@ -211,6 +228,14 @@ class Backend(ABC):
 
         Raises `StoreReadOnly`, `StoreFull`, `StoreUnavailable` or `StoreClosed`; then nothing was written.
         """
+
+    def transact_all(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
+        """Run these in their order; return what each returned, or `Failed` for one that raised and wrote nothing.
+
+        All that succeeded is committed when this returns. A backend may commit them together; if that commit fails, it
+        raises, and none of them has written anything.
+        """
+        return [outcome(lambda work=work: self.transact(work)) for work in works]  # type: ignore[misc]
 
     @abstractmethod
     def read(self, work: Callable[[Reader], Result]) -> Result:

@@ -22,6 +22,12 @@ from mars.memory.views import is_expired
 FACT_SOURCES = frozenset({Source.USER, Source.OPERATOR})
 """Whose words facts are drawn from: never the assistant's, which may repeat what was recalled."""
 
+AT_ONCE = 4
+"""So many records with vectors are prepared on the event loop itself."""
+
+SHORT = 2000
+"""Characters of a text that may be prepared there."""
+
 
 class Fields(TypedDict, total=False):
     """What `Memory.add` takes beside the text: the fields of `NewRecord`, which says what each means."""
@@ -101,6 +107,20 @@ def prepare(
         after += len(facts)
         ready[place] = replace(_prepared(news[place], times[place], vectors[row]), facts=facts)
     return ready
+
+
+def at_once(news: Sequence[NewRecord], rules: Rules) -> bool:
+    """Tell whether preparing takes microseconds, less than a worker thread would: few short texts with vectors."""
+    return (
+        len(news) <= AT_ONCE
+        and not rules.extract_facts
+        and all(new.embedding is not None and len(new.text) <= SHORT for new in news)
+    )
+
+
+def may_be_spared(new: NewRecord, rules: Rules) -> bool:
+    """Tell whether it is worth looking whether the store holds a record before it is embedded and read for facts."""
+    return new.idempotency_key is not None and (new.embedding is None or rules.extract_facts)
 
 
 def seen(reader: Reader, news: Sequence[NewRecord], now: datetime) -> set[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from anyio import CapacityLimiter, Lock, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 
 from mars.errors import StoreClosed
 from mars.memory.ids import new_store_id
@@ -17,6 +17,7 @@ from mars.memory.preparing import Rules, check_embedder
 from mars.memory.presets import Preset
 from mars.memory.recall import Recaller
 from mars.memory.records import check_time
+from mars.memory.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -54,7 +55,8 @@ def resolve_embedder(named: Embedder | str | Path | None) -> Embedder:
 class Store:
     """What `mars.memory.engine.Memory` is built on: opening and closing, reading and writing off the event loop.
 
-    Reads run beside each other, writes one at a time in the order of the calls.
+    Reads run beside each other on worker threads. Writes go to one thread, in the order of the calls; those that wait
+    at the same time are committed together, and each call returns once its commit is done.
     """
 
     def __init__(
@@ -86,7 +88,6 @@ class Store:
         if self._backend is not None or self._closed:
             raise StoreClosed("this memory was opened before: make another with Memory.open()")
         self._limiter = CapacityLimiter(WORKERS)
-        self._writing = Lock()
         await to_thread.run_sync(self._start, limiter=self._limiter)
         return self
 
@@ -103,6 +104,7 @@ class Store:
             if backend is not self._target:
                 backend.close()
             raise
+        self._writer = Writer(backend.transact_all)
         self._backend = backend
 
     def _identify(self, backend: Backend) -> str:
@@ -121,14 +123,15 @@ class Store:
         await self.close()
 
     async def close(self) -> None:
-        """Wait for the write in progress and release what was opened; idempotent."""
+        """Finish the writes that were asked for and release what was opened; idempotent."""
         self._closed = True
         backend, self._backend = self._backend, None
         if backend is not None:
-            async with self._writing:
+            with CancelScope(shield=True):
                 await to_thread.run_sync(self._stop, backend, limiter=self._limiter)
 
     def _stop(self, backend: Backend) -> None:
+        self._writer.close()
         try:
             if self._index is not None and self._index is not self._index_at:
                 self._index.close()
@@ -178,9 +181,20 @@ class Store:
         return await to_thread.run_sync(self.backend.read, work, limiter=self._limiter)
 
     async def _write(self, work: Callable[[Transaction], Result]) -> Result:
-        backend = self.backend
-        async with self._writing:
-            return await to_thread.run_sync(backend.transact, work, limiter=self._limiter)
+        """Run `work` on the writer's thread; when this returns it is committed. No thread waits for that.
+
+        A call that is cancelled before its turn has come has written nothing; later it is finished first.
+        """
+        _ = self.backend
+        ticket = self._writer.put(work)
+        try:
+            await ticket.done.wait()
+        except BaseException:
+            if not self._writer.withdraw(ticket):
+                with CancelScope(shield=True):
+                    await ticket.done.wait()
+            raise
+        return ticket.result()
 
     def _at(self, now: datetime | None) -> datetime:
         return check_time(self._clock.now() if now is None else now)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from mars.errors import (
     InvalidInput,
@@ -63,19 +63,31 @@ _POSTGRES: dict[str, tuple[type[StoreError], str]] = {
 }
 
 
-def translate(error: SQLAlchemyError, url: str) -> MarsError:
-    """Return the error of MARS that says what this one means for the store at `url`."""
-    if isinstance(error, IntegrityError):
+def translate(error: Exception, url: str) -> MarsError:
+    """Return the error of MARS that says what this one, of SQLAlchemy or a driver, means for the store at `url`."""
+    original = _original(error)
+    if _is(original, "IntegrityError"):
         return InvalidInput(
             f"a record with this id, key or idempotency key is already in its namespace; nothing was written "
-            f"({_first_line(error)})"
+            f"({_first_line(original or error)})"
         )
-    kind, remedy = _meaning(error)
-    return kind(f"{url}: {remedy} ({_first_line(error)})")
+    kind, remedy = _meaning(error, original)
+    return kind(f"{url}: {remedy} ({_first_line(original or error)})")
 
 
-def _meaning(error: SQLAlchemyError) -> tuple[type[MarsError], str]:
-    original = error.orig if isinstance(error, DBAPIError) else None
+def _original(error: Exception) -> BaseException | None:
+    """Return what the driver raised; None where SQLAlchemy raised something of its own."""
+    if isinstance(error, DBAPIError):
+        return error.orig
+    return None if isinstance(error, SQLAlchemyError) else error
+
+
+def _is(error: BaseException | None, name: str) -> bool:
+    """Tell whether a driver's error is of a class of DB-API 2.0: every driver has its own, under the same names."""
+    return any(kind.__name__ == name for kind in type(error).__mro__)
+
+
+def _meaning(error: Exception, original: BaseException | None) -> tuple[type[MarsError], str]:
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _SQLITE:
         return _SQLITE[code & 0xFF]
@@ -84,14 +96,14 @@ def _meaning(error: SQLAlchemyError) -> tuple[type[MarsError], str]:
         return _POSTGRES[state]
     if state == "54000":
         return InvalidInput, "a key or label is too long for the database's index; nothing was written: shorten it"
-    lost = isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InterfaceError))
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
     unreachable = original is not None and state is None and type(original).__module__.startswith("psycopg")
-    if lost or unreachable or (state or "")[:2] in ("08", "28", "3D", "53", "57"):
+    gone = (state or "")[:2] in ("08", "28", "3D", "53", "57")
+    if lost or unreachable or gone or _is(original, "InterfaceError"):
         return StoreUnavailable, "the database cannot be reached: check that it runs, the URL and the rights"
     return StoreError, "the database refused; nothing was written"
 
 
-def _first_line(error: SQLAlchemyError) -> str:
-    original = error.orig if isinstance(error, DBAPIError) else error
-    lines = str(original).strip().splitlines()
-    return lines[0][:200] if lines else type(original).__name__
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection
-from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import SQLAlchemyError
 
-from mars.errors import InvalidInput, NotFound
+from mars.errors import NotFound
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
 from mars.memory.backends.rows import change_of, change_row, namespace_of, namespace_text, record_of, row_of
 from mars.memory.backends.statements import Statements, as_list, selection_query
+from mars.memory.backends.wire import Parameters, Wire
 from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
 
-Parameters = tuple[Any, ...] | list[tuple[Any, ...]]
 _FLOAT = np.dtype("<f4")
 
 
 class SqlReader(Reader):
     """Reads within the snapshot of one connection."""
 
-    def __init__(self, connection: Connection, statements: Statements, url: str) -> None:
+    def __init__(self, wire: Wire, statements: Statements) -> None:
         """Read on a connection whose transaction the caller begins and ends."""
-        self._connection = connection
+        self._wire = wire
         self._sql = statements
-        self._url = url
-        self._dialect = connection.dialect.name
+        self._dialect = wire.dialect
         self._doom = Doom()
 
     def head(self) -> int:
@@ -47,9 +45,9 @@ class SqlReader(Reader):
         query, lists = selection_query(selection, self._dialect)
         with self._doom:
             try:
-                return [record_of(row) for row in self._connection.execute(query, lists)]
+                return [record_of(row) for row in self._wire.connection.execute(query, lists)]
             except SQLAlchemyError as error:
-                raise translate(error, self._url) from None
+                raise translate(error, self._wire.url) from None
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """See `Reader.vectors`; the arrays are read-only."""
@@ -76,31 +74,31 @@ class SqlReader(Reader):
         return (as_list(ids, self._dialect),)
 
     def _rows(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
-        return list(self._run(statement, parameters))
-
-    def _run(self, statement: str, parameters: Parameters) -> CursorResult[Any]:
         with self._doom:
-            try:
-                return self._connection.exec_driver_sql(statement, parameters)
-            except SQLAlchemyError as error:
-                raise translate(error, self._url) from None
-            except (OverflowError, UnicodeEncodeError) as error:
-                raise InvalidInput(
-                    f"a value that no database stores ({type(error).__name__}); nothing was written"
-                ) from None
+            return list(self._wire.run(statement, parameters).fetchall())
+
+    def _run(self, statement: str, parameters: Parameters) -> int:
+        """Run a statement and return how many rows it changed."""
+        with self._doom:
+            return int(self._wire.run(statement, parameters).rowcount)
 
 
 class SqlTransaction(SqlReader, Transaction):
     """Reads and writes within one write transaction, which a failed statement dooms."""
 
-    def __init__(self, connection: Connection, statements: Statements, url: str, head: int) -> None:
+    def __init__(self, wire: Wire, statements: Statements, head: int, meta: Mapping[str, str]) -> None:
         """Write on a connection that holds the store's write lock; `head` is the newest `seq`."""
-        super().__init__(connection, statements, url)
-        self._head = self._start = head
+        super().__init__(wire, statements)
+        self._head = head
+        self._meta = meta
 
     def head(self) -> int:
         """Return the newest `seq`, those taken here included."""
         return self._head
+
+    def meta(self) -> Mapping[str, str]:
+        """Return the store's own facts, those set here included."""
+        return self._meta
 
     def next_seq(self) -> int:
         """See `Transaction.next_seq`."""
@@ -124,8 +122,8 @@ class SqlTransaction(SqlReader, Transaction):
         if not records:
             return
         with self._doom:
-            result = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
-            if result.rowcount != len(records):
+            count = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
+            if count != len(records):
                 raise NotFound("an updated record is not in the store; nothing was written")
 
     def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
@@ -162,12 +160,11 @@ class SqlTransaction(SqlReader, Transaction):
         """See `Transaction.set_meta`."""
         if values:
             self._run(self._sql.put_meta, list(values.items()))
+            self._meta = MappingProxyType({**self._meta, **values})
 
     def finish(self) -> None:
-        """Write the clock; raises what a call failed with, even if `work` swallowed it."""
+        """Raise what a call failed with, even if `work` swallowed it."""
         self._doom.check()
-        if self._head != self._start:
-            self._run(self._sql.set_head, (self._head,))
 
 
 def _vector_row(number: int, embedder: str | None, vector: Vector) -> tuple[int, str, int, bytes]:

@@ -6,7 +6,11 @@ is gap-free and in the order of commits. *Durable*: when `transact` has returned
 process (``synchronous="normal"``) and, with ``"full"``, the loss of power. *Consistent*: `read` sees one snapshot,
 which holds every commit of any process made before the call.
 
-One pool of connections, each in the driver's autocommit mode: transactions are begun and ended here in plain sight.
+*Grouped*: `transact_all` commits many pieces of work at once, each under a savepoint of its own.
+
+One pool of connections, each in the driver's autocommit mode: transactions are begun and ended here in plain sight. Of
+an engine of our own on SQLite, connections that were used once are kept at hand, with what they know of the store: the
+newest `seq` and the facts are read again only if ``PRAGMA data_version`` says that somebody else has committed.
 Usable from any thread, and after a fork: a child leaves its parent's connections alone and opens its own.
 """
 
@@ -14,10 +18,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
@@ -25,11 +31,12 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from mars.errors import InvalidSetting, MissingExtra, StoreClosed, StoreError
-from mars.memory import schema
+from mars.memory import points, schema
 from mars.memory.backends.faults import translate
 from mars.memory.backends.session import SqlReader, SqlTransaction
 from mars.memory.backends.statements import statements
-from mars.memory.interfaces import Backend, Reader, Transaction
+from mars.memory.backends.wire import Wire
+from mars.memory.interfaces import Backend, Failed, Reader, Transaction, outcome
 
 __all__ = ["SqlBackend", "Synchronous", "migrate"]
 
@@ -67,8 +74,10 @@ class SqlBackend(Backend):
         self._shared = isinstance(engine.pool, StaticPool)
         self._writing = threading.RLock()
         self._inside = False
-        self._process = os.getpid()
+        self._at_hand = self._owned and self._dialect == "sqlite"
+        self._idle: list[Wire] = []
         self._closed = False
+        _open.add(self)
         try:
             with self._connection() as connection:
                 schema.check(connection, self._url)
@@ -88,13 +97,47 @@ class SqlBackend(Backend):
 
     def transact(self, work: Callable[[Transaction], Result]) -> Result:
         """Run `work` in one write transaction; see `Backend.transact`. Must not be called from within `work`."""
-        with self._writing:
-            self._enter()
+
+        def alone(wire: Wire, head: int, meta: Mapping[str, str]) -> tuple[SqlTransaction, Result]:
+            transaction = SqlTransaction(wire, self._statements, head, meta)
+            result = work(transaction)
+            transaction.finish()
+            return transaction, result
+
+        return self._write(alone)
+
+    def transact_all(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
+        """Run each under a savepoint, in their order, and commit them together; see `Backend.transact_all`."""
+        if len(works) < 2:
+            return super().transact_all(works)
+
+        def together(wire: Wire, head: int, meta: Mapping[str, str]) -> tuple[SqlTransaction, list[Any]]:
+            newest, results = SqlTransaction(wire, self._statements, head, meta), []
+            for work in works:
+                newest, result = self._saved(wire, newest, work)
+                results.append(result)
+            return newest, results
+
+        return self._write(together)
+
+    def _saved(
+        self, wire: Wire, before: SqlTransaction, work: Callable[[Transaction], Any]
+    ) -> tuple[SqlTransaction, Any]:
+        """Run one piece of work so that it can fail alone; return the state after it, and what came of it."""
+        wire.run("SAVEPOINT mars_one")
+        transaction = SqlTransaction(wire, self._statements, before.head(), before.meta())
+        result = outcome(lambda: work(transaction))
+        if not isinstance(result, Failed):
+            fault = outcome(transaction.finish)
+            result = fault if isinstance(fault, Failed) else result
+        if isinstance(result, Failed):
             try:
-                with self._connection() as connection:
-                    return self._write(connection, work)
-            finally:
-                self._inside = False
+                wire.run("ROLLBACK TO SAVEPOINT mars_one")
+            except StoreError:  # the database has given up the whole transaction, and the first error says why
+                raise result.error from None
+            transaction = before
+        wire.run("RELEASE SAVEPOINT mars_one")
+        return transaction, result
 
     def read(self, work: Callable[[Reader], Result]) -> Result:
         """Run `work` in one snapshot; see `Backend.read`."""
@@ -108,45 +151,111 @@ class SqlBackend(Backend):
                 self._inside = False
 
     def close(self) -> None:
-        """Close every connection, if the engine is ours; idempotent."""
+        """Close every connection, if the engine is ours; idempotent. Waits for a write in progress."""
         self._closed = True
-        if self._owned:
-            self._engine.dispose()
+        with self._writing:
+            while self._idle:
+                self._idle.pop().connection.close()
+            if self._owned:
+                self._engine.dispose()
 
     def _enter(self) -> None:
         if self._inside:
             raise StoreError("a transaction is open in this thread: use the one that was handed to `work`")
         self._inside = True
 
-    def _write(self, connection: Connection, work: Callable[[Transaction], Result]) -> Result:
-        connection.exec_driver_sql(self._statements.begin_write)
+    def _write(self, run: Callable[[Wire, int, Mapping[str, str]], tuple[SqlTransaction, Result]]) -> Result:
+        with self._writing:
+            self._enter()
+            try:
+                with self._wire() as wire:
+                    return self._committed(wire, run)
+            finally:
+                self._inside = False
+
+    def _committed(
+        self, wire: Wire, run: Callable[[Wire, int, Mapping[str, str]], tuple[SqlTransaction, Result]]
+    ) -> Result:
+        known, wire.known = wire.known, None
         try:
-            head = connection.exec_driver_sql(self._statements.lock).scalar_one()
-            transaction = SqlTransaction(connection, self._statements, self._url, head)
-            result = work(transaction)
-            transaction.finish()
-            connection.exec_driver_sql("COMMIT")
+            version, head, meta = self._begin(wire, known)
+            after, result = run(wire, head, meta)
+            if after.head() != head:
+                wire.run(self._statements.set_head, (after.head(),))
+            points.reach("before_commit")
+            self._commit(wire)
+            points.reach("after_commit")
         except BaseException:
-            _roll_back(connection)
+            wire.roll_back()
             raise
+        if version is not None:
+            wire.known = version, after.head(), after.meta()
         return result
 
+    def _begin(
+        self, wire: Wire, known: tuple[int, int, Mapping[str, str]] | None
+    ) -> tuple[int | None, int, Mapping[str, str]]:
+        """Begin to write; return the version of the data, if they have one, the newest `seq` and the store's facts."""
+        wire.run(self._statements.begin_write)
+        version = None
+        if self._at_hand and not self._shared and self._statements.version is not None:
+            version = int(wire.run(self._statements.version).fetchone()[0])
+            if known is not None and known[0] == version:
+                return known
+        head = int(wire.run(self._statements.lock).fetchone()[0])
+        return version, head, MappingProxyType(dict(wire.run(self._statements.meta).fetchall()))
+
+    def _commit(self, wire: Wire) -> None:
+        wire.run("COMMIT")
+
     def _view(self, work: Callable[[Reader], Result]) -> Result:
-        with self._connection() as connection:
-            connection.exec_driver_sql(self._statements.begin_read)
+        with self._wire() as wire:
+            wire.run(self._statements.begin_read)
             try:
-                return work(SqlReader(connection, self._statements, self._url))
+                return work(SqlReader(wire, self._statements))
             finally:
-                _roll_back(connection)
+                wire.roll_back()
+
+    @contextmanager
+    def _wire(self) -> Iterator[Wire]:
+        """Lend a connection that nobody else uses; on an engine of our own on SQLite it is kept for the next time."""
+        if not self._at_hand:
+            with self._connection() as connection:
+                yield Wire(connection, self._url)
+            return
+        wire = self._taken()
+        try:
+            yield wire
+        except SQLAlchemyError as error:
+            raise translate(error, self._url) from None
+        finally:
+            if self._closed or wire.connection.invalidated:
+                wire.connection.close()
+            else:
+                self._idle.append(wire)
+
+    def _taken(self) -> Wire:
+        if self._closed:
+            raise StoreClosed(f"the store at {self._url} is closed: open it again")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        try:
+            connection = self._engine.connect()
+            try:
+                self._prepare(connection)
+                return Wire(connection, self._url)
+            except BaseException:
+                connection.close()
+                raise
+        except SQLAlchemyError as error:
+            raise translate(error, self._url) from None
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         if self._closed:
             raise StoreClosed(f"the store at {self._url} is closed: open it again")
-        if self._process != os.getpid():
-            if not self._shared:  # a database in memory was copied by the fork, connection and all
-                self._engine.dispose(close=False)
-            self._process = os.getpid()
         try:
             with self._engine.connect() as connection:
                 self._prepare(connection)
@@ -161,6 +270,29 @@ class SqlBackend(Backend):
         for statement in self._setup:
             schema.run_patiently(connection, statement)
         connection.info["mars"] = True
+
+    def _forked(self) -> None:
+        """Start afresh in a child: the locks and connections of its parent are not the child's to release."""
+        self._writing = threading.RLock()
+        self._inside = False
+        if not self._shared:  # a database in memory was copied by the fork, connection and all
+            _left.append((self._idle, self._engine.pool))
+            self._idle = []
+            self._engine.dispose(close=False)
+
+
+_open: WeakSet[SqlBackend] = WeakSet()
+_left: list[object] = []
+"""Connections of a parent process, kept so that they are never closed here."""
+
+
+def _after_fork() -> None:
+    for backend in list(_open):
+        backend._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def migrate(target: str | URL) -> tuple[str | None, str]:
@@ -216,15 +348,3 @@ def _setup(dialect: str, synchronous: Synchronous, busy_timeout: float, owned: b
         "PRAGMA temp_store = MEMORY",
         "PRAGMA cache_size = -16000",
     )
-
-
-def _roll_back(connection: Connection) -> None:
-    """End a transaction without a word: why is being raised already, or there was nothing to keep."""
-    if connection.invalidated:
-        return
-    driver = connection.connection.driver_connection
-    try:
-        if driver is not None:
-            driver.rollback()
-    except Exception:  # noqa: BLE001 - any driver's error: the connection is gone, and the transaction with it
-        connection.invalidate()

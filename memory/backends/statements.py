@@ -30,6 +30,8 @@ class Statements:
     """Starts a write transaction."""
     lock: str
     """Locks the clock and returns its `seq`; nobody else writes until the transaction ends."""
+    version: str | None
+    """() → a number that differs when another connection has committed since; None where there is none."""
     begin_read: str
     """Starts a consistent read view."""
     head: str
@@ -97,6 +99,7 @@ def statements(dialect: str) -> Statements:
     return Statements(
         begin_write="BEGIN IMMEDIATE" if light else "BEGIN ISOLATION LEVEL READ COMMITTED",
         lock=head + ("" if light else " FOR UPDATE"),
+        version="PRAGMA data_version" if light else None,
         begin_read="BEGIN" if light else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         head=head,
         **{name: str(statement.compile(dialect=compiler)) for name, statement in named.items()},

@@ -1,0 +1,159 @@
+"""The one thread that writes for a store: what waits at the same time is committed together.
+
+Guarantees. *Order*: work runs in the order in which it was put, and is acknowledged in that order. *Alone*: work that
+raises takes nothing else with it. *Late*: nothing is acknowledged before the commit that holds it has returned; if that
+fails, all of its group fails. *Complete*: `Writer.close` finishes what was put before it.
+
+The asynchronous caller waits for an event of its own loop; no thread is kept waiting with it, and the whole group is
+acknowledged by a single call into the loop. The thread starts at the first write and ends when there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+
+from anyio import Event
+
+from mars.errors import StoreClosed
+from mars.memory.interfaces import Failed, Transaction
+
+__all__ = ["Ticket", "Writer"]
+
+Result = TypeVar("Result")
+Post = Callable[..., object]
+
+GROUP = 512
+"""At most so many pieces of work are committed together."""
+
+IDLE_SECONDS = 5.0
+"""So long the thread waits for more before it ends."""
+
+
+class Ticket(Generic[Result]):
+    """A piece of work that waits for its commit. Made within an event loop, which is told of the end."""
+
+    __slots__ = ("_outcome", "done", "post", "taken", "work")
+
+    def __init__(self, work: Callable[[Transaction], Result]) -> None:
+        self.work = work
+        self.done = Event()
+        self.post = _running_loop()
+        self.taken = False
+        self._outcome: Result | Failed | None = None
+
+    def settle(self, outcome: Result | Failed) -> None:
+        """Note what came of the work."""
+        self._outcome = outcome
+
+    def result(self) -> Result:
+        """Return what the work returned, or raise what it raised, once `done` is set."""
+        if isinstance(self._outcome, Failed):
+            raise self._outcome.error
+        return self._outcome  # type: ignore[return-value]
+
+
+class Writer:
+    """A queue of work and the thread that does it; see the module for the guarantees."""
+
+    def __init__(self, commit: Callable[[Sequence[Callable[[Transaction], Any]]], list[Any]]) -> None:
+        """Write by `commit`, which is `Backend.transact_all`. No thread runs yet."""
+        self._commit = commit
+        self._queue: SimpleQueue[Ticket[Any] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._closed = False
+
+    def put(self, work: Callable[[Transaction], Result]) -> Ticket[Result]:
+        """Queue work, to be called from an event loop; `StoreClosed` after `close`."""
+        ticket = Ticket(work)
+        with self._lock:
+            if self._closed:
+                raise StoreClosed("the memory is closed: nothing was written")
+            self._queue.put(ticket)
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="mars-writer", daemon=True)
+                self._thread.start()
+        return ticket
+
+    def withdraw(self, ticket: Ticket[Any]) -> bool:
+        """Take work back if its turn has not come, and tell whether that was so."""
+        with self._lock:
+            untouched, ticket.taken = not ticket.taken, True
+        return untouched
+
+    def close(self) -> None:
+        """Finish what was put and end the thread; idempotent. Blocks."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+            if thread is not None:
+                self._queue.put(None)
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Do what waits, or wait for it; False when it is time to end."""
+        group = self._next()
+        if group:
+            _acknowledge(group, self._outcomes(group))
+        return group is not None
+
+    def _next(self) -> list[Ticket[Any]] | None:
+        """Return what waits, at least by the end of a while; None when the thread is to end."""
+        waiting: list[Ticket[Any] | None] = []
+        try:
+            waiting.append(self._queue.get(timeout=0.0 if self._closed else IDLE_SECONDS))
+            while len(waiting) < GROUP:
+                waiting.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        with self._lock:
+            if not waiting and self._queue.empty():
+                self._thread = None
+                return None
+            group = [ticket for ticket in waiting if ticket is not None and not ticket.taken]
+            for ticket in group:
+                ticket.taken = True
+        return group
+
+    def _outcomes(self, group: Sequence[Ticket[Any]]) -> list[Any]:
+        try:
+            return self._commit([ticket.work for ticket in group])
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it, and the thread goes on
+            return [Failed(error)] * len(group)
+
+
+def _acknowledge(group: Sequence[Ticket[Any]], outcomes: Sequence[Any]) -> None:
+    """Wake those who wait, in their order, with one call into each event loop."""
+    loops: dict[Post, list[Ticket[Any]]] = {}
+    for ticket, outcome in zip(group, outcomes, strict=True):
+        ticket.settle(outcome)
+        loops.setdefault(ticket.post, []).append(ticket)
+    for post, tickets in loops.items():
+        try:
+            post(_wake, tickets)
+        except RuntimeError:  # the loop has ended: nobody waits any more
+            continue
+
+
+def _wake(tickets: Sequence[Ticket[Any]]) -> None:
+    for ticket in tickets:
+        ticket.done.set()
+
+
+def _running_loop() -> Post:
+    """Return what calls a function within the running event loop from another thread."""
+    try:
+        return asyncio.get_running_loop().call_soon_threadsafe
+    except RuntimeError:
+        loop: Post = sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
+        return loop

@@ -56,8 +56,8 @@ class Memory(Reading):
     raises has written nothing. *Fresh*: what another process has committed is visible at the next call. *Isolated*: a
     namespace is mandatory and never leaks into another. *Reproducible*: the same calls at the same times, with the same
     `seed`, give the same store, ids included. *Honest*: retention is computed when it is read; reading never
-    strengthens, `used` does. *Not blocking*: databases and embedders run on threads of their own; writes go one at a time,
-    in the order of the calls, and those that wait together are committed together.
+    strengthens, `used` does. *Not blocking*: databases and embedders run on threads of their own; writes go one
+    at a time, in the order of the calls, and those that wait together are committed together.
 
     Use it in an ``async with`` statement. Every method takes `now`, the time at which it happens; without it the clock
     is asked. Naive times raise `InvalidTime`, everything after `close` raises `StoreClosed`, and each method raises the

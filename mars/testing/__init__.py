@@ -1,4 +1,4 @@
-"""Doubles that are part of the product: clocks, a scripted chat model, an embedder, a store in memory.
+"""Doubles that are part of the product: clocks, a scripted chat model, an embedder, a store in memory, kill points.
 
 MARS's own tests use these and no mocks. All are deterministic, and all complain when they are used otherwise than
 their script says.
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mars.memory.backends.inmemory import InMemoryBackend
     from mars.testing.clocks import AcceleratedClock, FixedClock
     from mars.testing.embedders import ConstantEmbedder, RandomEmbedder
+    from mars.testing.kills import KillPoint
     from mars.testing.scripted import Call, ScriptedModel, Step
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ConstantEmbedder",
     "FixedClock",
     "InMemoryBackend",
+    "KillPoint",
     "RandomEmbedder",
     "ScriptedModel",
     "Step",
@@ -33,6 +35,7 @@ __getattr__, __dir__ = lazy_exports(
         "mars.memory.backends.inmemory": ("InMemoryBackend",),
         "mars.testing.clocks": ("AcceleratedClock", "FixedClock"),
         "mars.testing.embedders": ("ConstantEmbedder", "RandomEmbedder"),
+        "mars.testing.kills": ("KillPoint",),
         "mars.testing.scripted": ("Call", "ScriptedModel", "Step"),
     },
 )

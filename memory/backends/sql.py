@@ -182,9 +182,7 @@ class SqlBackend(Backend):
             after, result = run(wire, head, meta)
             if after.head() != head:
                 wire.run(self._statements.set_head, (after.head(),))
-            points.reach("before_commit")
             self._commit(wire)
-            points.reach("after_commit")
         except BaseException:
             wire.roll_back()
             raise
@@ -206,7 +204,9 @@ class SqlBackend(Backend):
         return version, head, MappingProxyType(dict(wire.run(self._statements.meta).fetchall()))
 
     def _commit(self, wire: Wire) -> None:
+        points.reach("before_commit")
         wire.run("COMMIT")
+        points.reach("after_commit")
 
     def _view(self, work: Callable[[Reader], Result]) -> Result:
         with self._wire() as wire:

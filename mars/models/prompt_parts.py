@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 _BLOCK = r"<{name}>\n?(.*?)</{name}>"
 
@@ -72,9 +72,12 @@ def read_prompt(messages: Sequence[BaseMessage]) -> Prompt:
     start = _start(messages)
     current = messages[start:] if start is not None else messages
     task = next(_objects("task", current[0].text), {}) if start is not None else {}
-    texts = [str(message.text) for message in current]
+    texts = [str(message.text) for message in current if isinstance(message, HumanMessage | SystemMessage)]
     passages = [_passage(values) for text in texts for values in _objects("memories", text)]
-    passages += [item for message in current if isinstance(message, ToolMessage) for item in _from_tool(message)]
+    shown = {item.ref for item in passages}
+    found = [item for message in current if isinstance(message, ToolMessage) for item in _from_tool(message)]
+    # What a tool returned must not pass for a memory of the prompt.
+    passages += [replace(item, ref="") if item.ref in shown else item for item in found]
     spoken = next((str(m.text) for m in reversed(messages) if isinstance(m, HumanMessage)), "")
     return Prompt(
         question=str(task.get("text") or re.sub(_BLOCK.format(name="memories"), "", spoken, flags=re.DOTALL)).strip(),
@@ -120,7 +123,9 @@ def _passage(values: dict[str, Any]) -> Passage:
 
 
 def _from_tool(message: ToolMessage) -> Iterator[Passage]:
-    """Yield what a tool returned outside blocks: JSON objects with a text, else its lines as they are."""
+    """Yield what a tool returned: its memories, JSON objects with a text, else its lines as they are."""
+    for memory in _objects("memories", str(message.text)):
+        yield _passage(memory)
     text = re.sub(_BLOCK.format(name="memories"), "", str(message.text), flags=re.DOTALL)
     for line in text.splitlines():
         values = _parsed(line)

@@ -72,6 +72,12 @@ async def test_invalid_structured_output_falls_to_the_next_rung() -> None:
     assert verdict.blame == ("m1",)
 
 
+async def test_a_provider_that_refuses_structured_output_is_asked_in_words() -> None:
+    """Whatever a provider raises for want of structured output, the next rung is tried."""
+    model = ScriptedModel([Step(error=ValueError("response_format is not supported")), GOOD])
+    assert (await ask_judge(model, CHECKER, "")).origin == "judge:json"
+
+
 async def test_a_failing_provider_is_not_an_abstention() -> None:
     """An error of the provider is the caller's to see, not a verdict."""
     with pytest.raises(ConnectionError):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from mars.agents.interfaces import NOTED, Review, Verifier
 from mars.agents.judge import ask_judge
-from mars.agents.rendering import as_line, block, citations, render_memories, render_task
+from mars.agents.rendering import as_line, block, citations, render_memories, render_task, render_tools, says_not_known
 from mars.agents.roles import Checker
-from mars.agents.verdicts import Check, Outcome, Verdict, combine
+from mars.agents.verdicts import Check, Decision, Outcome, Verdict, combine
+from mars.language import asks
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -21,8 +22,8 @@ class NoClaimVerifier:
     name = "no_claim"
 
     async def verify(self, review: Review) -> Check:
-        """Return a decisive pass for exactly the acknowledgement that the prompt allows."""
-        if review.draft.strip() == NOTED and "?" not in review.task.text:
+        """Return a decisive pass for exactly the acknowledgement that the prompt allows, where nothing was asked."""
+        if review.draft.strip() == NOTED and not asks(review.task.text):
             return Check.passed(self.name, decisive=True, score=1.0)
         return Check.undecided(self.name)
 
@@ -51,9 +52,10 @@ async def review_output(checker: Checker, judge: BaseChatModel | None, review: R
         return by_rules
     blocks = render_task(review.task) + render_memories(review.evidence) + _evidence(review) + _draft(review)
     judged = await ask_judge(judge, checker.prompt, blocks)
-    return judged.model_copy(
-        update={"checks": (*checks, *judged.checks), "used": judged.used or citations(review.draft)}
-    )
+    update: dict[str, object] = {"checks": (*checks, *judged.checks), "used": judged.used or citations(review.draft)}
+    if judged.approved and says_not_known(review.draft):
+        update["decision"] = Decision.ABSTAINED  # it may leave, but there is no answer to approve
+    return judged.model_copy(update=update)
 
 
 async def review_action(checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier) -> Verdict:
@@ -73,7 +75,7 @@ def _evidence(review: Review) -> str:
     seen = {item.record for item in review.evidence}
     found = render_memories([item for item in review.wider if item.record not in seen])
     found = found.replace("<memories>", "<evidence>").replace("</memories>", "</evidence>")
-    return found + block("tool_results", (as_line({"text": text}) for text in review.tool_results))
+    return found + render_tools(review)
 
 
 def _draft(review: Review) -> str:

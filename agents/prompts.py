@@ -33,7 +33,7 @@ _JUDGEMENT = (
 
 ASSISTANT = Prompt(
     name="assistant",
-    version=1,
+    version=2,
     text=(
         "You answer the user's task from the memories you are given and from what your tools return.\n"
         f"{_DATA}\n"
@@ -41,7 +41,8 @@ ASSISTANT = Prompt(
         "- Rely only on the memories and on tool results. If they do not hold the answer, reply exactly: Not known.\n"
         "- Cite each memory you rely on by its id in square brackets, such as [m1], right after the claim.\n"
         "- Resolve relative dates by a memory's own date; its key dates, where present, has done that.\n"
-        "- Follow the lessons: avoid the memories they name, prefer what they prefer.\n"
+        "- Follow the lessons: avoid the memories they name, prefer what they prefer. If the last one says abstain, "
+        "answer only from clear evidence, else reply: Not known.\n"
         "- If the task only tells you something and asks nothing, reply exactly: Noted.\n"
         "- Be brief: one or two sentences."
     ),

@@ -101,11 +101,14 @@ def reflect_by_rules(review: Review, verdict: Verdict, earlier: Sequence[Reflect
         plan = replace(plan, abstain=True)
     if not verdict.issues:
         plan = Plan(widen=WIDER)
-    return Reflection(text=_words(verdict, plan), plan=plan, causes=causes, origin="rules")
+    return Reflection(text=_words(review, verdict, plan), plan=plan, causes=causes, origin="rules")
 
 
-def _words(verdict: Verdict, plan: Plan) -> str:
-    faults = " ".join(f"{issue.kind.value}: {issue.evidence}. {issue.directive}" for issue in verdict.issues[:3])
+def _words(review: Review, verdict: Verdict, plan: Plan) -> str:
+    """Return the lesson in words; that it says to abstain is for this task alone, and stands in the plan only."""
+    failures = [f"{IssueKind.TOOL_ERROR.value}: {error}." for error in review.tool_errors]
+    issues = [f"{issue.kind.value}: {issue.evidence}. {issue.directive}" for issue in verdict.issues[:3]]
+    faults = " ".join((*issues, *failures))
     steps = []
     if plan.widen > 1:
         steps.append("recall more memories")
@@ -115,7 +118,5 @@ def _words(verdict: Verdict, plan: Plan) -> str:
         steps.append(f"prefer what was said from {plan.not_before.date().isoformat()} on")
     if plan.speaker:
         steps.append(f"prefer {plan.speaker}'s own words")
-    if plan.abstain:
-        steps.append("answer that it is not known unless the evidence is clear")
     outcome = faults or "The draft was not approved, and no check says why."
     return f"{outcome} Next: {'; '.join(steps) or 'follow the directive'}."

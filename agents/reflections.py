@@ -82,17 +82,28 @@ class Reflection:
     """What went wrong, and what to do about it."""
 
     text: str
-    """For people and models: the fault, its evidence, the new plan. About the task, never about the wording."""
+    """For people and models: the fault, its evidence, the new plan. Without refs: they name other records later."""
     plan: Plan = Plan()
     """For the runtime."""
     causes: tuple[str, ...] = ()
     """Kinds of the issues that led to it."""
     origin: str = "rules"
     """Who reflected: rules, or the model's name."""
+    records: tuple[str, ...] = ()
+    """Ids of the records that the text speaks of."""
+    from_tools: bool = False
+    """Whether words of tools may stand in the text; then it is as little trusted as they are."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values, for the state and for a record's metadata."""
-        return {"text": self.text, "plan": self.plan.plain(), "causes": list(self.causes), "origin": self.origin}
+        return {
+            "text": self.text,
+            "plan": self.plan.plain(),
+            "causes": list(self.causes),
+            "origin": self.origin,
+            "records": list(self.records),
+            "from_tools": self.from_tools,
+        }
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Reflection:
@@ -102,6 +113,8 @@ class Reflection:
             plan=Plan.from_plain(values.get("plan", {})),
             causes=tuple(values.get("causes", ())),
             origin=str(values.get("origin", "rules")),
+            records=tuple(map(str, values.get("records", ()))),
+            from_tools=bool(values.get("from_tools", False)),
         )
 
 

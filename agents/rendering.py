@@ -7,7 +7,7 @@ A prompt for the Assistant is a system message (its role) and one human message 
 {"id": "m1", "date": "2023-05-08", "speaker": "Caroline", "text": "I went … yesterday", "dates": {…}}
 </memories>
 <lessons>
-{"text": "m1 is out of date: …", "avoid": ["m1"], "not_before": "2023-06-01", "speaker": "Caroline", "abstain": true}
+{"text": "What Bob said on … is out of date: …", "avoid": ["m1"], "not_before": "2023-06-01", "abstain": true}
 </lessons>
 <conversation>
 {"speaker": "user-1", "text": "…"}
@@ -29,7 +29,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mars.agents.interfaces import Evidence, Task
+from mars.agents.interfaces import NOT_KNOWN, Evidence, Review, Task
 from mars.agents.reflections import Reflection
 
 CITATION = re.compile(r"\[([mw]\d+)\]")
@@ -105,9 +105,41 @@ def render_task(task: Task) -> str:
     )
 
 
+def render_tools(review: Review) -> str:
+    """Return the block of what tools returned, and of how they failed."""
+    lines = [as_line({"text": text}) for text in review.tool_results]
+    return block("tool_results", (*lines, *(as_line({"error": text}) for text in review.tool_errors)))
+
+
 def citations(draft: str) -> tuple[str, ...]:
     """Return the refs that a draft cites, each once, in order."""
     return tuple(dict.fromkeys(CITATION.findall(draft)))
+
+
+def says_not_known(draft: str) -> bool:
+    """Return whether a draft says that the answer is not known, and nothing else."""
+    return without_citations(draft).rstrip(" .").casefold() == NOT_KNOWN.rstrip(".").casefold()
+
+
+def without_refs(text: str, evidence: Iterable[Evidence], cited: Iterable[str] = ()) -> tuple[str, tuple[str, ...]]:
+    """Return a text in which refs are told in words that stay true, and the ids of the records that they stand for.
+
+    ``m1`` becomes "what Caroline said on 2023-05-08". Of refs that stand for nothing only those of `cited` are known to
+    be refs; other words that look like one stay.
+    """
+    known = {item.ref: item for item in evidence}
+    refs = dict.fromkeys((*known, *cited))
+    named = [ref for ref in refs if re.search(rf"\b{ref}\b", text)]
+    for ref in named:
+        text = _in_words(known.get(ref)).join(re.split(rf"\[{ref}\]|\b{ref}\b", text))
+    return text, tuple(dict.fromkeys(known[ref].record for ref in named if ref in known))
+
+
+def _in_words(item: Evidence | None) -> str:
+    if item is None:
+        return "an unknown memory"
+    who = f"what {item.speaker} said on" if item.speaker else f"the {item.kind} of"
+    return f"{who} {item.said_at.date().isoformat()}"
 
 
 def without_citations(draft: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mars.agents.interfaces import Task
+from mars.agents.evidence.reading import asked_about
+from mars.agents.interfaces import Evidence, Task
 from mars.agents.reflections import Reflection
+from mars.errors import NotFound
 from mars.language import dates_said, tells
 from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source
 
@@ -46,14 +49,40 @@ class Turn:
 
 
 async def recent_turns(
-    memory: Memory | None, namespace: Namespace, conversation: str, count: int
+    memory: Memory | None, namespace: Namespace, conversation: str, count: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """Return the newest turns of a conversation, oldest first, as speaker and text; two entries a turn."""
+    """Return the newest turns of a conversation that are short-term at `now`, oldest first; two entries a turn."""
     if memory is None or count < 1:
         return []
-    where = (*namespace, TURNS)
-    rows = await memory.list(where, conversation=conversation, newest_first=True, limit=2 * count)
-    return [{"speaker": row.speaker, "text": row.text} for row in reversed(rows)]
+    rows = await memory.window((*namespace, TURNS), conversation, k=2 * count, now=now)
+    return [{"speaker": row.speaker, "text": row.text} for row in rows]
+
+
+async def earlier_lessons(memory: Memory, task: Task, namespace: Namespace, k: int, floor: float) -> list[Reflection]:
+    """Return the lessons of earlier turns that are at least `floor` relevant to a task, the best last."""
+    kinds = frozenset({Kind.REFLECTION})
+    hits = await memory.recall(task.text, namespace=namespace, k=k, now=task.asked_at, kinds=kinds, floor=floor)
+    found = [hit.record.metadata.get("reflection") for hit in reversed(hits)]
+    lessons = [Reflection.from_plain(values) for values in found if isinstance(values, Mapping)]
+    # What was not known then may be known now, so an old lesson never says to abstain.
+    return [replace(lesson, plan=replace(lesson.plan, abstain=False)) for lesson in lessons]
+
+
+def fitted(lesson: Reflection, task: Task, evidence: Sequence[Evidence]) -> Reflection:
+    """Return an earlier lesson as far as it concerns this task.
+
+    Whom to prefer counts only where that person is asked about; since when, only where what it was about is recalled.
+    """
+    plan, there = lesson.plan, {item.record for item in evidence}
+    concerned = not plan.avoid or bool(there.intersection(plan.avoid))
+    return replace(
+        lesson,
+        plan=replace(
+            plan,
+            speaker=plan.speaker if plan.speaker in asked_about(task, evidence) else None,
+            not_before=plan.not_before if concerned else None,
+        ),
+    )
 
 
 async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool) -> dict[str, int]:
@@ -65,21 +94,30 @@ async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool) -> dic
     """
     now = turn.task.asked_at
     blamed = [record for record in turn.blamed if not (turn.approved and record in turn.used)]
-    if turn.approved and turn.used:
-        await memory.used(turn.used, Grade.GOOD, turn=turn.id, now=now)
-    if blamed:
-        await memory.used(blamed, Grade.AGAIN, turn=turn.id, now=now)
+    used = await _graded(memory, turn.used if turn.approved else (), Grade.GOOD, turn)
+    weakened = await _graded(memory, blamed, Grade.AGAIN, turn)
     records = _lessons(turn)
     if remember:
         records += _episode(turn) + _transcript(turn)
     if records:
         await memory.add_many(records, now=now)
     return {
-        "strengthened": len(turn.used) if turn.approved else 0,
-        "weakened": len(blamed),
+        "strengthened": used,
+        "weakened": weakened,
         "lessons": len(turn.reflections),
         "remembered": int(remember and tells(turn.task.text)),
     }
+
+
+async def _graded(memory: Memory, ids: Sequence[str], grade: Grade, turn: Turn) -> int:
+    """Grade the records that are still there, and return how many; what was deleted meanwhile stops no answer."""
+    there = [one for one in ids if await memory.get(one, now=turn.task.asked_at) is not None]
+    if not there:
+        return 0
+    try:
+        return len(await memory.used(there, grade, turn=turn.id, now=turn.task.asked_at))
+    except NotFound:
+        return await _graded(memory, there, grade, turn)
 
 
 def _episode(turn: Turn) -> list[NewRecord]:
@@ -129,8 +167,13 @@ def _lessons(turn: Turn) -> list[NewRecord]:
             kind=Kind.REFLECTION,
             speaker="reflector",
             event_time=turn.task.asked_at,
-            source=Source.ASSISTANT,
-            provenance=Provenance(task=turn.task.id, iteration=place, role="reflector", sources=reflection.plan.avoid),
+            source=Source.TOOL if reflection.from_tools else Source.ASSISTANT,
+            provenance=Provenance(
+                task=turn.task.id,
+                iteration=place,
+                role="reflector",
+                sources=tuple(dict.fromkeys((*reflection.plan.avoid, *reflection.records))),
+            ),
             idempotency_key=hashlib.blake2b(
                 f"{turn.task.text}\0{reflection.text}".encode(), digest_size=16
             ).hexdigest(),

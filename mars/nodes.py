@@ -6,17 +6,23 @@ tools, limits) is in `Loop`, so that the state stays plain and a compiled graph 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import (
+    AIMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    message_to_dict,
+    messages_from_dict,
+)
 from langgraph.config import get_stream_writer
 from langgraph.types import Command
 
 from mars.agents.checking import review_action, review_output
-from mars.agents.interfaces import NOT_KNOWN, Action, Evidence, Review, Task
+from mars.agents.interfaces import NOT_KNOWN, Action, Evidence, Review
 from mars.agents.progress import no_progress
 from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection, combined_plan
@@ -27,15 +33,16 @@ from mars.agents.rendering import (
     render_lessons,
     render_memories,
     render_task,
+    says_not_known,
     without_citations,
 )
 from mars.agents.roles import Assistant, Checker, Reflector
 from mars.agents.verdicts import Check, Decision, IssueKind, Verdict, best, combine
 from mars.agents.verifiers import ArgumentsVerifier
-from mars.consolidation import Turn, consolidate_turn, recent_turns
-from mars.memory.interfaces import Kind, Namespace
+from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, recent_turns
+from mars.memory.interfaces import Kind
 from mars.results import Event, EventKind, RunStatus
-from mars.state import VERSION, State, checked
+from mars.state import VERSION, State, checked, evidence_of, namespace_of, task_of
 from mars.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -94,7 +101,9 @@ class Loop:
             "iteration": 1,
             "evidence": [],
             "wider": [],
-            "window": await recent_turns(self.memory, _namespace(state), state["conversation"], self.window),
+            "window": await recent_turns(
+                self.memory, namespace_of(state), state["conversation"], self.window, task_of(state).asked_at
+            ),
             "lessons": [],
             "reflections": [],
             "scratch": [],
@@ -115,44 +124,33 @@ class Loop:
         """Bring records and earlier lessons into the turn, as wide as the lessons say."""
         if self.memory is None:
             return {"evidence": [], "scratch": [], "actions": 0}
-        task = _task(state)
-        lessons = state["lessons"] or await self._earlier_lessons(task, _namespace(state))
-        plan = self._plan({**state, "lessons": lessons})
+        task = task_of(state)
+        lessons = [Reflection.from_plain(values) for values in state["lessons"]]
+        if not lessons and self.reflector is not None and self.reflector.strategy != "none":
+            lessons = await earlier_lessons(
+                self.memory, task, namespace_of(state), self.reflector.keep, self.lesson_floor
+            )
+        plan = self._plan({**state, "lessons": [lesson.plain() for lesson in lessons]})
         query = " ".join((task.text, *plan.terms))
         hits = await self.memory.recall(
             query,
-            namespace=_namespace(state),
+            namespace=namespace_of(state),
             k=self.k * plan.widen,
             now=task.asked_at,
             kinds=REMEMBERED,
             floor=self.floor,
         )
         evidence = [Evidence.of(hit, f"m{place}") for place, hit in enumerate(hits, 1)]
+        fitting = [fitted(lesson, task, evidence).plain() for lesson in lessons]
         emit(
             EventKind.MEMORY_READ,
             "memory",
             f"recalled {len(hits)} records and {len(lessons)} lessons",
             records=[item.plain() for item in evidence],
-            lessons=lessons,
+            lessons=fitting,
             widened=plan.widen,
         )
-        return {"evidence": [item.plain() for item in evidence], "lessons": lessons, "scratch": [], "actions": 0}
-
-    async def _earlier_lessons(self, task: Task, namespace: Namespace) -> list[dict[str, Any]]:
-        if self.reflector is None or self.memory is None:
-            return []
-        hits = await self.memory.recall(
-            task.text,
-            namespace=namespace,
-            k=self.reflector.keep,
-            now=task.asked_at,
-            kinds=frozenset({Kind.REFLECTION}),
-            floor=self.lesson_floor,
-        )
-        found = [hit.record.metadata.get("reflection") for hit in reversed(hits)]
-        lessons = [Reflection.from_plain(values) for values in found if isinstance(values, Mapping)]
-        # What was not known then may be known now, so an old lesson never says to abstain.
-        return [replace(lesson, plan=replace(lesson.plan, abstain=False)).plain() for lesson in lessons]
+        return {"evidence": [item.plain() for item in evidence], "lessons": fitting, "scratch": [], "actions": 0}
 
     def _plan(self, state: State) -> Plan:
         return combined_plan([Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]])
@@ -162,17 +160,19 @@ class Loop:
         """Let the Assistant act or draft."""
         try:
             reply = await self._ask(self._prompt(state))
-        except Exception as error:
-            if isinstance(error, AssertionError):
-                raise
-            failed = f"{type(error).__name__}: {error}"
-            return Command(goto="consolidate", update={"status": RunStatus.TASK_ERROR.value, "error": failed})
-        if reply.tool_calls and state["actions"] < self.assistant.max_actions:
-            proposed = [{"id": str(c["id"]), "tool": c["name"], "arguments": c["args"]} for c in reply.tool_calls]
+        except Exception as error:  # noqa: BLE001 - a provider may raise anything
+            return Command(goto="consolidate", update=failure(error))
+        left = self.assistant.max_actions - state["actions"]
+        if reply.tool_calls and left > 0:
+            proposed: list[dict[str, Any]] = [
+                {"id": str(c["id"]), "tool": c["name"], "arguments": c["args"]} for c in reply.tool_calls
+            ]
+            over = f"Not run: at most {self.assistant.max_actions} actions"
+            unrun = [self.toolbox.reply(Action(**values), over, failed=True) for values in proposed[left:]]
             update = {
-                "scratch": [*state["scratch"], message_to_dict(reply)],
-                "pending": proposed,
-                "actions": state["actions"] + len(proposed),
+                "scratch": [*state["scratch"], message_to_dict(reply), *map(message_to_dict, unrun)],
+                "pending": proposed[:left],
+                "actions": state["actions"] + len(proposed[:left]),
             }
             return Command(goto="review_action", update=update)
         draft = reply.text.strip() or NOT_KNOWN
@@ -193,7 +193,7 @@ class Loop:
         )
 
     def _prompt(self, state: State) -> list[BaseMessage]:
-        evidence = _evidence(state)
+        evidence = evidence_of(state)
         strategy = self.reflector.strategy if self.reflector else "none"
         lessons = [Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]]
         blocks = render_memories(evidence)
@@ -204,7 +204,7 @@ class Loop:
             issues = [issue["directive"] for issue in last["verdict"]["issues"]]
             blocks += block("last_attempt", [as_line({"draft": last["draft"], "issues": issues})])
         blocks += block("conversation", map(as_line, state["window"]))
-        blocks += render_task(_task(state))
+        blocks += render_task(task_of(state))
         return [
             SystemMessage(self.assistant.prompt.text),
             HumanMessage(blocks),
@@ -219,8 +219,12 @@ class Loop:
         rejected = state["rejected_actions"]
         for values in state["pending"]:
             action = Action(**values)
-            verdict = await self._verdict_on(action, state)
-            emit(EventKind.VERDICT, "checker", verdict.decision.value, action=values, verdict=_plain(verdict))
+            try:
+                verdict = await self._verdict_on(action, state)
+            except Exception as error:  # noqa: BLE001 - a provider may raise anything
+                return Command(goto="consolidate", update=failure(error))
+            judge = self.checker.name if self.checker else "runtime"
+            emit(EventKind.VERDICT, judge, verdict.decision.value, action=values, verdict=_plain(verdict))
             if verdict.approved:
                 passed.append(values)
                 rejected = 0
@@ -238,7 +242,7 @@ class Loop:
     async def _verdict_on(self, action: Action, state: State) -> Verdict:
         if self.checker is None or self.toolbox.read_only(action.tool):
             return combine([Check.passed("read_only" if self.checker else "unchecked", decisive=True)])
-        review = Review(task=_task(state), draft="", evidence=tuple(_evidence(state)), action=action)
+        review = Review(task=task_of(state), draft="", evidence=tuple(evidence_of(state)), action=action)
         return await review_action(self.checker, self.judge, review, ArgumentsVerifier(self.toolbox.schemas))
 
     @checked
@@ -256,11 +260,14 @@ class Loop:
     async def check(self, state: State) -> Command[Literal["reflect", "consolidate"]]:
         """Let the Checker judge the draft, and decide whether the turn goes on."""
         wider: list[Evidence] = []
-        if self.checker is None:
-            verdict = Verdict(decision=Decision.ABSTAINED, score=0.0, origin="unchecked")
-        else:
+        failed: dict[str, Any] = {}
+        verdict = Verdict(decision=Decision.ABSTAINED, score=0.0, origin="unchecked")
+        if self.checker is not None:
             wider = await self._wider(state)
-            verdict = await review_output(self.checker, self.judge, self._review(state, wider))
+            try:
+                verdict = await review_output(self.checker, self.judge, self._review(state, wider))
+            except Exception as error:  # noqa: BLE001 - a provider may raise anything
+                failed = failure(error)
             emit(
                 EventKind.VERDICT,
                 self.checker.name,
@@ -268,12 +275,13 @@ class Loop:
                 verdict=_plain(verdict),
                 iteration=state["iteration"],
             )
-        by_ref = {item.ref: item for item in (*wider, *_evidence(state))}
+        by_ref = {item.ref: item for item in (*wider, *evidence_of(state))}
+        cited = () if says_not_known(state["draft"]) else citations(state["draft"])
         attempt = {
             "iteration": state["iteration"],
             "draft": state["draft"],
             "verdict": _plain(verdict),
-            "sources": [by_ref[ref].plain() for ref in citations(state["draft"]) if ref in by_ref],
+            "sources": [by_ref[ref].plain() for ref in cited if ref in by_ref],
             "blamed": [by_ref[ref].record for ref in verdict.blame if ref in by_ref],
         }
         attempts = [*state["attempts"], attempt]
@@ -283,29 +291,31 @@ class Loop:
             "attempts": attempts,
             "wider": [item.plain() for item in wider],
             "status": status.value if status else "",
+            **failed,
         }
-        return Command(goto="consolidate" if over else "reflect", update=update)
+        return Command(goto="consolidate" if over or failed else "reflect", update=update)
 
     async def _wider(self, state: State) -> list[Evidence]:
         """Return what the Checker's own search finds: the question and the draft together, three times as wide."""
         if self.memory is None:
             return []
-        seen = {item.record: item.ref for item in _evidence(state)}
-        task = _task(state)
+        seen = {item.record: item.ref for item in evidence_of(state)}
+        task = task_of(state)
         query = f"{task.text} {without_citations(state['draft'])}"
         hits = await self.memory.recall(
-            query, namespace=_namespace(state), k=self.k * 3, now=task.asked_at, kinds=REMEMBERED
+            query, namespace=namespace_of(state), k=self.k * 3, now=task.asked_at, kinds=REMEMBERED
         )
         return [Evidence.of(hit, seen.get(hit.record.id, f"w{place}")) for place, hit in enumerate(hits, 1)]
 
     def _review(self, state: State, wider: Sequence[Evidence]) -> Review:
-        results = [m for m in messages_from_dict(state["scratch"]) if m.type == "tool"]
+        results = [m for m in messages_from_dict(state["scratch"]) if isinstance(m, ToolMessage)]
         return Review(
-            task=_task(state),
+            task=task_of(state),
             draft=state["draft"],
-            evidence=tuple(_evidence(state)),
+            evidence=tuple(evidence_of(state)),
             wider=tuple(wider),
-            tool_results=tuple(str(message.content) for message in results),
+            tool_results=tuple(str(m.content) for m in results if m.status != "error"),
+            tool_errors=tuple(str(m.content) for m in results if m.status == "error"),
             iteration=state["iteration"],
             recall_widened=self._plan(state).widen > 1,
         )
@@ -316,7 +326,7 @@ class Loop:
         newest = verdicts[-1]
         if newest.approved or self.checker is None:
             return RunStatus.COMPLETED
-        if attempts[-1]["draft"].strip() == NOT_KNOWN and newest.decision is Decision.ABSTAINED:
+        if says_not_known(attempts[-1]["draft"]) and newest.decision is Decision.ABSTAINED:
             return RunStatus.COMPLETED
         if state["iteration"] >= self.iterations:
             formal = newest.issues and all(issue.kind is IssueKind.FORMAT for issue in newest.issues)
@@ -335,7 +345,10 @@ class Loop:
             wider = [Evidence.from_plain(values) for values in state["wider"]]
             earlier = [Reflection.from_plain(values) for values in state["reflections"]][-self.reflector.keep :]
             review = self._review(state, wider)
-            lesson = await reflect(self.reflector, self.reflector_model, review, verdict, earlier)
+            try:
+                lesson = await reflect(self.reflector, self.reflector_model, review, verdict, earlier)
+            except Exception as error:  # noqa: BLE001 - a provider may raise anything
+                return Command(goto="consolidate", update=failure(error))
             emit(EventKind.REFLECTION, self.reflector.name, lesson.text, reflection=lesson.plain())
             update["reflections"] = [*state["reflections"], lesson.plain()][-self.reflector.keep :]
         return Command(goto=goto, update=update)
@@ -355,8 +368,8 @@ class Loop:
         if self.memory is not None:
             turn = Turn(
                 id=state["turn"],
-                task=_task(state),
-                namespace=_namespace(state),
+                task=task_of(state),
+                namespace=namespace_of(state),
                 conversation=state["conversation"],
                 answer=str(update["answer"]),
                 approved=bool(update["approved"]),
@@ -370,28 +383,16 @@ class Loop:
         return update
 
 
+def failure(error: Exception) -> dict[str, Any]:
+    """Return how a turn ends whose model failed; a broken promise of a test's model is no failure of a model."""
+    if isinstance(error, AssertionError):
+        raise error
+    return {"status": RunStatus.TASK_ERROR.value, "error": f"{type(error).__name__}: {error}"}
+
+
 def emit(kind: EventKind, role: str, text: str = "", **data: Any) -> None:
     """Put an event into the stream."""
     get_stream_writer()(Event(kind=kind, role=role, text=text, data=data))
-
-
-def _namespace(state: State) -> Namespace:
-    return tuple(state["namespace"])
-
-
-def _task(state: State) -> Task:
-    values = state["task"]
-    return Task(
-        id=values["id"],
-        text=values["text"],
-        user=values["user"],
-        asked_at=datetime.fromisoformat(values["asked_at"]),
-        constraints=tuple(values.get("constraints", ())),
-    )
-
-
-def _evidence(state: State) -> list[Evidence]:
-    return [Evidence.from_plain(values) for values in state["evidence"]]
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from mars.agents.reflections import Reflection
-from mars.agents.verdicts import Verdict
+from mars.agents.verdicts import Verdict, best
 
 
 class RunStatus(StrEnum):
@@ -110,8 +110,8 @@ class RunResult:
     @property
     def verdict(self) -> Verdict | None:
         """The verdict on the answer that was returned, if there is a draft."""
-        chosen = [attempt.verdict for attempt in self.attempts if attempt.verdict.approved]
-        return chosen[-1] if chosen else self.attempts[-1].verdict if self.attempts else None
+        verdicts = [attempt.verdict for attempt in self.attempts]
+        return verdicts[best(verdicts)] if verdicts else None
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values: answer, status, approved, sources, iterations, and more."""

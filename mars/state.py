@@ -7,12 +7,15 @@ LangGraph itself validates neither.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import wraps
 from typing import Any, TypedDict, TypeVar
 
 from langgraph.types import Command
 
+from mars.agents.interfaces import Evidence, Task
 from mars.errors import InvalidUpdate
+from mars.memory.interfaces import Namespace
 
 VERSION = 1
 """Version of the state's schema."""
@@ -65,6 +68,28 @@ class State(TypedDict, total=False):
     """Whether it was approved."""
     sources: list[dict[str, Any]]
     """What the answer rests on."""
+
+
+def namespace_of(state: State) -> Namespace:
+    """Return where memories are read and written."""
+    return tuple(state["namespace"])
+
+
+def task_of(state: State) -> Task:
+    """Return the task of the turn."""
+    values = state["task"]
+    return Task(
+        id=values["id"],
+        text=values["text"],
+        user=values["user"],
+        asked_at=datetime.fromisoformat(values["asked_at"]),
+        constraints=tuple(values.get("constraints", ())),
+    )
+
+
+def evidence_of(state: State) -> list[Evidence]:
+    """Return the recalled records in the Assistant's prompt."""
+    return [Evidence.from_plain(values) for values in state["evidence"]]
 
 
 Update = TypeVar("Update", bound=Mapping[str, Any] | Command[Any])

@@ -49,7 +49,7 @@ def citation_issues(case: Case) -> Iterator[Issue]:
     if missing:
         yield Issue(
             kind=IssueKind.MISQUOTED,
-            evidence=f"there is no memory {', '.join(missing)}",
+            evidence=f"{', '.join(missing)} is not among the memories",
             directive="Cite only memories of the prompt, by their ids.",
         )
     from_tool = any(case.is_verbatim(text) for text in case.review.tool_results)

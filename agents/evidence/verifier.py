@@ -15,7 +15,8 @@ from mars.agents.evidence.claims import (
     support_issues,
 )
 from mars.agents.evidence.contradiction import staleness_issues
-from mars.agents.interfaces import NOT_KNOWN, NOTED, Review
+from mars.agents.interfaces import NOTED, Review
+from mars.agents.rendering import says_not_known
 from mars.agents.verdicts import Check, Issue, IssueKind
 
 CHECKS = (
@@ -40,7 +41,7 @@ def examine(review: Review, model: AnswerabilityModel | None = None) -> Check:
     model = model or shipped_model()
     found = features(review.task, case.evidence)
     score = model.score(found) if case.evidence else 0.0
-    if case.claim.rstrip(".") == NOT_KNOWN.rstrip("."):
+    if says_not_known(case.claim):
         return _check_not_known(review, score, model)
     if case.claim == NOTED:
         return Check.undecided("evidence")

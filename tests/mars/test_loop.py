@@ -251,6 +251,70 @@ async def test_a_failing_model_ends_with_what_was_done(memory: Memory) -> None:
     assert result.answer == "Oslo, perhaps."
 
 
+@pytest.mark.parametrize("who", ["checker", "reflector"])
+async def test_any_failing_model_ends_with_what_was_done(memory: Memory, who: str) -> None:
+    """A judge or a Reflector that is down costs neither the draft nor the words of the error."""
+    down = ScriptedModel([Step(error=ConnectionError("down"))])
+    judge = down if who == "checker" else ScriptedModel([no()])
+    model = ScriptedModel(["Oslo, perhaps [m1]."])
+    async with Mars.open(memory, team=team(model, judge, reflector=Reflector(model=down))) as mars:
+        result = await mars.run(QUESTION, user="ann")
+    assert (result.status, result.error) == (RunStatus.TASK_ERROR, "ConnectionError: down")
+    assert (result.answer, result.approved) == ("Oslo, perhaps.", False)
+
+
+async def test_the_verdict_is_that_on_the_answer(memory: Memory) -> None:
+    """Where an earlier draft is returned, so is the verdict on it."""
+    model, judge = ScriptedModel(["Guess 1 [m1].", "Guess 2 [m1]."]), ScriptedModel([no(score=0.5), no(score=0.1)])
+    async with Mars.open(memory, team=team(model, judge, iterations=2)) as mars:
+        result = await mars.run(QUESTION, user="ann")
+    assert result.verdict is not None
+    assert (result.answer, result.verdict.score) == ("Guess 1.", 0.5)
+
+
+@pytest.mark.parametrize("words", ["Not known.", "not known [m1]"])
+async def test_not_known_is_never_approved(memory: Memory, words: str) -> None:
+    """Also where a judge likes it: the turn is completed, without sources, and nothing is strengthened."""
+    async with Mars.open(memory, team=team(ScriptedModel([words]), ScriptedModel([YES]))) as mars:
+        result = await mars.run(QUESTION, user="ann")
+    assert (result.status, result.approved, result.sources) == (RunStatus.COMPLETED, False, ())
+    assert all(record.uses == 0 for record in await memory.list(namespace=HOME))
+
+
+async def test_a_question_is_not_noted(memory: Memory) -> None:
+    """An acknowledgement answers no question, with a question mark or without."""
+    model = ScriptedModel(["Noted.", "Noted."])
+    async with Mars.open(memory, team=team(model, None)) as mars:
+        result = await mars.run("Tell me where my sister lives.", user="ann")
+    assert not result.approved
+
+
+async def test_what_is_deleted_in_mid_turn_costs_no_answer(memory: Memory) -> None:
+    """A cited record that somebody deletes before the turn ends is not strengthened, and the answer stands."""
+
+    async def delete(review: Review) -> bool:
+        await memory.purge(review.evidence[0].record)
+        return True
+
+    verifier = CallableVerifier(delete, decisive=True)
+    model = ScriptedModel(["In Oslo [m1] [m2]."])
+    async with Mars.open(
+        memory, team=team(model, None, checker=Checker(evidence_rules=False)), verifiers=[verifier]
+    ) as mars:
+        result = await mars.run(QUESTION, user="ann")
+    assert result.approved
+    assert [record.uses for record in await memory.list(namespace=HOME)] == [1]
+
+
+async def test_the_window_is_that_of_the_time_of_asking(clock: FixedClock) -> None:
+    """Only short-term turns enter a prompt unasked, and `now` says which those are."""
+    model = ScriptedModel(lambda _: "Noted.")
+    async with Mars.open(InMemoryBackend(), clock=clock, team=Team(assistant=Assistant(model=model))) as mars:
+        for days in (0, 1, 60):
+            await mars.run(f"It is day {days}.", user="ann", conversation="c", now=clock.now() + timedelta(days=days))
+    assert ["<conversation>" in str(call.messages[1].content) for call in model.calls] == [False, True, False]
+
+
 async def test_bad_input_is_refused_before_anything_happens(memory: Memory) -> None:
     """An empty task, a bad namespace and an empty user name never reach a model."""
     model = ScriptedModel([])

@@ -107,6 +107,35 @@ async def test_actions_are_bounded() -> None:
     assert len(desk.put) == 15
 
 
+async def test_one_reply_cannot_exceed_the_bound() -> None:
+    """Of twenty calls at once fifteen run, and the Assistant is told of the others."""
+    desk = Desk()
+    model = ScriptedModel([calling(*map(str, range(20))), Step(text="Done.", expect="Not run: at most 15 actions")])
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
+        await mars.run("Put pens away", user="ann")
+    assert desk.put == [str(number) for number in range(15)]
+
+
+async def test_a_failure_is_no_evidence() -> None:
+    """The words of an error support no answer, and go into the lesson as they are."""
+    model = ScriptedModel([calling("bomb"), "RuntimeError: it went off", "Not known."])
+    team = Team(assistant=Assistant(model=model))
+    async with Mars.open(InMemoryBackend(), tools=[Desk().tool()], team=team) as mars:
+        result = await mars.run("What is in the drawer?", user="ann")
+    assert not result.attempts[0].verdict.approved
+    assert "RuntimeError: it went off" in result.reflections[0].text
+
+
+async def test_a_judge_of_actions_that_is_down_ends_the_turn() -> None:
+    """Nothing runs that could not be reviewed."""
+    desk = Desk()
+    down = ScriptedModel([Step(error=ConnectionError("down"))])
+    team = Team(assistant=Assistant(model=ScriptedModel([calling("pen")])), checker=Checker(model=down))
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=team) as mars:
+        result = await mars.run("Put the pen away", user="ann")
+    assert (result.status, desk.put) == (RunStatus.TASK_ERROR, [])
+
+
 async def test_a_tool_that_changes_nothing_needs_no_review() -> None:
     """A read-only tool runs without the Checker."""
     looked: list[str] = []

@@ -132,6 +132,12 @@ async def write_read_only(folder: Path) -> None:
         unmount(folder)
 
 
+async def add_read_only(folder: Path) -> None:
+    """Add to a database that was opened for reading."""
+    async with Memory.open(f"sqlite:///file:{folder}/memory.db?mode=ro&uri=true") as memory:
+        await memory.add("Dora paints.", namespace=HOME)
+
+
 async def fill_disk(folder: Path) -> None:
     """Add to a store on a small file system until it is full; everything acknowledged must be there."""
     small = folder / "small"
@@ -184,7 +190,8 @@ CASES = [
     Case("missing file", InvalidFile, terminal(InvalidFile, *INGEST)),
     Case("broken JSON", InvalidFile, terminal(InvalidFile, *INGEST, "--strict", content=BROKEN)),
     Case("broken line skipped", None, terminal(InvalidFile, *INGEST, content=BROKEN)),
-    Case("read-only database", StoreReadOnly, write_read_only),
+    Case("read-only database", StoreReadOnly, add_read_only),
+    Case("read-only file system", StoreReadOnly, write_read_only),
     Case("full disk", StoreFull, fill_disk),
     Case("newer schema", SchemaMismatch, open_newer),
 ]

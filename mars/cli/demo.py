@@ -42,6 +42,8 @@ def demo(
     import tempfile
 
     off = _switches(without or [])
+    if not no_picture and picture.suffix.lower() != ".png":
+        raise InvalidSetting(f"--picture takes a name that ends in .png; got {picture}")
     with tempfile.TemporaryDirectory(prefix="mars-demo-") as folder:
         url = database(db) if db is not None else f"sqlite:///{folder}/demo.db"
         story = run_async(_live, seed, off, facts, url, json)

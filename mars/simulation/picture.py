@@ -97,7 +97,7 @@ def draw_picture(story: Story, path: Path) -> Path:
     axes[-1].tick_params(axis="x", labelbottom=True, colors=FAINT, labelsize=9, length=3)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=100, metadata={"Software": "MARS"})
+        figure.savefig(path, format="png", dpi=100, metadata={"Software": "MARS"})
     except OSError as error:
         raise InvalidFile(f"the picture cannot be written to {path}: {error.strerror or error}") from error
     return path

@@ -238,15 +238,16 @@ def test_the_command_tells_the_story(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--without", "gravity"], "gravity"),
-        (["--facts", "nowhere.json"], "there is no file nowhere.json"),
+        (["--no-picture", "--without", "gravity"], "gravity"),
+        (["--no-picture", "--facts", "nowhere.json"], "there is no file nowhere.json"),
+        (["--picture", "curves.svg"], "ends in .png"),
     ],
 )
 def test_mistakes_of_the_user_end_with_an_error(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong switch or a missing file is one line on stderr and exit code 2."""
-    assert main(["demo", "--no-picture", *arguments]) == 2
+    """A wrong switch, a missing file or a picture that is no PNG is one line on stderr and exit code 2."""
+    assert main(["demo", "--db", "memory:", *arguments]) == 2
     printed = capsys.readouterr()
     assert words in printed.err
     assert "Traceback" not in printed.err

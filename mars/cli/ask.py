@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mars.cli.output import Database, JsonFlag, NamespaceOption, known_namespace, open_memory, output, run_async
+from mars.language import asks
 from mars.results import EventKind
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from mars.results import Event, RunResult
     from mars.runtime import Team
 
-ModelOption = Annotated[str, typer.Option("--model", help="reader (built in, no key), or provider:name.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="reader (built in, no key), or provider:name.", envvar="MARS_MODEL")
+]
 """The option ``--model``."""
 
 
@@ -37,6 +40,8 @@ def ask(
     from mars.runtime import Team
 
     team = Team(k=k, iterations=iterations, remember=remember)
+    if question.strip() and not remember and not asks(question):
+        question = question.rstrip(" .!") + "?"  # here nothing is told: what is not stored must not be "Noted."
     run_async(_ask, question, namespace, db, user, model, team, json)
 
 

@@ -46,6 +46,9 @@ async def _chat(user: str, db: str, model: str, conversation: str | None, json: 
             if line == "/memories":
                 await _show_memories(mars, user)
                 continue
+            if line.startswith("/") and " " not in line:
+                output.note(f"  {line} is no command: {HELP}")
+                continue
             result = await _turn(mars, line, user, conversation, json)
             conversation = result.conversation
 

@@ -25,7 +25,11 @@ def ingest(
     json: JsonFlag = False,
 ) -> None:
     """Read a conversation from a file into memory. A second run adds nothing."""
-    report: IngestReport = run_async(_ingest, file, format, namespace, db, strict)
+    try:
+        report: IngestReport = run_async(_ingest, file, format, namespace, db, strict)
+    except KeyboardInterrupt:
+        output.note("interrupted: what was added stays, and the same command adds the rest")
+        raise
     for broken in report.broken[:20]:
         output.note(f"skipped {file}, {broken.line}: {broken.reason}")
     if len(report.broken) > 20:

@@ -1,0 +1,91 @@
+"""`mars ask`, `mars chat` and an interrupted `mars ingest`: what a user types, and what comes back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mars.cli import main
+
+TALK = '{"text": "I moved to Bern last week.", "speaker": "ann", "time": "2023-05-08"}\n'
+MARS = "import sys; from mars.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def db(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the path of a memory that holds one turn of Ann's, with no settings in the environment."""
+    for name in ("DB", "NAMESPACE", "EMBEDDER", "PRESET", "SYNCHRONOUS", "MODEL"):
+        monkeypatch.delenv(f"MARS_{name}", raising=False)
+    (tmp_path / "talk.jsonl").write_text(TALK, encoding="utf-8")
+    path = str(tmp_path / "life.db")
+    assert main(["ingest", str(tmp_path / "talk.jsonl"), "-f", "jsonl", "-n", "ann", "--db", path]) == 0
+    capfd.readouterr()
+    return path
+
+
+@pytest.mark.parametrize("words", ["ann moved to Bern", "Describe the weather on the moon."])
+def test_what_is_not_stored_is_not_noted(db: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """`mars ask` takes words without a question mark as a question too, and never says that it noted them."""
+    assert main(["ask", words, "-n", "ann", "--db", db, "--json"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert result["answer"] != "Noted."
+    assert bool(result["sources"]) == ("Bern" in words)
+
+
+def test_an_empty_question_is_refused(db: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A blank question is one line on stderr and exit code 2."""
+    assert main(["ask", "  ", "-n", "ann", "--db", db]) == 2
+    assert "empty" in capfd.readouterr().err
+
+
+def test_the_model_comes_from_the_environment(
+    db: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MARS_MODEL serves where no --model is given."""
+    monkeypatch.setenv("MARS_MODEL", "nonsense")
+    assert main(["ask", "Where is Ann?", "-n", "ann", "--db", db]) == 2
+    assert "nonsense" in capfd.readouterr().err
+    assert main(["ask", "Where is Ann?", "-n", "ann", "--db", db, "--model", "reader"]) == 0
+
+
+def test_a_mistyped_command_of_chat_is_not_remembered(db: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """In `mars chat` an unknown word after a slash is named with what can be typed, and nothing is stored."""
+    command = [sys.executable, "-c", MARS, "chat", "--user", "bob", "--db", db]
+    ended = subprocess.run(command, input="/help\n", capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == ""
+    assert "/help is no command: /memories" in ended.stderr
+    assert main(["memory", "namespaces", "--json", "--db", db]) == 0
+    assert json.loads(capfd.readouterr().out) == [{"namespace": ["ann"], "records": 1}]
+
+
+def test_an_interrupted_ingest_says_what_stays(tmp_path: Path) -> None:
+    """Ctrl-C during `mars ingest` ends with code 130 and one line that says how to go on."""
+    lines = (json.dumps({"text": f"Turn {number} about tea, rain and the garden."}) for number in range(30_000))
+    (tmp_path / "long.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    words = ["ingest", "long.jsonl", "-f", "jsonl", "-n", "ann", "--db", "life.db"]
+    command = [sys.executable, "-c", MARS, *words]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not _rows(tmp_path / "life.db"):
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        told = running.communicate(timeout=60)[1]
+    assert running.returncode == 130, told
+    assert told == "interrupted: what was added stays, and the same command adds the rest\n"
+    assert 0 < _rows(tmp_path / "life.db") < 30_000
+
+
+def _rows(path: Path) -> int:
+    """Return how many records a memory holds by now; 0 before it has its tables."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            return int(reader.execute("SELECT count(*) FROM mars_records").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mars.agents.roles import Assistant, Checker, Reflector, User
     from mars.agents.verdicts import Check, Issue, Verdict
     from mars.errors import MarsError
+    from mars.integrations.store import MemoryStore
     from mars.memory.engine import Memory
     from mars.memory.records import Hit, NewRecord, Record
     from mars.models.reader import ReaderModel
@@ -33,6 +34,7 @@ __all__ = [
     "Mars",
     "MarsError",
     "Memory",
+    "MemoryStore",
     "NewRecord",
     "Plan",
     "ReaderModel",
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy_exports(
         "mars.agents.roles": ("Assistant", "Checker", "Reflector", "User"),
         "mars.agents.verdicts": ("Check", "Issue", "Verdict"),
         "mars.errors": ("MarsError",),
+        "mars.integrations.store": ("MemoryStore",),
         "mars.memory.engine": ("Memory",),
         "mars.memory.records": ("Hit", "NewRecord", "Record"),
         "mars.models.reader": ("ReaderModel",),

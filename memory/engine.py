@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from anyio import to_thread
 
 from mars.errors import InvalidInput
-from mars.memory import lifecycle, preparing, writing
+from mars.memory import keyed, lifecycle, preparing, writing
 from mars.memory.arguments import id_list, new_record
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Selection, VectorIndex
@@ -150,6 +150,26 @@ class Memory(Reading):
         else:
             ready = await to_thread.run_sync(prepared, limiter=self._limiter)
         return await self._write(lambda tx: writing.store(tx, ready, rules))
+
+    async def put_many(self, values: Iterable[keyed.Keyed], *, now: datetime | None = None) -> Sequence[Record | None]:
+        """Let keys hold new values or nothing, in one transaction; return their records in order, None where removed.
+
+        What a key held is replaced in place: id, time of creation, strength and uses stay, τ restarts. Of several
+        values for one key the last counts. Raises as `add` does; then nothing has changed.
+        """
+        moment, rules, given = self._at(now), self._rules_if_open(), list(values)
+        ready = await to_thread.run_sync(keyed.prepare_keyed, given, moment, rules, limiter=self._limiter)
+        return await self._write(lambda tx: keyed.put(tx, ready, moment, rules))
+
+    async def renew(self, expiries: Mapping[str, datetime], *, now: datetime | None = None) -> int:
+        """Let records live until the given times, by id; return how many there were. What has expired stays so."""
+        moment, until = self._at(now), {one: check_time(when, "expires_at") for one, when in expiries.items()}
+        return await self._write(lambda tx: keyed.renew(tx, until, moment))
+
+    async def purge_expired(self, *, now: datetime | None = None) -> Sequence[Record]:
+        """Delete for good every record whose time to live is over, and return what they were. No read depends on it."""
+        moment = self._at(now)
+        return await self._write(lambda tx: keyed.purge_expired(tx, moment))
 
     def _rules_if_open(self) -> Rules:
         _ = self.backend

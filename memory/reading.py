@@ -76,6 +76,10 @@ class Reading(Store):
             floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
             explain=explain,
         )
+        return await self.answer(question)
+
+    async def answer(self, question: Question) -> list[Hit]:
+        """Answer a question as it stands, best hit first: for front ends whose scope may be everything, ``()``."""
         return await to_thread.run_sync(self._recaller_if_open().answer, self.backend, question, limiter=self._limiter)
 
     def _recaller_if_open(self) -> Recaller:

@@ -163,7 +163,7 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
     again = repeated(one.new, one.now, others, rules.preset)
     if again is not None and _trust(tx, one.new, rules.preset, batch)[1] is Status.ACTIVE:
         return _change(tx, again, "repeated", {"sources": list(one.new.provenance.sources)}, one.now, batch)
-    record = _record(tx, one, rules, batch)
+    record = new_row(tx, one, rules, batch)
     batch.pending[record.id] = record
     if one.vector is not None:
         batch.vectors[record.id] = one.vector
@@ -208,9 +208,10 @@ _COPIED = tuple(
 )
 
 
-def _record(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record:
+def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None = None) -> Record:
+    """Return the row of a new record, with an id and the next `seq`; nothing is written yet."""
     new, preset = one.new, rules.preset
-    trust, status = _trust(tx, new, preset, batch)
+    trust, status = _trust(tx, new, preset, batch or _Batch())
     seq = tx.next_seq()
     event_time = new.event_time or one.now
     return Record(

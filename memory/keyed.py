@@ -1,0 +1,166 @@
+"""What a key holds: written anew in place, removed, and given more time to live. Inside one write transaction.
+
+`mars.memory.writing` refuses a key with another text, because a repeated write must add nothing; here the newest value
+wins, as a key-value store promises. A key's value may have parts: texts of its own that are found for it, each with a
+vector. Parts are records without a key that name the whole as their source; they come and go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mars.errors import InvalidInput
+from mars.memory.interfaces import Selection, Transaction
+from mars.memory.lifecycle import displace
+from mars.memory.preparing import Prepared, Rules, prepare
+from mars.memory.records import Change, Namespace, NewRecord, Provenance, Record, Status, check_label, check_namespace
+from mars.memory.views import is_expired
+from mars.memory.writing import claim_embedder, new_row
+
+PARTS = "parts"
+"""Key of the metadata of a whole: the ids of its parts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """What a key shall hold from now on. Raises `InvalidInput` if the record is under another key or namespace."""
+
+    namespace: Namespace
+    """Whom it belongs to."""
+    key: str
+    """The key, unique in the namespace."""
+    record: NewRecord | None
+    """The new value; None removes what is there."""
+    parts: tuple[NewRecord, ...] = ()
+    """Texts that are found for the value, each with a vector of its own; without keys."""
+
+    def __post_init__(self) -> None:
+        check_namespace(self.namespace)
+        check_label(self.key, "key")
+        if self.record is not None and (self.record.namespace, self.record.key) != (self.namespace, self.key):
+            raise InvalidInput(f"the record is not under the key {self.key!r} in {self.namespace!r}")
+        if any(part.namespace != self.namespace or part.key is not None for part in self.parts):
+            raise InvalidInput("a part lies in the namespace of its whole and has no key of its own")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A `Keyed` with its vectors."""
+
+    keyed: Keyed
+    """What the caller gave."""
+    whole: Prepared | None
+    """The value; None removes."""
+    parts: Sequence[Prepared]
+    """Its parts."""
+
+
+def prepare_keyed(values: Iterable[Keyed], now: datetime, rules: Rules) -> list[Ready]:
+    """Return the values with their vectors, the last one of each key. Nothing is written; no facts are drawn."""
+    last = {(value.namespace, value.key): value for value in values}
+    flat = [new for value in last.values() if value.record for new in (value.record, *value.parts)]
+    made = iter(prepare(flat, [now] * len(flat), replace(rules, extract_facts=False)))
+    return [
+        Ready(value, next(made), [next(made) for _ in value.parts]) if value.record else Ready(value, None, ())
+        for value in last.values()
+    ]
+
+
+def put(tx: Transaction, ready: Sequence[Ready], now: datetime, rules: Rules) -> list[Record | None]:
+    """Let each key hold its new value, and return the records in order; None where a key holds nothing now.
+
+    A record that is replaced keeps its id, its time of creation, its strength and its uses; τ restarts, and what was
+    archived is active again. Raises `EmbedderMismatch` as every write does.
+    """
+    claim_embedder(tx, rules.embedder)
+    wanted: dict[Namespace, set[str]] = {}
+    for one in ready:
+        wanted.setdefault(one.keyed.namespace, set()).add(one.keyed.key)
+    there = {
+        (holder.namespace, holder.key): holder
+        for namespace, keys in wanted.items()
+        for holder in tx.select(Selection(namespace=namespace, keys=frozenset(keys)))
+    }
+    result = [_put(tx, one, there.get((one.keyed.namespace, one.keyed.key)), now, rules) for one in ready]
+    crowded = {one.keyed.namespace for one in ready if one.whole is not None}
+    latest = {record.id: record for record in displace(tx, crowded, rules.preset, now)}
+    return [record and latest.get(record.id, record) for record in result]
+
+
+def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rules: Rules) -> Record | None:
+    if holder is not None:
+        _remove(tx, _parts(tx, holder), "purged", now)
+        if one.whole is None or is_expired(holder, now):
+            _remove(tx, [holder], "expired" if one.whole else "purged", now)
+            holder = None
+    if one.whole is None:
+        return None
+    fresh = new_row(tx, one.whole, rules)
+    whole = fresh if holder is None else _renewed(holder, fresh, now)
+    source = Provenance(role="index", sources=(whole.id,))
+    parts = [new_row(tx, replace(part, new=replace(part.new, provenance=source)), rules) for part in one.parts]
+    if parts:
+        whole = replace(whole, metadata={**whole.metadata, PARTS: [part.id for part in parts]})
+    vectors = {part.id: made.vector for part, made in zip(parts, one.parts, strict=True) if made.vector is not None}
+    vector = one.whole.vector
+    if holder is None:
+        tx.insert([whole, *parts], vectors if vector is None else {**vectors, whole.id: vector})
+    else:
+        tx.insert(parts, vectors)
+        if vector is not None:
+            tx.set_vectors(rules.embedder.id, {whole.id: vector})
+        whole = replace(whole, seq=tx.next_seq())
+        tx.update([whole])
+    detail = {"kind": whole.kind.value, "parts": len(parts), "content_hash": whole.content_hash}
+    tx.log([Change(seq=whole.seq, at=now, record=whole.id, event="replaced" if holder else "added", detail=detail)])
+    return whole
+
+
+def _renewed(holder: Record, fresh: Record, now: datetime) -> Record:
+    """Return the new row with what outlives a replacement."""
+    return replace(
+        fresh,
+        id=holder.id,
+        created_at=holder.created_at,
+        known_from=holder.known_from,
+        strength=holder.strength,
+        difficulty=holder.difficulty,
+        uses=holder.uses,
+        last_turn=holder.last_turn,
+        last_strengthened=max(now, holder.last_strengthened),
+        status=Status.ACTIVE,
+    )
+
+
+def _parts(tx: Transaction, whole: Record) -> list[Record]:
+    found = tx.get([str(one) for one in whole.metadata.get(PARTS, ())])
+    return [part for part in found if part is not None and part.provenance.sources == (whole.id,)]
+
+
+def _remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:
+    for record in records:
+        tx.remove([record])
+        tx.log([Change(seq=tx.head(), at=now, record=record.id, event=event, detail={})])
+
+
+def renew(tx: Transaction, expiries: Mapping[str, datetime], now: datetime) -> int:
+    """Let records and their parts live until the given times; return how many were still there to be renewed.
+
+    What has expired stays so. A renewal is no change of the record: the history does not name it.
+    """
+    live = [record for record in tx.get(list(expiries)) if record is not None and not is_expired(record, now)]
+    for whole in live:
+        until = expiries[whole.id]
+        for record in (whole, *_parts(tx, whole)):
+            if record.expires_at != until:
+                tx.update([replace(record, expires_at=until, seq=tx.next_seq())])
+    return len(live)
+
+
+def purge_expired(tx: Transaction, now: datetime) -> list[Record]:
+    """Delete for good every record whose time to live is over, and return what they were."""
+    gone = [record for record in tx.select(Selection()) if is_expired(record, now)]
+    _remove(tx, gone, "expired", now)
+    return gone

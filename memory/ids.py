@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = (1 << 48) - 1
@@ -28,7 +27,8 @@ def record_id(now: datetime, store_id: str, seq: int) -> str:
     counter = seq & 0xFFFFFFFF
     drawn = int.from_bytes(hashlib.blake2b(f"{store_id}/{seq}".encode(), digest_size=8, person=b"mars-record").digest())
     bits = millis << 80 | 0x7 << 76 | (counter >> 20) << 64 | 0x2 << 62 | (counter & 0xFFFFF) << 42 | drawn >> 22
-    return str(UUID(int=bits))
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def content_hash(text: str) -> str:

@@ -161,6 +161,10 @@ class Reader(ABC):
     def history(self, record: str) -> list[Change]:
         """Return what happened to a record, oldest first; also after it was purged."""
 
+    def graded(self, record: str, turn: str) -> bool:
+        """Tell whether the history holds a use of a record in this turn."""
+        return any(one.event == "used" and one.detail.get("turn") == turn for one in self.history(record))
+
     @abstractmethod
     def meta(self) -> Mapping[str, str]:
         """Return the store's own facts: ``store_id``, ``embedder``, ``dimension``, …"""

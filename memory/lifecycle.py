@@ -66,9 +66,7 @@ def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datet
     """Grade a use of records in a turn and return them; a second grade in the same turn changes nothing."""
     result = []
     for record in found(tx, ids, now):
-        if record.last_turn == turn or any(
-            one.event == "used" and one.detail.get("turn") == turn for one in tx.history(record.id)
-        ):
+        if record.last_turn is not None and (record.last_turn == turn or tx.graded(record.id, turn)):
             result.append(record)
             continue
         before = unswept(record)

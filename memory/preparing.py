@@ -6,9 +6,11 @@ Synchronous, on a worker thread; nothing here writes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
+
+import numpy as np
 
 from mars.errors import EmbedderMismatch, InvalidVector
 from mars.language import token_entropy
@@ -105,7 +107,7 @@ def prepare(
             for fact, vector in zip(drawn[place], vectors[after : after + len(drawn[place])], strict=True)
         )
         after += len(facts)
-        ready[place] = replace(_prepared(news[place], times[place], vectors[row]), facts=facts)
+        ready[place] = _prepared(news[place], times[place], vectors[row], facts)
     return ready
 
 
@@ -138,9 +140,9 @@ def seen(reader: Reader, news: Sequence[NewRecord], now: datetime) -> set[int]:
     return {place for place, new in enumerate(news) if (new.namespace, new.idempotency_key) in there}
 
 
-def _prepared(new: NewRecord, now: datetime, vector: Vector) -> Prepared:
+def _prepared(new: NewRecord, now: datetime, vector: Vector, facts: tuple[Prepared, ...] = ()) -> Prepared:
     bits, entropy = token_entropy(new.text)
-    return Prepared(new, now, vector, bits, entropy)
+    return Prepared(new, now, vector, bits, entropy, facts)
 
 
 def _facts_of(new: NewRecord) -> tuple[NewRecord, ...]:
@@ -175,7 +177,9 @@ def _embed(news: Sequence[NewRecord], embedder: Embedder) -> list[Vector]:
                 f"{embedder.dimension}: embed with it, or leave `embedding` out"
             )
     made = iter(embedded([new.text for new in news if new.embedding is None], embedder))
-    return [next(made) if new.embedding is None else normalised(new.embedding[None])[0] for new in news]
+    given = [new.embedding for new in news if new.embedding is not None]
+    scaled = iter(normalised(np.stack(given) if len(given) > 1 else given[0][None]) if given else ())
+    return [next(made) if new.embedding is None else next(scaled) for new in news]
 
 
 def embedded(texts: Sequence[str], embedder: Embedder) -> list[Vector]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mars.errors import NotFound
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
-from mars.memory.backends.rows import change_of, change_row, namespace_of, namespace_text, record_of, row_of
+from mars.memory.backends.rows import change_of, change_row, json_text, namespace_of, namespace_text, record_of, row_of
 from mars.memory.backends.statements import Statements, as_list, selection_query
 from mars.memory.backends.wire import Parameters, Wire
 from mars.memory.interfaces import Reader, Selection, Transaction
@@ -65,6 +65,10 @@ class SqlReader(Reader):
     def history(self, record: str) -> list[Change]:
         """See `Reader.history`."""
         return [change_of(row) for row in self._rows(self._sql.history, (record,))]
+
+    def graded(self, record: str, turn: str) -> bool:
+        """See `Reader.graded`; the turn is looked for in the JSON text, where no other value can hold it unescaped."""
+        return bool(self._rows(self._sql.graded, (record, f'"turn":{json_text(turn)}'))[0][0])
 
     def meta(self) -> Mapping[str, str]:
         """See `Reader.meta`."""

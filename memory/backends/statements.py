@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, column, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
@@ -66,6 +79,8 @@ class Statements:
     """(seq, record, at, event, detail)"""
     history: str
     """(record) → seq, record, at, event, detail."""
+    graded: str
+    """(record, JSON of a turn) → how often the record was used in that turn."""
     meta: str
     """() → key, value."""
     put_meta: str
@@ -108,6 +123,7 @@ def statements(dialect: str) -> Statements:
 
 def _reading(dialect: str) -> dict[str, ClauseElement]:
     row, mine = records.c, among(records.c.id, "ids", dialect)
+    place = func.instr if dialect == "sqlite" else func.strpos
     past = (history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
     return {
         "get": select(records).where(mine),
@@ -116,6 +132,9 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
         "removed": select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq),
         "namespaces": select(row.namespace, func.count()).group_by(row.namespace),
         "history": select(*past).where(history.c.record == bindparam("record")).order_by(history.c.number),
+        "graded": select(func.count())
+        .where(history.c.record == bindparam("record"), history.c.event == literal_column("'used'"))
+        .where(place(history.c.detail, bindparam("turn", type_=Text)) > literal_column("0")),
         "meta": select(meta.c.key, meta.c.value),
     }
 

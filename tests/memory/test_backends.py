@@ -305,3 +305,19 @@ def test_a_moment_keeps_its_microseconds(backend: Backend, make_record: Build, p
     found = backend.read(lambda reader: reader.get([stored.id]))[0]
     assert found is not None
     assert found.event_time == moment
+
+
+def test_a_use_is_found_by_its_turn(backend: Backend, make_record: Build, put: Put) -> None:
+    """`graded` finds a use of this record in exactly this turn, whatever its name holds, and no other event."""
+    one, two = put(backend, make_record(0), make_record(0))
+    names = ["t1", "ü", 'a"b', "\\", "%", '"turn":"x"', "T1"]
+    backend.transact(
+        lambda t: t.log(
+            [Change(seq=1, at=NOW, record=one.id, event="used", detail={"grade": "good", "turn": n}) for n in names]
+            + [Change(seq=1, at=NOW, record=one.id, event="edited", detail={"turn": "other"})]
+        )
+    )
+    asked = [*names, "t", "1", "x", "a", "", "t1 ", "other"]
+    found = backend.read(lambda reader: [reader.graded(one.id, name) for name in asked])
+    assert found == [name in names for name in asked]
+    assert not backend.read(lambda reader: reader.graded(two.id, "t1"))

@@ -106,8 +106,10 @@ class Columns:
 
         Rounded as `mars.memory.records.days_between` rounds, so that a sweep and a recall agree to the last bit.
         """
-        seconds = (microseconds(now) - self.strengthened[:size]).astype(np.float64) / 1e6
-        return np.asarray(np.maximum(seconds / 86_400.0, 0.0), dtype=np.float64)
+        days = (microseconds(now) - self.strengthened[:size]).astype(np.float64)
+        days /= 1e6
+        days /= 86_400.0
+        return np.maximum(days, 0.0, out=days)
 
     def passing(self, size: int, filter: RecallFilter, now: datetime, tiers: Codes) -> Flags:
         """Return which of the first `size` rows may be recalled; `tiers` are their codes at `now`."""

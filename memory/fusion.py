@@ -21,15 +21,26 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 """One truth value per row, shape ``[n]``."""
 
+CHUNK = 1024
+"""So many rows are multiplied at a time."""
 
-def cosines(matrix: Vector, query: Vector) -> Floats:
+
+def cosines(matrix: Vector, query: Vector, rows: npt.NDArray[np.int64] | None = None) -> Floats:
     """Return the cosine of each row with the query, in [-1, 1]; both of unit length or zero.
 
-    `matrix` has shape ``[n, d]``, `query` ``[d]``; the result ``[n]``. Raises `InvalidVector` for another dimension.
+    `matrix` has shape ``[n, d]``, `query` ``[d]``; the result ``[n]``, or one number for each of `rows`. Summed in
+    double precision row by row, so that it does not depend on the other rows. Raises `InvalidVector` for another
+    dimension.
     """
     if query.shape != matrix.shape[1:]:
         raise InvalidVector(f"the query's vector has shape {query.shape}; the rows have {matrix.shape[1]} dimensions")
-    return np.clip((matrix @ query).astype(np.float64), -1.0, 1.0)
+    numbers = np.arange(len(matrix)) if rows is None else rows
+    wide = query.astype(np.float64)
+    found = np.empty(len(numbers), np.float64)
+    for start in range(0, len(numbers), CHUNK):
+        chunk = matrix[numbers[start : start + CHUNK]] * wide
+        chunk.sum(axis=1, out=found[start : start + CHUNK])
+    return np.clip(found, -1.0, 1.0, out=found)
 
 
 def fusion(lexical: Floats, cosine: Floats | None, weight: float, best: float) -> Floats:

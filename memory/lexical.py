@@ -15,7 +15,7 @@ import math
 from array import array
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -124,12 +124,22 @@ class LexicalScores:
 
     scores: Reals
     """BM25F times the priors; 0 where no query term is near."""
-    shares: Reals
-    """Share of the query terms' idf mass that the row or a neighbour holds, in [0, 1]."""
+    told: Mapping[str, np.float32]
+    """Of each term that was found: its share of the query terms' idf mass."""
     idf: Mapping[str, float]
     """Inverse document frequency of each query term, found or not; a row counts where the term is near it."""
     near: Mapping[str, Reals]
     """Of each term that was found: its weighted count in and around each row."""
+
+    @property
+    def shares(self) -> Reals:
+        """Share of the query terms' idf mass that each row or a neighbour holds, in [0, 1]."""
+        return self.shares_of(np.arange(len(self.scores)))
+
+    def shares_of(self, rows: npt.NDArray[np.int64]) -> Reals:
+        """Return `shares` of these rows."""
+        parts = ((counts[rows] > 0.0) * self.told[term] for term, counts in self.near.items())
+        return np.minimum(sum(parts, np.zeros(len(rows), np.float32)), np.float32(1.0))
 
     def terms_of(self, row: int) -> dict[str, float]:
         """Return the idf of each query term that this row or a neighbour holds."""
@@ -170,8 +180,7 @@ class LexicalIndex:
         rows = self._rows
         for term, count in document.counts.items():
             posted = self._postings.get(term)
-            if posted is None:
-                posted = self._postings[term] = array("q")
+            posted = self._postings.setdefault(term, array("q")) if posted is None else posted
             posted.append(row << _TF_BITS | (count if count < _TF_MASK else _TF_MASK))
         for field, values in ((self._dates, document.dates), (self._speakers, document.speaker)):
             for value in values:
@@ -236,17 +245,18 @@ class LexicalIndex:
         dated = self._dated(asked)
         near = {term: found for term in asked if (found := self._near(term, term in dated)) is not None}
         total = np.zeros(size, np.float32)
-        share = np.zeros(size, np.float32)
-        rows_with = {term: int(np.count_nonzero(near[term])) if term in near else 0 for term in asked}
+        rows_with = {term: int(np.count_nonzero(near[term] > 0.0)) if term in near else 0 for term in asked}
         idf = {term: self._idf(count) for term, count in rows_with.items()}
         told = {term: self._idf(count, BACKGROUND) for term, count in rows_with.items()}
-        mass = sum(told.values())
         for term, counts in near.items():
-            total += counts / (counts + rows.norm[:size]) * np.float32(idf[term] * (K1 + 1.0))
-            share += (counts > 0.0) * np.float32(told[term] / mass)
+            part = counts + rows.norm[:size]
+            np.divide(counts, part, out=part)
+            part *= np.float32(idf[term] * (K1 + 1.0))
+            total += part
         total *= rows.prior[:size]
         self._boost_speakers(total, query)
-        return LexicalScores(total, np.minimum(share, np.float32(1.0)), idf, near)
+        mass = sum(told.values())
+        return LexicalScores(total, {term: np.float32(told[term] / mass) for term in near}, idf, near)
 
     def _idf(self, found: int, background: int = 0) -> float:
         return math.log1p((self._alive_count + background - found + 0.5) / (found + 0.5))
@@ -260,13 +270,13 @@ class LexicalIndex:
             if term in _MONTH_TERMS or term in _WEEKDAY_TERMS or (term.isdecimal() and (month or len(term) == 4))
         )
 
-    def _living(self, posted: Iterable[int], shift: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        entries = np.array(posted, dtype=np.int64)
+    def _living(self, posted: array[int], shift: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        entries = np.frombuffer(posted, dtype=np.int64)
         found = entries >> shift
-        if self._alive_count < self._size:
-            keep = self._rows.alive[found] > 0.0
-            return found[keep], entries[keep]
-        return found, entries
+        if self._alive_count == self._size:
+            return found, entries
+        keep = self._rows.alive[found] > 0.0
+        return found[keep], entries[keep]
 
     def _near(self, term: str, dated: bool) -> Reals | None:
         """The weighted counts of a term in and around each row; None if no row holds it."""

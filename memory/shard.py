@@ -1,9 +1,10 @@
 """One namespace in the process's memory: derived from the truth, exact over every row, dropped and rebuilt at will.
 
-A shard holds the rows' vectors, decay columns and postings, and follows the truth by `seq`. Every search scores every
-row (memory.md §6: exact); nothing is asked of an approximate index. Words, neighbours and document frequencies come
-from all rows but those that are quarantined or failed their review, so that a sweep, which archives what is already
-forgotten, changes no score. A shard may be used from several threads; a lock serialises them.
+A shard holds the rows' vectors, decay columns and postings, and follows the truth by `seq`. A search is exact: a row is
+scored, or a bound says that it cannot win (`mars.memory.ranking`); nothing is asked of an approximate index. Words,
+neighbours and document frequencies come from all rows but those that are quarantined or failed their review, so that a
+sweep, which archives what is already forgotten, changes no score. A shard may be used from several threads; a lock
+serialises them.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from mars.errors import InvalidVector
+from mars.errors import InvalidSetting, InvalidVector
 from mars.language import first_person
+from mars.memory.bounds import BOUNDS, Bounds, Head, quick_standings
 from mars.memory.columns import Columns, microseconds
-from mars.memory.curves import Floats
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
-from mars.memory.fusion import Flags, bounded, cosines, fusion, relevance, top
 from mars.memory.interfaces import Reader, Selection
-from mars.memory.lexical import Document, LexicalIndex, LexicalScores
+from mars.memory.lexical import Document, LexicalIndex
 from mars.memory.lifecycle import REVIEW_REASON
 from mars.memory.presets import Preset
+from mars.memory.ranking import Exact, Ranking, ceiling
 from mars.memory.records import Explanation, Namespace, Record, Status, Tier, Vector, check_share, check_time
-from mars.memory.tiers import TIERS, Codes, standings
+from mars.memory.tiers import TIERS
 
 BATCH = 2_000
 """How many records `Shard.follow` reads at a time."""
@@ -51,63 +53,23 @@ class Match:
     """The parts of the rank, if asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """Every row's numbers of one shard for one search; arrays of shape ``[n]``."""
-
-    ids: Sequence[str]
-    lexical: LexicalScores
-    cosine: Floats | None
-    weight: float
-    relevance: Floats
-    retention: Floats
-    tiers: Codes
-    remembered: Floats
-    mattering: Floats
-    trust: Floats
-    eligible: Flags
-
-    def best(self) -> float:
-        """The largest lexical score of a row that may be recalled."""
-        return float(self.lexical.scores.max(where=self.eligible, initial=0.0))
-
-    def matches(self, best: float, k: int, floor: float, explain: bool) -> list[Match]:
-        """The k best rows, `best` being the largest lexical score of the whole search."""
-        fused = fusion(self.lexical.scores.astype(np.float64), self.cosine, self.weight, best)
-        rank = fused * self.remembered * self.mattering * self.trust
-        rows = top(rank, self.eligible & (self.relevance >= floor) & (fused > 0.0), self.ids, k)
-        return [
-            Match(
-                id=self.ids[row],
-                rank=float(rank[row]),
-                relevance=float(self.relevance[row]),
-                retention=float(self.retention[row]),
-                tier=TIERS[int(self.tiers[row])],
-                explanation=self._explanation(row, float(fused[row])) if explain else None,
-            )
-            for row in rows
-        ]
-
-    def _explanation(self, row: int, fused: float) -> Explanation:
-        return Explanation(
-            lexical=float(self.lexical.scores[row]),
-            cosine=0.0 if self.cosine is None else float(self.cosine[row]),
-            lexical_weight=self.weight,
-            fusion=fused,
-            retention_factor=float(self.remembered[row]),
-            importance_factor=float(self.mattering[row]),
-            terms=self.lexical.terms_of(row),
-        )
-
-
 class Shard:
     """The rows of one namespace. `seq` says up to where it has followed the truth."""
 
-    def __init__(self, namespace: Namespace, *, dimension: int, preset: Preset, lexical_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        *,
+        dimension: int,
+        preset: Preset,
+        lexical_weight: float = 1.0,
+        bounds: Bounds = BOUNDS,
+    ) -> None:
         self.namespace = namespace
         self.dimension = dimension
         self.lexical_weight = check_share(lexical_weight, "lexical_weight")
         self.preset = preset
+        self.bounds = bounds
         self._lock = threading.RLock()
         self._reset()
 
@@ -118,6 +80,7 @@ class Shard:
         self._shape_of: dict[str, tuple[object, ...]] = {}
         self._vector_of: dict[str, tuple[str | None, str]] = {}
         self._matrix: Vector = np.zeros((0, self.dimension), np.float32)
+        self._head = Head(self.bounds)
         self._columns = Columns()
         self._lexical = LexicalIndex()
 
@@ -127,7 +90,7 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """About how many bytes the vectors take."""
-        return self._matrix.nbytes
+        return self._matrix.nbytes + self._head.nbytes
 
     def follow(self, reader: Reader) -> int:
         """Apply what changed in the namespace since `seq`, in batches; return how many rows. Repeatable.
@@ -197,6 +160,7 @@ class Shard:
         self._columns.write(row, record)
         if vector is not None:
             self._matrix[row] = vector
+            self._head.touch(row)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these records; unknown ids are ignored."""
@@ -211,6 +175,7 @@ class Shard:
         self._columns.drop(row)
         self._lexical.remove(row)
         self._matrix[row] = 0.0
+        self._head.touch(row)
 
     def speakers_named(self, query: str) -> set[str]:
         """Return the words of a question that are words of a speaker's name, lower-cased."""
@@ -232,43 +197,68 @@ class Shard:
         """Search this shard alone; see `search`."""
         return search([self], query, vector, now=now, k=k, filter=filter, voiced=voiced, floor=floor, explain=explain)
 
-    def _score(
+    def _ranking(
         self, query: str, vector: Vector | None, voiced: Vector | None, now: datetime, filter: RecallFilter
-    ) -> _Scored:
-        with self._lock:
-            size, columns, preset = len(self._ids), self._columns, self.preset
-            retention, tiers = standings(
-                preset.curve,
-                preset.tiers,
-                columns.strength[:size],
-                columns.boosted[:size],
-                columns.ages(size, now),
-                columns.capable[:size],
-                columns.pinned[:size],
-            )
-            lexical = self._lexical.scores(query)
-            cosine = None if vector is None or self.lexical_weight == 1.0 else self._cosines(vector, voiced)
-            weight = 1.0 if cosine is None else self.lexical_weight
-            return _Scored(
-                ids=self._ids,
-                lexical=lexical,
-                cosine=cosine,
-                weight=weight,
-                relevance=relevance(lexical.shares.astype(np.float64), cosine, weight),
-                retention=retention,
-                tiers=tiers,
-                remembered=bounded(retention, preset.retention_floor),
-                mattering=bounded(columns.importance[:size], preset.importance_floor),
-                trust=columns.trust[:size].copy(),
-                eligible=columns.passing(size, filter, now, tiers),
-            )
+    ) -> Ranking:
+        size, columns, preset = len(self._ids), self._columns, self.preset
+        ages = columns.ages(size, now)
+        retention, tiers = quick_standings(
+            preset.curve,
+            preset.tiers,
+            columns.strength[:size],
+            columns.boosted[:size],
+            ages,
+            columns.capable[:size],
+            columns.pinned[:size],
+        )
+        eligible = columns.passing(size, filter, now, tiers)
+        lexical = self._lexical.scores(query)
+        asked = () if self.lexical_weight == 1.0 else tuple(each for each in (vector, voiced) if each is not None)
+        for each in asked:
+            if each.shape != (self.dimension,):
+                raise InvalidVector(f"the query's vector has shape {each.shape}; expected ({self.dimension},)")
+        return Ranking(
+            preset=preset,
+            bounds=self.bounds,
+            ids=self._ids,
+            columns=columns,
+            ages=ages,
+            eligible=eligible,
+            ceiling=ceiling(preset, retention, columns, eligible),
+            lexical=lexical,
+            words=lexical.scores * eligible,
+            matrix=self._matrix[:size],
+            head=self._head,
+            queries=() if vector is None else asked,
+            weight=self.lexical_weight if asked and vector is not None else 1.0,
+        )
 
-    def _cosines(self, vector: Vector, voiced: Vector | None) -> Floats:
-        size = len(self._ids)
-        plain = cosines(self._matrix[:size], vector)
-        if voiced is None:
-            return plain
-        return np.where(self._columns.spoken[:size], cosines(self._matrix[:size], voiced), plain)
+    def _matches(self, ranking: Ranking, best: float, k: int, floor: float, explain: bool) -> list[Match]:
+        """The k best rows, `best` being the largest lexical score of the whole search."""
+        scored, winners = ranking.winners(best, k, floor)
+        return [
+            Match(
+                id=self._ids[int(scored.rows[at])],
+                rank=float(scored.rank[at]),
+                relevance=float(scored.relevance[at]),
+                retention=float(scored.retention[at]),
+                tier=TIERS[int(scored.tiers[at])],
+                explanation=_explanation(ranking, scored, at) if explain else None,
+            )
+            for at in winners
+        ]
+
+
+def _explanation(ranking: Ranking, scored: Exact, at: int) -> Explanation:
+    return Explanation(
+        lexical=float(scored.lexical[at]),
+        cosine=0.0 if scored.cosine is None else float(scored.cosine[at]),
+        lexical_weight=ranking.weight,
+        fusion=float(scored.fused[at]),
+        retention_factor=float(scored.remembered[at]),
+        importance_factor=float(scored.mattering[at]),
+        terms=ranking.lexical.terms_of(int(scored.rows[at])),
+    )
 
 
 def voiced(shards: Iterable[Shard], query: str) -> str | None:
@@ -301,12 +291,17 @@ def search(
     for a vector of another shape, `InvalidVector`.
     """
     moment = check_time(now)
-    scored = [shard._score(query, vector, voiced, moment, filter) for shard in shards]
-    best = max((each.best() for each in scored), default=0.0)
+    if k < 0:
+        raise InvalidSetting(f"k counts hits; got {k}")
     found: list[Match] = []
-    for shard, each in zip(shards, scored, strict=True):
-        least = shard.preset.relevance_floor if floor is None else check_share(floor, "floor")
-        found.extend(each.matches(best, k, least, explain))
+    with ExitStack() as locks:
+        for shard in sorted(shards, key=id):
+            locks.enter_context(shard._lock)
+        rankings = [shard._ranking(query, vector, voiced, moment, filter) for shard in shards]
+        best = max((each.best() for each in rankings), default=0.0)
+        for shard, each in zip(shards, rankings, strict=True):
+            least = shard.preset.relevance_floor if floor is None else check_share(floor, "floor")
+            found.extend(shard._matches(each, best, k, least, explain))
     return sorted(found, key=lambda match: (-match.rank, match.id))[:k]
 
 

@@ -1,0 +1,220 @@
+"""Upper bounds on what a row can score, so that an exact search need not read every vector.
+
+A few directions hold much of the length of real embeddings. With P their orthonormal rows, ``h = P x`` the head of a
+row and ``r = x - Pᵀ h`` the rest, ``x · q = h · P q + r · q`` and, by Cauchy and Schwarz,
+``r · q <= |r| |q - Pᵀ P q|``. The head is a sixth of the bytes, and what it rules out is never read: most rows where
+vectors cluster, and, where all directions are alike, most of those in which no word was found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mars.memory.curves import Curve, Floats, Shape, crossing
+from mars.memory.fusion import Flags
+from mars.memory.records import Vector
+from mars.memory.tiers import FORGOTTEN, LONG, SHORT, Codes, TierRule, TierStrength, standings
+
+Reals = npt.NDArray[np.float32]
+"""One number per row, shape ``[n]``, float32."""
+
+RETENTION_SLACK = 1e-5
+"""More than single precision can err in a retention."""
+
+DOUBTFUL = 1e-6
+"""So near to a threshold, relatively, a tier is computed in full."""
+
+SAMPLE = 4096
+"""So many rows tell the directions."""
+
+ROUNDS = 6
+"""So many times the directions are refined."""
+
+STRIDE = 16
+"""One in so many rows is looked at to guess which bounds are large."""
+
+CHUNK = 8192
+"""So many rows are projected at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """When a shard bounds its rows instead of scoring each; the answers are the same."""
+
+    least_rows: int = 4096
+    """Below it every vector is read."""
+    dimensions: int = 64
+    """How many directions the head has."""
+    captured: float = 0.1
+    """The share of the squared length that the head must hold to be worth its bytes."""
+    slack: float = 1e-3
+    """Added to a bound: more than all roundings of single precision, up to some thousand dimensions."""
+    exhaustive: bool = False
+    """Whether to score every row in full, without bounds: for comparison."""
+
+
+BOUNDS = Bounds()
+"""What is right for almost everybody."""
+
+EXHAUSTIVE = Bounds(least_rows=sys.maxsize, exhaustive=True)
+"""Every row in full."""
+
+
+class Head:
+    """The heads of a shard's rows; follows the matrix lazily."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._directions: Vector | None = None
+        self._fitted = 0
+        self._known = 0
+        self._dirty: set[int] = set()
+        self._heads: Vector = np.zeros((0, 0), np.float32)
+        self._rest: Reals = np.zeros(0, np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the heads take."""
+        return self._heads.nbytes + self._rest.nbytes
+
+    def touch(self, row: int) -> None:
+        """Note that a row's vector has changed."""
+        if row < self._known:
+            self._dirty.add(row)
+
+    def upper(self, matrix: Vector, query: Vector) -> Reals | None:
+        """Return a bound from above on each row's product with the query, shape ``[n]``; None if none is of use."""
+        self._follow(matrix)
+        directions = self._directions
+        if directions is None:
+            return None
+        head = directions @ query
+        rest = float(np.linalg.norm(query.astype(np.float64) - directions.T.astype(np.float64) @ head))
+        upper: Reals = self._heads[: len(matrix)] @ head
+        upper += self._rest[: len(matrix)] * np.float32(rest)
+        upper += np.float32(self._bounds.slack)
+        return upper
+
+    def _follow(self, matrix: Vector) -> None:
+        size = len(matrix)
+        if size >= max(self._bounds.least_rows, 2 * self._fitted) or (self._fitted and size < self._known):
+            self._fit(matrix)
+        if self._directions is None:
+            return
+        if size > len(self._rest):
+            room = size * 9 // 8
+            heads, rest = np.zeros((room, len(self._directions)), np.float32), np.zeros(room, np.float32)
+            heads[: self._known], rest[: self._known] = self._heads[: self._known], self._rest[: self._known]
+            self._heads, self._rest = heads, rest
+        for start in range(self._known, size, CHUNK):
+            self._project(matrix, np.arange(start, min(start + CHUNK, size)))
+        self._known = size
+        if self._dirty:
+            self._project(matrix, np.fromiter(self._dirty, np.int64, len(self._dirty)))
+            self._dirty.clear()
+
+    def _project(self, matrix: Vector, rows: npt.NDArray[np.int64]) -> None:
+        assert self._directions is not None
+        whole = matrix[rows]
+        heads = whole @ self._directions.T
+        self._heads[rows] = heads
+        self._rest[rows] = np.linalg.norm(whole - heads @ self._directions, axis=1)
+
+    def _fit(self, matrix: Vector) -> None:
+        """Find the directions that hold most of the rows' length, by subspace iteration on a sample."""
+        self._fitted, self._known, self._directions = len(matrix), 0, None
+        self._dirty.clear()
+        sample = matrix[:: max(1, len(matrix) // SAMPLE)].astype(np.float64)
+        count = min(self._bounds.dimensions, matrix.shape[1])
+        self._heads, self._rest = np.zeros((0, count), np.float32), np.zeros(0, np.float32)
+        moments = sample.T @ sample
+        found: Any = np.random.default_rng(0).standard_normal((matrix.shape[1], count))
+        for _ in range(ROUNDS):
+            found = np.linalg.qr(moments @ found)[0]
+        total = float(np.trace(moments))
+        if total > 0.0 and float(np.sum(found * (moments @ found))) >= self._bounds.captured * total:
+            self._directions = np.ascontiguousarray(found.T, dtype=np.float32)
+
+
+def quick_standings(
+    curve: Curve, rule: TierRule, strength: Floats, boosted: Floats, tau: Floats, capable: Flags, pinned: Flags
+) -> tuple[Reals, Codes]:
+    """Return a bound from above on each row's retention, and its tier code exactly; as `mars.memory.tiers.standings`.
+
+    Tiers are told by the ratio τ/S where it is not near a threshold, retentions in single precision.
+    """
+    first, last = crossing(curve, rule.theta1), crossing(curve, rule.theta2)
+    if rule.strength is not TierStrength.CONTINUOUS or not DOUBTFUL < first <= last < 1e300:
+        left, codes = standings(curve, rule, strength, boosted, tau, capable, pinned)
+        return np.minimum(left.astype(np.float32) + np.float32(RETENTION_SLACK), np.float32(1.0)), codes
+    assert (SHORT, LONG, FORGOTTEN) == (0, 1, 2)
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = tau / boosted
+        upper = _retention(curve, ratio.astype(np.float32))
+    short = ratio <= first
+    doubtful = short != (ratio <= first * (1.0 + DOUBTFUL))
+    doubtful |= short != (ratio <= first * (1.0 - DOUBTFUL))
+    short &= capable
+    codes = np.int8(LONG) - short.view(np.int8)
+    if rule.forgets:
+        gone = ratio > last
+        doubtful |= gone != (ratio > last * (1.0 + DOUBTFUL))
+        doubtful |= gone != (ratio > last * (1.0 - DOUBTFUL))
+        codes += gone.view(np.int8)
+    near = np.flatnonzero(doubtful | pinned)
+    if len(near):
+        left, codes[near] = standings(
+            curve, rule, strength[near], boosted[near], tau[near], capable[near], pinned[near]
+        )
+        upper[near] = np.minimum(left + RETENTION_SLACK, 1.0)
+    return upper, codes
+
+
+def _retention(curve: Curve, ratio: Reals) -> Reals:
+    """A bound from above on R at ratios τ/S, in single precision and in place."""
+    match curve.shape:
+        case Shape.POWER:
+            ratio *= np.float32(curve.factor)
+            ratio += np.float32(1.0)
+            np.log(ratio, out=ratio)
+            ratio *= np.float32(-curve.decay)
+        case Shape.EXPONENTIAL90:
+            ratio *= np.float32(np.log(0.9))
+        case _:
+            np.negative(ratio, out=ratio)
+    np.exp(ratio, out=ratio)
+    ratio += np.float32(RETENTION_SLACK)
+    return np.minimum(ratio, np.float32(1.0), out=ratio)
+
+
+def room_for_error(threshold: float) -> np.float32:
+    """Return what a bound in single precision must reach if the row may score `threshold`."""
+    return np.float32(threshold * (1.0 - 1e-5) if threshold > 1e-30 else 0.0)
+
+
+def largest(upper: Reals, count: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of about `count` rows with the largest bounds, guessed from every 16th row; at least one.
+
+    Rows that are tied for the last place may be left out: whoever asks scores them later if they can win.
+    """
+    if count >= len(upper):
+        return np.arange(len(upper))
+    sample = upper[::STRIDE]
+    place = len(sample) - min(len(sample), count // STRIDE + 4)
+    chosen = np.flatnonzero(upper >= np.partition(sample, place)[place])
+    if len(chosen) <= count:
+        return chosen
+    near = upper[chosen]
+    least = np.partition(near, len(near) - count)[len(near) - count]
+    return np.flatnonzero(upper >= least)[:count]
+
+
+def joined(parts: Sequence[Reals], second: Flags) -> Reals:
+    """Return the first of one or two arrays, with the second where the flags say so."""
+    return parts[0] if len(parts) == 1 else np.where(second, parts[1], parts[0])

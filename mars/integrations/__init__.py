@@ -1,7 +1,6 @@
 """MARS's memory in other people's programs: LangGraph's store, a retriever, a chat history, tools.
 
-Each of these takes a URL or a live `Memory`; what was opened here is closed here, what was given stays open. Nothing is
-imported before it is asked for.
+What was given stays open. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -11,8 +10,19 @@ from typing import TYPE_CHECKING
 from mars.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from mars.integrations.history import MemoryChatHistory
+    from mars.integrations.retriever import MemoryRetriever
     from mars.integrations.store import MemoryStore
+    from mars.integrations.tools import memory_tools
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryChatHistory", "MemoryRetriever", "MemoryStore", "memory_tools"]
 
-__getattr__, __dir__ = lazy_exports(__name__, {"mars.integrations.store": ("MemoryStore",)})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "mars.integrations.history": ("MemoryChatHistory",),
+        "mars.integrations.retriever": ("MemoryRetriever",),
+        "mars.integrations.store": ("MemoryStore",),
+        "mars.integrations.tools": ("memory_tools",),
+    },
+)

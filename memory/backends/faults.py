@@ -5,7 +5,9 @@ No message carries a parameter or a row: only the first line of what the driver 
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -72,7 +74,15 @@ def translate(error: Exception, url: str) -> MarsError:
             f"({_first_line(original or error)})"
         )
     kind, remedy = _meaning(error, original)
+    if getattr(original, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN and _unwritable(url):
+        kind, remedy = _SQLITE[sqlite3.SQLITE_READONLY]
     return kind(f"{url}: {remedy} ({_first_line(original or error)})")
+
+
+def _unwritable(url: str) -> bool:
+    """Tell whether the database's file is there, and it or its folder, which SQLite's log needs, cannot be written."""
+    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    return path.is_file() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def _original(error: Exception) -> BaseException | None:

@@ -115,7 +115,7 @@ BROKEN_LINES: list[bytes] = [
     b'{"text": "a", "x": 1e999}',
     b'{"text": "a", "key": 3}',
     b'{"text": "\xff"}',
-    b'{"text": "a", "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    b'{"text": "a", "deep": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
 ]
 
 

@@ -23,7 +23,7 @@ from mars.agents.evidence.reading import (
 )
 from mars.agents.interfaces import Evidence
 from mars.agents.verdicts import Issue, IssueKind
-from mars.language import STOP_WORDS, stem, words
+from mars.language import QUESTION_WORDS, STOP_WORDS, sentences, stem, words
 
 PARAPHRASE = 0.6
 """Share of a claim's content words that its sources must hold where it is no quotation."""
@@ -33,6 +33,8 @@ ON_TOPIC_CHANGE = 0.2
 """The same for a record that tells a change: people name what they talk of less fully then."""
 
 _QUOTED = re.compile(r"[\"\u201c]([^\"\u201d]{3,})[\"\u201d]")
+_NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w+|\b[A-Z]\w+(?=['\u2019]s\b)")
+"""Words that are names by their form: capitalised within a sentence, or with a possessive."""
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
 _DISLIKING = frozenset(
     stem(word)
@@ -92,26 +94,52 @@ def support_issues(case: Case) -> Iterator[Issue]:
             )
 
 
-def _unsupported_words(case: Case) -> list[str]:
-    """Return the claim's content words that no source holds, if they are too many; dates and numbers are left out."""
-    if any(case.is_verbatim(text) for text in case.sources):
-        return []
-    said = case.claim
+def content_issues(case: Case) -> Iterator[Issue]:
+    """Yield it if the draft says nothing that answers: no content at all, or only the question's own words."""
+    asked = text_terms(case.review.task.text)
+    said = text_terms(case.claim)
+    if not case.claim or not (said - _STOP_STEMS - asked or numbers(case.claim)):
+        wholes = {plain(sentence) for text in case.sources for sentence in sentences(text)}
+        confirms = not QUESTION_WORDS.intersection(case.question) and any(map(case.is_verbatim, case.sources))
+        if said - _STOP_STEMS and (confirms or plain(case.claim) in wholes):
+            return
+        yield Issue(
+            kind=IssueKind.UNANSWERED,
+            evidence=f"{case.claim[:200]!r} says nothing beyond the question",
+            directive="State the answer, in the cited memory's words.",
+            records=case.refs,
+        )
+
+
+def _without_dates(said: str) -> str:
     for named in days_named(said):
         said = said.replace(named.phrase, " ")
+    return said
+
+
+def _unsupported_words(case: Case) -> list[str]:
+    """Return the claim's content words that no source holds: any name, others if they are too many.
+
+    Dates and numbers are left out.
+    """
+    if any(case.is_verbatim(text) for text in case.sources):
+        return []
+    said = _without_dates(case.claim)
     passing = _STOP_STEMS | FORM_WORDS
     content = [word for word in words(said) if stem(word) not in passing and not word[0].isdigit()]
     held = {term for text in case.sources for term in text_terms(text)} | text_terms(case.review.task.text)
     held |= {term for item in case.cited for term in text_terms(item.speaker or "")}
+    held |= text_terms(case.review.task.user)
+    names = [name for name in _NAME.findall(said) if not text_terms(name) - passing <= held]
     lacking = [word for word in content if stem(word) not in held]
+    if names:
+        return names
     return lacking if content and len(lacking) > (1.0 - PARAPHRASE) * len(content) else []
 
 
 def number_issues(case: Case) -> Iterator[Issue]:
     """Yield it for numbers of the claim that no source has; those of dates are checked as dates."""
-    said = case.claim
-    for named in days_named(said):
-        said = said.replace(named.phrase, " ")
+    said = _without_dates(case.claim)
     held = {number for text in (*case.sources, case.review.task.text) for number in numbers(text)}
     unknown = sorted(numbers(said) - held)
     if unknown and case.sources:
@@ -176,6 +204,8 @@ def negation_issues(case: Case) -> Iterator[Issue]:
             continue
         said, held = text_terms(case.claim) - _STOP_STEMS, behind.terms - _STOP_STEMS
         comparable = case.is_verbatim(behind.text) or (len(said) > 2 and len(said & held) >= PARAPHRASE * len(said))
+        # A few words that turn into its opposite what the sentence says.
+        comparable |= bool(said) and said <= held and is_negated(case.claim) and not _asks_negated(case)
         if comparable and is_negated(_clause(case, behind.text)) != is_negated(case.claim):
             yield Issue(
                 kind=IssueKind.NEGATION,

@@ -8,6 +8,7 @@ from mars.agents.evidence.answerability import FEATURES, AnswerabilityModel, Fea
 from mars.agents.evidence.case import Case
 from mars.agents.evidence.claims import (
     citation_issues,
+    content_issues,
     date_issues,
     negation_issues,
     number_issues,
@@ -21,6 +22,7 @@ from mars.agents.verdicts import Check, Issue, IssueKind
 
 CHECKS = (
     citation_issues,
+    content_issues,
     staleness_issues,
     speaker_issues,
     support_issues,

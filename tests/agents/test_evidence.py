@@ -355,3 +355,21 @@ def test_nothing_raises_on_odd_input() -> None:
     for draft in ("", "[m1]", "🌟 [m1]", "1 January 9999 [m1]", "x" * 5000):
         for evidence in ((), (far,)):
             assert check("?", draft, *evidence).outcome in Outcome
+
+
+@pytest.mark.parametrize("draft", ["[m1]", "It [m1].", "Where does my sister live? [m1]", "My sister lives [m1]."])
+def test_saying_nothing_is_no_answer(draft: str) -> None:
+    """A draft without content, or with the question's words only, is not approved for having a source."""
+    record = said("2023-05-08", "ann", "My sister lives in Oslo.")
+    assert IssueKind.UNANSWERED in kinds(check("Where does my sister live?", draft, record))
+    assert check("Where does my sister live?", "My sister lives in Oslo. [m1]", record).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(
+    ("draft", "kind"),
+    [("Not in Oslo [m1].", IssueKind.NEGATION), ("Bob's sister lives in Oslo [m1].", IssueKind.UNSUPPORTED)],
+)
+def test_one_word_can_make_it_false(draft: str, kind: IssueKind) -> None:
+    """A negation or a name that the source does not have is a fault, however much of the rest it holds."""
+    record = said("2023-05-08", "ann", "My sister lives in Oslo.")
+    assert kinds(check("Where does my sister live?", draft, record)) == [kind]

@@ -152,6 +152,7 @@ def _transcript(turn: Turn) -> list[NewRecord]:
             source=source,
             provenance=Provenance(task=turn.task.id, role=source.value),
             idempotency_key=f"{turn.id}/{source.value}",
+            draw_facts=False,  # the episode gives them, in the user's own namespace
             metadata={"turn": turn.id, "status": turn.status, "approved": turn.approved},
         )
         for speaker, text, source in spoken

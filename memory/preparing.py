@@ -52,6 +52,7 @@ class Fields(TypedDict, total=False):
     provenance: Provenance
     idempotency_key: str | None
     metadata: Mapping[str, Any]
+    draw_facts: bool
     embedding: Vector | None
 
 
@@ -146,7 +147,7 @@ def _prepared(new: NewRecord, now: datetime, vector: Vector, facts: tuple[Prepar
 
 
 def _facts_of(new: NewRecord) -> tuple[NewRecord, ...]:
-    if new.kind is not Kind.EPISODE or new.source not in FACT_SOURCES:
+    if not new.draw_facts or new.kind is not Kind.EPISODE or new.source not in FACT_SOURCES:
         return ()
     return tuple(
         NewRecord(

@@ -156,6 +156,8 @@ class NewRecord:
     """Writing the same key in the same namespace again adds nothing and returns the first record."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """JSON values of the caller's own, for filters."""
+    draw_facts: bool = True
+    """Whether a store that draws facts may draw them from it."""
     embedding: Vector | None = None
     """The text's vector if the caller has it already; shape ``[d]``, of the store's embedder."""
 

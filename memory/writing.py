@@ -203,9 +203,8 @@ def _change(
     return record
 
 
-_COPIED = tuple(
-    name for name in NewRecord.__dataclass_fields__ if name not in ("embedding", "event_time", "valid_from")
-)
+_NOT_COPIED = ("draw_facts", "embedding", "event_time", "valid_from")
+_COPIED = tuple(name for name in NewRecord.__dataclass_fields__ if name not in _NOT_COPIED)
 
 
 def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None = None) -> Record:

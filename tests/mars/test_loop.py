@@ -190,6 +190,14 @@ async def test_what_the_user_tells_is_remembered_and_questions_are_not_evidence(
     assert [t.text for t in turns] == ["My dog is called Rex.", "Noted.", "What is my dog called?", asked.answer]
 
 
+async def test_a_turn_gives_its_facts_once(clock: FixedClock) -> None:
+    """Facts are drawn from what the user told, not again from the turn that is kept beside it."""
+    async with Mars.open(InMemoryBackend(), clock=clock, extract_facts=True) as mars:
+        await mars.run("I live in Rome.", user="ann")
+        facts = await mars.memory.list(namespace_prefix=HOME, kinds={Kind.FACT})
+    assert [(fact.namespace, fact.value) for fact in facts] == [(HOME, "Rome")]
+
+
 @pytest.mark.parametrize("switch", ["checker", "reflection", "memory"])
 async def test_off_means_no_calls_and_no_rows(memory: Memory, switch: str) -> None:
     """An ablation switch leaves no trace of what it switches off."""

@@ -142,12 +142,13 @@ class Reading(Store):
         known_at: datetime | None = None,
         subject: str | None = None,
         relation: str | None = None,
+        now: datetime | None = None,
     ) -> Records:
         """Return the facts that held at `valid_at`, as far as the store knew at `known_at` (now by default)."""
         selection = Selection(namespace=check_namespace(namespace), subject=subject, relation=relation)
-        valid, known = check_time(valid_at, "valid_at"), self._at(known_at)
-        now, preset = self._at(None), self._preset
-        return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, preset, now))
+        moment, preset = self._at(now), self._preset
+        valid, known = check_time(valid_at, "valid_at"), check_time(known_at or moment, "known_at")
+        return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, preset, moment))
 
     async def history(self, record: str) -> Changes:
         """Return what happened to a record, oldest first; also after it was purged."""

@@ -207,6 +207,14 @@ async def test_as_of_hides(memory: Memory, clock: FixedClock) -> None:
     assert await memory.as_of(HOME, clock.now()) == []
 
 
+async def test_as_of_at_a_time(quick: Memory, clock: FixedClock) -> None:
+    """`now` says when it is asked: what is forgotten then is not told, and nothing that is told only later."""
+    await tell(quick, "Rome")
+    for days, expected in ((-1, []), (1, ["Rome"]), (10_000, [])):
+        held = await quick.as_of(HOME, DAY, now=clock.now() + timedelta(days=days))
+        assert [fact.value for fact in held] == expected
+
+
 async def test_told_again(memory: Memory, clock: FixedClock) -> None:
     """A fact that is told again is no second fact; it is fresh again, and no stronger than before."""
     first = await tell(memory, "Rome")

@@ -60,6 +60,7 @@ def locomo(
 @app.command()
 def answers(file: LocomoFile, json: JsonFlag = False) -> None:
     """The built-in reader's answers and the Checker's verdicts on them, adversarial questions apart."""
+    from mars.cli.memory_view import details
     from mars.cli.progress import progress_bar
     from mars.evaluation.answers import evaluate_answers
 
@@ -68,10 +69,7 @@ def answers(file: LocomoFile, json: JsonFlag = False) -> None:
     if json:
         output.json(values)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in values.items():
-        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
-    output.print(table)
+    output.print(details(values))
 
 
 def _recall_table(values: dict[str, Any]) -> Table:

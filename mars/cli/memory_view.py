@@ -72,8 +72,15 @@ def details(values: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     for name, value in values.items():
         if value not in (None, [], {}, ""):
-            table.add_row(name, Text(str(value)))
+            table.add_row(name, Text(in_words(value)))
     return table
+
+
+def in_words(value: Any) -> str:
+    """Return a value as a table shows it: fractions with three digits, a mapping as "name value, name value"."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(one)}" for name, one in value.items() if one is not None)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def shortened(text: str) -> str:

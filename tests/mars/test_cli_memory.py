@@ -90,6 +90,7 @@ def test_looking_around(filled: Terminal) -> None:
     assert 0 < hit["relevance"] <= 1
     assert [change["event"] for change in filled.json("memory", "history", bern["id"])] == ["added"]
     stats = filled.json("memory", "stats")
+    assert "active 2" in filled.type("memory", "stats")
     assert (stats["records"], stats["by_status"]["active"], stats["by_kind"]["episode"]) == (2, 2, 2)
     for words in (["list", "-n", "ann"], ["show", bern["id"]], ["search", "Bern", "-n", "ann"]):
         assert "Bern" in filled.type("memory", *words)

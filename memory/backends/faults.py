@@ -40,7 +40,8 @@ _SQLITE: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_LOCKED: (StoreUnavailable, "the database is locked within this process; nothing was written"),
     sqlite3.SQLITE_CANTOPEN: (
         StoreUnavailable,
-        "the database file cannot be opened: create its folder (mkdir -p) or check the path and its permissions",
+        "the database file cannot be opened: create its folder (mkdir -p), or check that the path names a file in a "
+        "folder that can be written",
     ),
     sqlite3.SQLITE_NOTADB: (
         StoreCorrupt,

@@ -54,9 +54,13 @@ class Bounds:
     captured: float = 0.1
     """The share of the squared length that the head must hold to be worth its bytes."""
     slack: float = 1e-3
-    """Added to a bound: more than all roundings of single precision, up to some thousand dimensions."""
+    """What single precision may err by in a bound, as `slack_of` scales it."""
     exhaustive: bool = False
     """Whether to score every row in full, without bounds: for comparison."""
+
+    def slack_of(self, dimension: int) -> np.float32:
+        """Return what is added to a bound: more than all roundings of single precision in so many dimensions."""
+        return np.float32(self.slack * (1.0 + dimension / 384.0))
 
 
 BOUNDS = Bounds()
@@ -98,7 +102,7 @@ class Head:
         rest = float(np.linalg.norm(query.astype(np.float64) - directions.T.astype(np.float64) @ head))
         upper: Reals = self._heads[: len(matrix)] @ head
         upper += self._rest[: len(matrix)] * np.float32(rest)
-        upper += np.float32(self._bounds.slack)
+        upper += self._bounds.slack_of(matrix.shape[1])
         return upper
 
     def _follow(self, matrix: Vector) -> None:

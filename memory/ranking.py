@@ -107,7 +107,7 @@ class Ranking:
             near = joined([self.matrix @ query for query in self.queries], spoken)
         else:
             near = joined(_products(self.matrix, rows, self.queries), spoken[rows])
-        near += np.float32(self.bounds.slack / 8.0)
+        near += self.bounds.slack_of(self.matrix.shape[1]) / np.float32(8.0)
         return near
 
     def _upper(self, rows: Rows | None, best: float, cosine: Reals | None = None) -> Reals:

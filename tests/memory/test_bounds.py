@@ -146,9 +146,9 @@ def test_same_bits_as_exhaustive(
 
 
 def differing(bounds: Bounds) -> int:
-    """How many of 60 searches with these bounds differ from the exhaustive ones."""
+    """How many of 30 searches with these bounds differ from the exhaustive ones."""
     wrong = 0
-    for seed in range(60):
+    for seed in range(30):
         quick, full, vectors = pair(seed, 200, SHAPES[seed % 2], DEFAULT, 0.3, bounds)
         found = [s.search("dog rome", asked(seed, vectors), now=NOW, k=9, floor=0.0) for s in (quick, full)]
         wrong += found[0] != found[1]
@@ -158,7 +158,7 @@ def differing(bounds: Bounds) -> int:
 def test_sabotaged_bounds_show() -> None:
     """A bound that is too small by a hair gives other answers, and the comparison notices; the right one does not."""
     assert differing(TIGHT) == 0
-    assert differing(replace(TIGHT, slack=-0.02)) > 0
+    assert differing(replace(TIGHT, slack=-1e-4)) > 0
 
 
 @settings(deadline=None, max_examples=40)

@@ -47,7 +47,8 @@ _DISLIKING = frozenset(
 
 def citation_issues(case: Case) -> Iterator[Issue]:
     """Yield what is wrong with the sources: none, one that does not exist, words that are not in it."""
-    missing = [ref for ref in case.refs if ref not in case.by_ref]
+    shown = {item.ref for item in case.review.evidence}
+    missing = [ref for ref in case.refs if ref not in shown]
     if missing:
         yield Issue(
             kind=IssueKind.MISQUOTED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -373,3 +374,10 @@ def test_one_word_can_make_it_false(draft: str, kind: IssueKind) -> None:
     """A negation or a name that the source does not have is a fault, however much of the rest it holds."""
     record = said("2023-05-08", "ann", "My sister lives in Oslo.")
     assert kinds(check("Where does my sister live?", draft, record)) == [kind]
+
+
+def test_only_what_the_assistant_saw_can_be_cited() -> None:
+    """A ref of the Checker's own search is no source of a draft, even if its record would support it."""
+    record = replace(said("2023-05-08", "ann", "My sister lives in Oslo."), ref="w1")
+    review = Review(task=task("Where does my sister live?"), draft="In Oslo [w1].", wider=(record,))
+    assert IssueKind.MISQUOTED in kinds(examine(review))

@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,7 @@ PYTHON ?= python3.13 python3.12 python3.11 python3 python
 PROJECT := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 DEMO := $(VENV)/.demo-$(PROJECT)
 DEV := $(VENV)/.dev-$(PROJECT)
+CONFORMANCE := .venv-conformance/.ready-$(PROJECT)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OFFLINE := $(BIN)/python tests/offline.py --
 
@@ -53,11 +54,14 @@ build: $(DEV)  ## Build sdist and wheel into dist/ and check what they hold
 wheel-test: $(if $(WHEEL),,build)  ## Run the fast tests against the built wheel, in a clean environment, from an empty directory
 	sh tests/wheel_test.sh $(BIN)/python $(or $(WHEEL),dist) $(ARGS)
 
+conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store and retriever (fetches them)
+	.venv-conformance/bin/python tests/conformance/run.py $(ARGS)
+
 bars: $(DEV)  ## Measure what the project promises (ONLY=name for one row, ALL=1 for the slow ones too)
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ALL),--all) $(ARGS)
 
 clean:  ## Remove the environments, the builds and the caches
-	rm -rf .venv .venv-wheel build dist out ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-wheel .venv-conformance build dist out ./*.egg-info .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -82,3 +86,10 @@ $(DEV): | $(BIN)/python
 	@$(PIP) install -qq --upgrade 'pip>=25.1'
 	@$(PIP) install -qq --group dev --editable '.[plot]'
 	@rm -f $(VENV)/.dev-* $(VENV)/.demo-* && touch $@ $(DEMO)
+
+$(CONFORMANCE): | $(BIN)/python
+	@echo "Installing what others test with into .venv-conformance; this takes a minute or two the first time."
+	@$(BIN)/python -m venv --clear .venv-conformance
+	@.venv-conformance/bin/python -m pip install -qq --upgrade 'pip>=25.1'
+	@.venv-conformance/bin/python -m pip install -qq --group conformance --editable .
+	@touch $@

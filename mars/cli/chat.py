@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from mars.cli.ask import ModelOption
 from mars.cli.output import Database, JsonFlag, open_memory, output, run_async
+from mars.errors import InvalidText
 from mars.results import EventKind
 
 if TYPE_CHECKING:
@@ -49,7 +51,13 @@ async def _chat(user: str, db: str, model: str, conversation: str | None, json: 
             if line.startswith("/") and " " not in line:
                 output.note(f"  {line} is no command: {HELP}")
                 continue
-            result = await _turn(mars, line, user, conversation, json)
+            try:
+                result = await _turn(mars, line, user, conversation, json)
+            except InvalidText as error:
+                if json:
+                    raise
+                output.error(str(error))
+                continue
             conversation = result.conversation
 
 
@@ -88,6 +96,8 @@ async def _show_memories(mars: Mars, user: str) -> None:
 
 def _lines(*, quiet: bool) -> Iterator[str]:
     """Yield what is typed or piped, without empty lines, until the end or /quit."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text are refused line by line
     while True:
         if sys.stdin.isatty() and not quiet:
             output.notes.print("[cyan]you>[/] ", end="")

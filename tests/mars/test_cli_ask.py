@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -64,6 +65,17 @@ def test_a_mistyped_command_of_chat_is_not_remembered(db: str, capfd: pytest.Cap
     assert "/help is no command: /memories" in ended.stderr
     assert main(["memory", "namespaces", "--json", "--db", db]) == 0
     assert json.loads(capfd.readouterr().out) == [{"namespace": ["ann"], "records": 1}]
+
+
+def test_a_line_that_cannot_be_stored_does_not_end_the_chat(db: str) -> None:
+    """In `mars chat` a line that is no text is an error of one line, and the next line is answered."""
+    command = [sys.executable, "-c", MARS, "chat", "--user", "ann", "--db", db]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run(
+        command, env=strict, input=b"\xff\nWhere did I move?\n", capture_output=True, timeout=60, check=True
+    )
+    assert b"lone surrogate" in ended.stderr
+    assert b"Bern" in ended.stdout
 
 
 def test_an_interrupted_ingest_says_what_stays(tmp_path: Path) -> None:

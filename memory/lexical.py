@@ -271,7 +271,7 @@ class LexicalIndex:
         )
 
     def _living(self, posted: array[int], shift: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        entries = np.frombuffer(posted, dtype=np.int64)
+        entries = np.array(posted, dtype=np.int64)
         found = entries >> shift
         if self._alive_count == self._size:
             return found, entries

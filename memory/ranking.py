@@ -28,6 +28,9 @@ Rows = npt.NDArray[np.int64]
 SEEDS = 32
 """So many rows are scored in full at first, beside two for each hit that is wanted."""
 
+RELEVANCE_SLACK = 1e-5
+"""More than single precision can err in a relevance."""
+
 BLOCK = 256
 """So many rows are read at a time."""
 
@@ -130,15 +133,26 @@ class Ranking:
     ) -> tuple[Exact, list[int]]:
         """Score the likeliest of these rows, then all that can still win; more of them while there are too few hits."""
         upper = bound(rows, best)
-        seeds = 2 * k + SEEDS
+        seeds, narrowed = 2 * k + SEEDS, False
         while seeds < len(upper):
             scored = self.exact(_numbers(rows, largest(upper, seeds)), best, floor)
             found = np.sort(scored.rank[scored.hits])
             if len(found) >= k:
                 left = np.flatnonzero(upper >= room_for_error(float(found[-k])))
                 return self._top(_numbers(rows, left), best, k, floor)
+            if not narrowed:
+                kept = np.flatnonzero(self._may_be_hits(rows, floor))
+                rows, upper, narrowed = _numbers(rows, kept), upper[kept], True
             seeds *= 8
         return self._top(_numbers(rows, np.arange(len(upper))), best, k, floor)
+
+    def _may_be_hits(self, rows: Rows | None, floor: float) -> Flags:
+        """Return which of these rows a bound on their relevance does not rule out."""
+        bound = self.lexical.shares_of(np.arange(len(self.words)) if rows is None else rows)
+        if self.queries:
+            bound *= np.float32(self.weight)
+            bound += np.maximum(self._near(rows), np.float32(0.0)) * np.float32(1.0 - self.weight)
+        return (bound > 0.0) & (bound >= floor - RELEVANCE_SLACK)
 
     def _top(self, rows: Rows, best: float, k: int, floor: float) -> tuple[Exact, list[int]]:
         scored = self.exact(rows, best, floor)

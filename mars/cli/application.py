@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -66,6 +68,9 @@ def application() -> typer.Typer:
 
 def run(arguments: list[str]) -> int:
     """Run the application; return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of failing
     try:
         command = typer.main.get_command(application())
         result = command.main(args=arguments, prog_name="mars", standalone_mode=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,8 +32,9 @@ class Output:
         self.results.print(*things, markup=False)
 
     def json(self, value: Any) -> None:
-        """Print one line of JSON on stdout."""
-        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+        """Print one line of JSON on stdout, escaped where stdout cannot hold every character."""
+        escaped = not (sys.stdout.encoding or "").lower().startswith("utf")
+        typer.echo(json.dumps(value, ensure_ascii=escaped, default=str))
 
     def note(self, text: str) -> None:
         """Print a dim line on stderr."""

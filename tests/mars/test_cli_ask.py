@@ -78,6 +78,16 @@ def test_a_line_that_cannot_be_stored_does_not_end_the_chat(db: str) -> None:
     assert b"Bern" in ended.stdout
 
 
+def test_a_terminal_without_utf8_is_served(db: str) -> None:
+    """Where stdout holds ASCII only, `mars ask` prints its answer all the same, and its JSON loses no character."""
+    command = [sys.executable, "-c", MARS, "ask", "Where did Ann move?", "-n", "ann", "--user", "zo\u00eb", "--db", db]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for more in ([], ["--json"]):
+        ended = subprocess.run([*command, *more], env=ascii_only, capture_output=True, timeout=60, check=True)
+        assert b"Bern" in ended.stdout
+        assert ended.stdout.isascii()
+
+
 def test_an_interrupted_ingest_says_what_stays(tmp_path: Path) -> None:
     """Ctrl-C during `mars ingest` ends with code 130 and one line that says how to go on."""
     lines = (json.dumps({"text": f"Turn {number} about tea, rain and the garden."}) for number in range(30_000))

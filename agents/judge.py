@@ -38,7 +38,7 @@ class UnreadableJudgement(ValueError):
 
 
 def read_judgement(text: str) -> Judgement:
-    """Return the one judgement in `text`, bare or in one fence; raise `UnreadableJudgement` for anything else."""
+    """Return the one judgement in `text`, in whatever words; raise `UnreadableJudgement` for none or several."""
     fenced = _FENCE.match(text)
     body = (fenced.group(1) if fenced else text).strip()
     if not body:

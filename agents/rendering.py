@@ -36,6 +36,15 @@ CITATION = re.compile(r"\[([mw]\d+)\]")
 """A citation in a draft: ``[m1]``."""
 
 
+MAX_SHOWN = 4_000
+"""The most characters of one record's or lesson's text that enter a prompt; checks of the evidence see all of it."""
+
+
+def shown(text: str) -> str:
+    """Return as much of a text as a prompt takes; what is cut says so."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} … (cut: {len(text):,} characters in all)"
+
+
 def as_line(values: Mapping[str, Any]) -> str:
     """Return one JSON object on one line that can stand inside a block."""
     line = json.dumps({key: value for key, value in values.items() if value not in (None, "", [], {}, ())})
@@ -59,7 +68,7 @@ def render_memories(evidence: Sequence[Evidence]) -> str:
                     "date": item.said_at.date().isoformat(),
                     "speaker": item.speaker,
                     "kind": item.kind,
-                    "text": item.text,
+                    "text": shown(item.text),
                     "dates": dict(item.resolved),
                 }
             )
@@ -77,7 +86,7 @@ def render_lessons(reflections: Sequence[Reflection], evidence: Sequence[Evidenc
         lines.append(
             as_line(
                 {
-                    "text": reflection.text,
+                    "text": shown(reflection.text),
                     "avoid": [refs[record] for record in plan.avoid if record in refs],
                     "not_before": plan.not_before.date().isoformat() if plan.not_before else None,
                     "speaker": plan.speaker,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mars.agents.evidence.reading import asked_about
 from mars.agents.interfaces import Evidence, Task
 from mars.agents.reflections import Reflection
+from mars.agents.rendering import shown
 from mars.errors import NotFound
 from mars.language import dates_said, tells
 from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source
@@ -55,7 +56,7 @@ async def recent_turns(
     if memory is None or count < 1:
         return []
     rows = await memory.window((*namespace, TURNS), conversation, k=2 * count, now=now)
-    return [{"speaker": row.speaker, "text": row.text} for row in rows]
+    return [{"speaker": row.speaker, "text": shown(row.text)} for row in rows]
 
 
 async def earlier_lessons(memory: Memory, task: Task, namespace: Namespace, k: int, floor: float) -> list[Reflection]:

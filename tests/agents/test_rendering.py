@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mars.agents.interfaces import Evidence, Task
 from mars.agents.reflections import Plan, Reflection
-from mars.agents.rendering import citations, render_lessons, render_memories, render_task, without_citations
+from mars.agents.rendering import MAX_SHOWN, citations, render_lessons, render_memories, render_task, without_citations
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -65,3 +65,10 @@ def test_evidence_survives_the_state() -> None:
     """What is put into the state comes out equal."""
     item = evidence("x")
     assert Evidence.from_plain(json.loads(json.dumps(item.plain()))) == item
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    """A megabyte in one record does not fill the prompt."""
+    rendered = render_memories([evidence("a" * 1_000_000)])
+    assert len(rendered) < MAX_SHOWN + 500
+    assert "cut: 1,000,000 characters in all" in json.loads(rendered.splitlines()[1])["text"]

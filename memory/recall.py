@@ -25,6 +25,9 @@ from mars.memory.views import is_expired, unswept
 QUERY_VECTORS = 256
 """So many query vectors are kept, because an embedder costs more than a search."""
 
+CAP = 2 << 30
+"""So many bytes may the shards of a store take together, besides the one asked last."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -51,12 +54,18 @@ class Question:
 class Recaller:
     """Answers questions over one store; safe from several threads, one at a time."""
 
-    def __init__(self, preset: Preset, embedder: Embedder) -> None:
+    def __init__(self, preset: Preset, embedder: Embedder, cap: int = CAP) -> None:
+        self._cap = cap
         self._preset = preset
         self._embedder = embedder
-        self._shards: dict[Namespace, Shard] = {}
+        self._shards: OrderedDict[Namespace, Shard] = OrderedDict()
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def loaded(self) -> tuple[Namespace, ...]:
+        """The namespaces whose shards are in memory, the one asked longest ago first."""
+        return tuple(self._shards)
 
     def forget(self) -> None:
         """Drop every shard; they are loaded again from the truth when they are needed."""
@@ -68,7 +77,16 @@ class Recaller:
         vector = self._vector(question.text)
         # Taken before the view is opened: so a shard never falls behind what another thread has shown it.
         with self._lock:
-            return backend.read(lambda reader: self._answer(reader, question, vector))
+            try:
+                return backend.read(lambda reader: self._answer(reader, question, vector))
+            finally:
+                self._evict()
+
+    def _evict(self) -> None:
+        """Drop the shards asked longest ago while all together are beyond the cap; the last one stays."""
+        held = sum(shard.nbytes for shard in self._shards.values())
+        while held > self._cap and len(self._shards) > 1:
+            held -= self._shards.popitem(last=False)[1].nbytes
 
     def _vector(self, text: str) -> Vector | None:
         if self._embedder.lexical_weight == 1.0:
@@ -111,6 +129,7 @@ class Recaller:
         shard.follow(reader)
         if len(shard):
             self._shards[namespace] = shard
+            self._shards.move_to_end(namespace)
         else:
             self._shards.pop(namespace, None)
         return shard

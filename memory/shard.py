@@ -34,6 +34,9 @@ from mars.memory.tiers import TIERS
 BATCH = 2_000
 """How many records `Shard.follow` reads at a time."""
 
+ROW_BYTES = 1_000
+"""About what a row takes beside its vector."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -89,8 +92,8 @@ class Shard:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes the vectors take."""
-        return self._matrix.nbytes + self._head.nbytes
+        """About how many bytes the shard takes: vectors, their heads, and for each row some words and columns."""
+        return self._matrix.nbytes + self._head.nbytes + ROW_BYTES * len(self._ids)
 
     def follow(self, reader: Reader) -> int:
         """Apply what changed in the namespace since `seq`, in batches; return how many rows. Repeatable.

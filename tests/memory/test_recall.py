@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from mars.errors import InvalidInput
+from mars.memory.backends.inmemory import InMemoryBackend
+from mars.memory.embedding import HashingEmbedder
 from mars.memory.engine import Memory
+from mars.memory.filters import ANYTHING_ACTIVE
+from mars.memory.presets import DEFAULT
+from mars.memory.recall import Question, Recaller
 
 HOME = ("home",)
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
@@ -40,3 +45,28 @@ async def test_explained(memory: Memory) -> None:
     (hit,) = await memory.recall("apple", namespace=HOME, filter=filter, explain=True)
     assert hit.explanation is not None
     assert hit.explanation.held == {"n": 1, "place.city": "Rome"}
+
+
+async def test_eviction() -> None:
+    """Beyond the cap the shards asked longest ago are dropped, and every answer stays the same."""
+    backend = InMemoryBackend()
+    async with Memory.open(backend) as memory:
+        for name in "abc":
+            await memory.add(f"apple of {name}", (name,))
+        small, large = (Recaller(DEFAULT, HashingEmbedder(), cap=cap) for cap in (0, 1 << 30))
+        now = datetime.now(UTC)
+        for names in ("a", "b", "a", "c", ""):
+            asked = Question(
+                text="apple",
+                scope=tuple(names),
+                below=not names,
+                k=5,
+                now=now,
+                filter=ANYTHING_ACTIVE,
+                floor=0.0,
+                explain=True,
+            )
+            assert small.answer(backend, asked) == large.answer(backend, asked) != []
+            assert len(small.loaded) == 1
+        assert small.loaded == (("c",),)
+        assert large.loaded == (("a",), ("b",), ("c",))

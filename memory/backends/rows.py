@@ -20,6 +20,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NOWHERE = Provenance()
 
 
+@lru_cache(maxsize=1024)  # most times of a new record, and of its neighbours in a batch, are one and the same
 def micros(moment: datetime) -> int:
     """Return the microseconds from 1970 UTC to an aware datetime."""
     age = moment - _EPOCH

@@ -66,13 +66,7 @@ class Reading(Store):
             below=namespace is None,
             k=check_count(k),
             now=self._at(now),
-            filter=RecallFilter(
-                kinds=frozenset(kinds or ()),
-                conversation=conversation,
-                after=since,
-                before=until,
-                metadata=filter or {},
-            ),
+            filter=_restricted(kinds, conversation, since, until, filter),
             floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
             explain=explain,
         )
@@ -176,3 +170,19 @@ class Reading(Store):
             return backend.read(lambda reader: index.rebuild(reader, progress))
 
         return await to_thread.run_sync(rebuild, limiter=self._limiter)
+
+
+def _restricted(
+    kinds: Collection[Kind],
+    conversation: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    metadata: Mapping[str, Any] | None,
+) -> RecallFilter:
+    return RecallFilter(
+        kinds=frozenset(kinds or ()),
+        conversation=conversation,
+        after=since,
+        before=until,
+        metadata=metadata or {},
+    )

@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import cast
 
+from mars.language.irregular import BASE_FORMS
+
 MAX_STEMMED_LENGTH = 64
 """Words longer than this many characters are kept as they are: they are identifiers or noise, never inflected."""
 
@@ -62,14 +64,16 @@ def _stemmer_factory() -> Callable[[], Callable[[str], str]]:
 def stem(word: str) -> str:
     """Return the index form of one word as `words` gives it.
 
-    A possessive `'s` goes, thousands separators go ("1,000" becomes "1000"), and ASCII words are stemmed. A stem
+    A possessive `'s` goes, thousands separators go ("1,000" becomes "1000"), irregular verb forms become their base
+    ("went" is found by "go"), and ASCII words are stemmed. A stem
     object carries state, so each miss takes a fresh one: the function is safe from any thread.
     """
     if not word.isascii() or len(word) > MAX_STEMMED_LENGTH:
         return word.removesuffix("'s")
     if word[:1].isdigit():
         return word.replace(",", "")
-    return _stemmer_factory()()(word.removesuffix("'s"))
+    plain = word.removesuffix("'s")
+    return _stemmer_factory()()(BASE_FORMS.get(plain, plain))
 
 
 def _index_forms(word: str) -> list[str]:

@@ -128,3 +128,9 @@ def test_light_import() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert {name.split(".")[1] for name in loaded} <= {"language", "errors", "exports"}
+
+
+@pytest.mark.parametrize(("form", "base"), [("went", "go"), ("gone", "go"), ("bought", "buy"), ("told", "tells")])
+def test_an_irregular_form_is_found_by_its_base(form: str, base: str) -> None:
+    """A question says "go" where the answer says "went"."""
+    assert stem(form) == stem(base)

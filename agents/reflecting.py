@@ -42,7 +42,8 @@ async def reflect(
     by_rules = reflect_by_rules(review, verdict, earlier)
     lesson = by_rules if model is None else await _in_words_of(model, reflector, review, verdict, earlier, by_rules)
     text, records = without_refs(lesson.text, (*review.wider, *review.evidence), citations(review.draft))
-    return replace(lesson, text=text, records=records, from_tools=bool(review.tool_results or review.tool_errors))
+    from_tools = bool(review.tool_results or review.tool_errors)
+    return replace(lesson, text=text, records=records, task=review.task.text, from_tools=from_tools)
 
 
 async def _in_words_of(

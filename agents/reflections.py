@@ -91,6 +91,8 @@ class Reflection:
     """Who reflected: rules, or the model's name."""
     records: tuple[str, ...] = ()
     """Ids of the records that the text speaks of."""
+    task: str | None = None
+    """The words of the task that it was drawn from."""
     from_tools: bool = False
     """Whether words of tools may stand in the text; then it is as little trusted as they are."""
 
@@ -102,6 +104,7 @@ class Reflection:
             "causes": list(self.causes),
             "origin": self.origin,
             "records": list(self.records),
+            "task": self.task,
             "from_tools": self.from_tools,
         }
 
@@ -114,6 +117,7 @@ class Reflection:
             causes=tuple(values.get("causes", ())),
             origin=str(values.get("origin", "rules")),
             records=tuple(map(str, values.get("records", ()))),
+            task=values.get("task"),
             from_tools=bool(values.get("from_tools", False)),
         )
 

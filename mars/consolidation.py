@@ -13,7 +13,7 @@ from mars.agents.interfaces import Evidence, Task
 from mars.agents.reflections import Reflection
 from mars.agents.rendering import shown
 from mars.errors import NotFound
-from mars.language import dates_said, tells
+from mars.language import dates_said, tells, words
 from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ async def earlier_lessons(memory: Memory, task: Task, namespace: Namespace, k: i
 def fitted(lesson: Reflection, task: Task, evidence: Sequence[Evidence]) -> Reflection:
     """Return an earlier lesson as far as it concerns this task.
 
-    Whom to prefer counts only where that person is asked about; since when, only where what it was about is recalled.
+    Whom to prefer counts only where that person is asked about; since when, only where the same is asked again or what
+    the lesson was about is recalled.
     """
     plan, there = lesson.plan, {item.record for item in evidence}
-    concerned = not plan.avoid or bool(there.intersection(plan.avoid))
+    again = lesson.task is not None and words(lesson.task) == words(task.text)
+    concerned = again or not plan.avoid or bool(there.intersection(plan.avoid))
     return replace(
         lesson,
         plan=replace(

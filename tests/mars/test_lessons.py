@@ -108,3 +108,13 @@ async def test_no_strategy_no_lessons(clock: FixedClock) -> None:
             reads += [event for event in events if event.kind is EventKind.MEMORY_READ]
         assert len(await memory.list(("ann",), kinds={Kind.REFLECTION})) == 1
     assert [event.data["lessons"] for event in reads] == [[], []]
+
+
+def test_a_lesson_on_the_same_question_still_says_since_when() -> None:
+    """What the lesson blamed may be forgotten by then; the same question is concerned all the same."""
+    lesson = Reflection(
+        text="t", plan=Plan(avoid=("gone",), not_before=NOW), task="When did Caroline see the exhibition"
+    )
+    assert fitted(lesson, TASK, [SAID]).plan.not_before == NOW
+    other = replace(lesson, task="Where does Bob live?")
+    assert fitted(other, TASK, [SAID]).plan.not_before is None

@@ -287,6 +287,8 @@ class Explanation:
     """``floor + (1 - floor) · retention``."""
     importance_factor: float
     """``g + (1 - g) · importance``."""
+    trust: float
+    """Trust of the record's source, in [0, 1]."""
     terms: Mapping[str, float]
     """Inverse document frequency of each query term that the row or a neighbour holds."""
     held: Mapping[str, Any] = field(default_factory=dict)

@@ -260,6 +260,7 @@ def _explanation(ranking: Ranking, scored: Exact, at: int) -> Explanation:
         fusion=float(scored.fused[at]),
         retention_factor=float(scored.remembered[at]),
         importance_factor=float(scored.mattering[at]),
+        trust=float(ranking.columns.trust[int(scored.rows[at])]),
         terms=ranking.lexical.terms_of(int(scored.rows[at])),
     )
 

@@ -53,7 +53,7 @@ async def test_add_and_recall(memory: Memory, clock: FixedClock) -> None:
     assert 0.0 < hit.relevance <= 1.0
     parts = hit.explanation
     assert parts is not None
-    assert hit.rank == pytest.approx(parts.fusion * parts.retention_factor * parts.importance_factor * hit.record.trust)
+    assert hit.rank == pytest.approx(parts.fusion * parts.retention_factor * parts.importance_factor * parts.trust)
     assert (stored.speaker, stored.position, stored.metadata["mood"]) == ("Ann", 3, "glad")
     assert stored.created_at == stored.last_strengthened == clock.now() - timedelta(days=1)
     assert stored.event_time == stored.valid_from == datetime(2025, 5, 1, tzinfo=UTC)

@@ -355,7 +355,7 @@ def test_explanation() -> None:
     assert parts.terms.keys() == {"dog"}
     assert (parts.cosine, parts.lexical_weight) == (1.0, 0.5)
     assert parts.retention_factor == pytest.approx(match.retention)
-    assert parts.fusion * parts.retention_factor * parts.importance_factor * 0.5 == pytest.approx(match.rank)
+    assert parts.fusion * parts.retention_factor * parts.importance_factor * parts.trust == pytest.approx(match.rank)
 
 
 def test_refusals() -> None:

@@ -57,8 +57,8 @@ wheel-test: $(if $(WHEEL),,build)  ## Run the fast tests against the built wheel
 conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store and retriever (fetches them)
 	.venv-conformance/bin/python tests/conformance/run.py $(ARGS)
 
-bars: $(DEV)  ## Measure what the project promises (ONLY=name for one row, ALL=1 for the slow ones too)
-	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ALL),--all) $(ARGS)
+bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 for the slow ones too)
+	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ISSUE),--issue $(ISSUE)) $(if $(ALL),--all) $(ARGS)
 
 clean:  ## Remove the environments, the builds and the caches
 	rm -rf .venv .venv-wheel .venv-conformance build dist out ./*.egg-info .coverage .coverage.* htmlcov

@@ -3,6 +3,7 @@
     make bars                  all rows but the slow ones
     make bars ONLY=name        one row, slow or not
     make bars ALL=1            all rows
+    make bars ISSUE=2          the rows that one issue demands
     make bars ARGS=--json      the table as one line of JSON, last
 
 A row names a command, the key of a figure in the JSON that the command prints on its last line, and what the figure
@@ -212,10 +213,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", metavar="NAME", help="run this row, slow or not")
     parser.add_argument("--all", action="store_true", help="run the slow rows too")
+    parser.add_argument("--issue", type=int, metavar="N", help="run the rows of this issue only")
     parser.add_argument("--json", action="store_true", help="print one line of JSON after the table")
     parser.add_argument("--file", type=Path, default=FILE, help="the rows (default: benchmarks/bars.toml)")
     chosen = parser.parse_args(arguments)
-    bars = read_bars(chosen.file)
+    bars = [bar for bar in read_bars(chosen.file) if chosen.issue in (None, bar.issue)]
+    if not bars:
+        print(f"no bar belongs to issue {chosen.issue}", file=sys.stderr)
+        return 2
     if chosen.only is not None and chosen.only not in {bar.name for bar in bars}:
         print(f"no bar is called {chosen.only!r}; there are: {', '.join(bar.name for bar in bars)}", file=sys.stderr)
         return 2
@@ -240,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
             for r in results
         ],
     }
-    if chosen.file == FILE and chosen.only is None:
+    if chosen.file == FILE and chosen.only is None and chosen.issue is None:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "bars.json").write_text(json.dumps(report, indent=1))
     if chosen.json:

@@ -12,7 +12,7 @@ from mars.agents.evidence.reading import asked_about
 from mars.agents.interfaces import Evidence, Task
 from mars.agents.reflections import Reflection
 from mars.agents.rendering import shown
-from mars.errors import NotFound
+from mars.errors import NotFound, StoreReadOnly
 from mars.language import dates_said, tells, words
 from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source
 
@@ -93,8 +93,17 @@ async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool) -> dic
 
     Only records that an approved answer cites are strengthened, and those blamed are weakened, once per turn. What the
     user told becomes an episode; a question and its answer are kept as a turn, apart, so that an answer never becomes
-    evidence for itself.
+    evidence for itself. A read-only memory keeps nothing, which is an error only where the turn was to be remembered.
     """
+    try:
+        return await _written(memory, turn, remember=remember)
+    except StoreReadOnly:
+        if remember:
+            raise
+        return {"strengthened": 0, "weakened": 0, "lessons": 0, "remembered": 0}
+
+
+async def _written(memory: Memory, turn: Turn, *, remember: bool) -> dict[str, int]:
     now = turn.task.asked_at
     blamed = [record for record in turn.blamed if not (turn.approved and record in turn.used)]
     used = await _graded(memory, turn.used if turn.approved else (), Grade.GOOD, turn)

@@ -103,6 +103,13 @@ def test_what_is_not_run_is_said(tmp_path: Path) -> None:
     assert run_bars(tmp_path, rows, "--only", "slow")[1].keys() == {"slow"}
 
 
+def test_one_issue_can_be_asked_for(tmp_path: Path) -> None:
+    """Only the rows of the named issue run; an issue without rows is exit status 2."""
+    rows = [row("ours"), row("theirs", issue=99)]
+    assert run_bars(tmp_path, rows, "--issue", "99")[1].keys() == {"theirs"}
+    assert run_bars(tmp_path, rows, "--issue", "98")[0] == 2
+
+
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     """A name that no row has is exit status 2, with the names there are."""
     status, _, text = run_bars(tmp_path, [row("known")], "--only", "unknown")

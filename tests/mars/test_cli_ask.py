@@ -41,6 +41,15 @@ def test_what_is_not_stored_is_not_noted(db: str, words: str, capfd: pytest.Capt
     assert bool(result["sources"]) == ("Bern" in words)
 
 
+def test_a_read_only_memory_can_be_asked(db: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The answer comes although nothing can be strengthened; to remember the turn is an error."""
+    shut = f"sqlite:///file:{db}?mode=ro&uri=true"
+    assert main(["ask", "Where did Ann move?", "-n", "ann", "--db", shut, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["approved"]
+    assert main(["ask", "Where did Ann move?", "-n", "ann", "--db", shut, "--remember"]) == 2
+    assert "read-only" in capfd.readouterr().err
+
+
 def test_an_empty_question_is_refused(db: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A blank question is one line on stderr and exit code 2."""
     assert main(["ask", "  ", "-n", "ann", "--db", db]) == 2

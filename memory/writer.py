@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
@@ -110,12 +111,10 @@ class Writer:
     def _next(self) -> list[Ticket[Any]] | None:
         """Return what waits, at least by the end of a while; None when the thread is to end."""
         waiting: list[Ticket[Any] | None] = []
-        try:
+        with suppress(Empty):
             waiting.append(self._queue.get(timeout=0.0 if self._closed else IDLE_SECONDS))
             while len(waiting) < GROUP:
                 waiting.append(self._queue.get_nowait())
-        except Empty:
-            pass
         with self._lock:
             if not waiting and self._queue.empty():
                 self._thread = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,12 +78,10 @@ def read_time(value: object) -> datetime | None:
     """
     if value is None:
         return None
-    try:
+    with suppress(ValueError, OverflowError, OSError):
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, tz=UTC)
         if isinstance(value, str):
             found = datetime.fromisoformat(value.strip())
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
     raise ValueError(f"{str(value)[:60]!r} is no time; write it like 2023-05-08T13:56:00+00:00")

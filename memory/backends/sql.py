@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
@@ -240,10 +240,8 @@ class SqlBackend(Backend):
     def _taken(self) -> Wire:
         if self._closed:
             raise StoreClosed(f"the store at {self._url} is closed: open it again")
-        try:
+        with suppress(IndexError):  # not `if self._idle`: another thread may take the last one meanwhile
             return self._idle.pop()
-        except IndexError:
-            pass
         try:
             connection = self._engine.connect()
             try:

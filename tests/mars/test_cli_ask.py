@@ -102,7 +102,9 @@ def test_an_interrupted_ingest_says_what_stays(tmp_path: Path) -> None:
     lines = (json.dumps({"text": f"Turn {number} about tea, rain and the garden."}) for number in range(30_000))
     (tmp_path / "long.jsonl").write_text("\n".join(lines), encoding="utf-8")
     words = ["ingest", "long.jsonl", "-f", "jsonl", "-n", "ann", "--db", "life.db"]
-    command = [sys.executable, "-c", MARS, *words]
+    # Shells let what they put into the background ignore SIGINT, and children inherit that.
+    listening = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MARS}"
+    command = [sys.executable, "-c", listening, *words]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
         while running.poll() is None and not _rows(tmp_path / "life.db"):
             time.sleep(0.02)

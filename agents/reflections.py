@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
-
-from mars.agents.interfaces import Review
-from mars.agents.verdicts import Verdict
+from typing import Any
 
 WIDEST = 8
 """The most by which plans may multiply the number of recalled records."""
@@ -120,15 +117,6 @@ class Reflection:
             task=values.get("task"),
             from_tools=bool(values.get("from_tools", False)),
         )
-
-
-@runtime_checkable
-class ReflectionStrategy(Protocol):
-    """Makes a reflection of a rejected draft."""
-
-    async def reflect(self, review: Review, verdict: Verdict, earlier: Sequence[Reflection]) -> Reflection:
-        """Return what to do differently; `earlier` holds the newest three, oldest first."""
-        ...
 
 
 def combined_plan(reflections: Sequence[Reflection]) -> Plan:

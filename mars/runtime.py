@@ -77,13 +77,12 @@ class Mars:
     turns at once; turns of one conversation should follow one another.
     """
 
-    def __init__(self, memory: Memory, loop: Loop, stack: AsyncExitStack) -> None:
+    def __init__(self, memory: Memory, loop: Loop) -> None:
         self.memory = memory
         """The store behind the loop."""
         self.graph = compile_graph(loop)
         """The compiled graph, without checkpointer or store."""
         self._loop = loop
-        self._stack = stack
         self._turns = itertools.count(1)
 
     @classmethod
@@ -232,7 +231,7 @@ class Opening:
                 memory = await stack.enter_async_context(Memory.open(memory, **self._memory_options))
             loop = make_loop(memory, self._team, self._model, self._toolbox, self._verifiers)
             self._stack = stack.pop_all()
-            return Mars(memory, loop, self._stack)
+            return Mars(memory, loop)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

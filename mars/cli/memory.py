@@ -21,7 +21,6 @@ from mars.cli.output import (
 from mars.errors import InvalidSetting, NotFound
 
 if TYPE_CHECKING:
-    from mars.memory.engine import Memory
     from mars.memory.records import Record
 
 app = typer.Typer(
@@ -247,12 +246,10 @@ def reindex(
 
     async def work() -> int:
         from mars.cli.progress import progress_bar
-        from mars.memory.index import index_folder
 
-        async with open_memory(db or "") as memory:
-            place = folder or index_folder(memory.backend.url)
+        async with open_memory(db or "", index=folder) as memory:
             with progress_bar("vectors") as report:
-                return await memory.read(lambda reader: _rebuild(memory, reader, place, report))
+                return await memory.reindex(report)
 
     count = run_async(work)
     output.json({"indexed": count}) if json else output.print(f"{count:,} vectors indexed")
@@ -269,18 +266,6 @@ def migrate(db: Database = None, json: JsonFlag = False) -> None:
         output.json({"before": before, "after": after})
     else:
         output.print(f"schema {after}: nothing to do" if before == after else f"schema {before} → {after}")
-
-
-def _rebuild(memory: Memory, reader: Any, place: Path, report: Any) -> int:
-    from mars.memory.index.chroma import ChromaIndex
-
-    meta = reader.meta()
-    embedder = memory.embedder
-    index = ChromaIndex(place, store=meta["store_id"], embedder=embedder.id, dimension=embedder.dimension)
-    try:
-        return index.rebuild(reader, report)
-    finally:
-        index.close()
 
 
 def _tend(db: str | None, json: bool, done: str, act: Any) -> None:

@@ -10,18 +10,10 @@ import numpy as np
 from mars.memory.interfaces import Vector
 
 
-class RandomEmbedder:
-    """A vector drawn from the text's hash: deterministic, of unit length, without any meaning."""
-
-    def __init__(self, dimension: int = 32, *, seed: int = 0, lexical_weight: float = 0.5) -> None:
+class _Shape:
+    def __init__(self, dimension: int, lexical_weight: float) -> None:
         self._dimension = dimension
-        self._seed = seed
         self._lexical_weight = lexical_weight
-
-    @property
-    def id(self) -> str:
-        """Name, dimension and seed."""
-        return f"random-{self._dimension}-{self._seed}"
 
     @property
     def dimension(self) -> int:
@@ -32,6 +24,19 @@ class RandomEmbedder:
     def lexical_weight(self) -> float:
         """Share of the lexical arm."""
         return self._lexical_weight
+
+
+class RandomEmbedder(_Shape):
+    """A vector drawn from the text's hash: deterministic, of unit length, without any meaning."""
+
+    def __init__(self, dimension: int = 32, *, seed: int = 0, lexical_weight: float = 0.5) -> None:
+        super().__init__(dimension, lexical_weight)
+        self._seed = seed
+
+    @property
+    def id(self) -> str:
+        """Name, dimension and seed."""
+        return f"random-{self._dimension}-{self._seed}"
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """Return unit vectors of shape ``[len(texts), dimension]``, float32."""
@@ -43,27 +48,16 @@ class RandomEmbedder:
         return rows
 
 
-class ConstantEmbedder:
+class ConstantEmbedder(_Shape):
     """The same vector for every text: the worst embedder there is."""
 
     def __init__(self, dimension: int = 8, *, lexical_weight: float = 0.5) -> None:
-        self._dimension = dimension
-        self._lexical_weight = lexical_weight
+        super().__init__(dimension, lexical_weight)
 
     @property
     def id(self) -> str:
         """Name and dimension."""
         return f"constant-{self._dimension}"
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self._dimension
-
-    @property
-    def lexical_weight(self) -> float:
-        """Share of the lexical arm."""
-        return self._lexical_weight
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """Return equal unit vectors of shape ``[len(texts), dimension]``, float32."""

@@ -22,7 +22,6 @@ from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Selection, 
 from mars.memory.preparing import Fields, Rules
 from mars.memory.presets import Preset
 from mars.memory.presets import preset as preset_named
-from mars.memory.reading import Reading
 from mars.memory.records import (
     Grade,
     Namespace,
@@ -38,6 +37,7 @@ from mars.memory.records import (
     frozen_mapping,
 )
 from mars.memory.store import SystemClock
+from mars.memory.tending import Tending
 from mars.memory.writing import Added
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ SWEEP_BATCH = 1000
 """So many records are archived in one transaction of a sweep."""
 
 
-class Memory(Reading):
+class Memory(Tending):
     """An agent's memory over one store: asynchronous, exact, with the clock as an argument.
 
     Guarantees. *Durable*: what a call has acknowledged survives the death of the process. *All or nothing*: a call that

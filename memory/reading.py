@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -157,19 +157,6 @@ class Reading(Store):
         """Return what the store holds, by status, kind and tier."""
         moment, backend = self._at(now), self.backend
         return await self.read(lambda r: listing.stats(r, backend.url, self.embedder.id, self._preset, moment))
-
-    async def reindex(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.
-
-        `progress` is called on a worker thread with (`seq` reached, `seq` aimed at).
-        """
-        backend, recaller, index = self.backend, self._recaller_if_open(), self._vector_index()
-
-        def rebuild() -> int:
-            recaller.forget()
-            return backend.read(lambda reader: index.rebuild(reader, progress))
-
-        return await to_thread.run_sync(rebuild, limiter=self._limiter)
 
 
 def _restricted(

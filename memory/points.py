@@ -1,17 +1,40 @@
 """Named places in the write paths where a test may end the process; in production nothing happens there.
 
-The names are those of `COMMIT`: ``before_commit`` lies between a transaction's last statement and its commit,
-``after_commit`` between the commit and its acknowledgement. `mars.testing.KillPoint` drives them.
+Every write path has them: before its transaction, between its statements, before its commit, and after the commit
+before the acknowledgement; so have the steps of what is derived. A new path adds its points to `POINTS` and calls
+`reach` there; `mars.testing.soak` then ends a process at each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-__all__ = ["COMMIT", "reach", "watch"]
+__all__ = ["COMMIT", "POINTS", "reach", "watch"]
 
 COMMIT = ("before_commit", "after_commit")
 """The points of every transaction of the SQL backend, in their order."""
+
+POINTS: Mapping[str, str] = MappingProxyType(
+    {
+        "before_write": "SQL: a write was asked for, its transaction has not begun",
+        "record_inserted": "SQL: records are inserted, their vectors not yet",
+        "record_updated": "SQL: records are changed, their history is not written yet",
+        "vector_replaced": "SQL: vectors are replaced, their records do not name it yet",
+        "vector_deleted": "SQL: vectors are deleted, their records not yet",
+        "record_deleted": "SQL: records are deleted, their tombstones are not written yet",
+        "work_done": "SQL: one piece of work of a group is done, the next one has not begun",
+        "clock_set": "SQL: the newest seq is written, the transaction is open",
+        "before_commit": "SQL: after a transaction's last statement",
+        "after_commit": "SQL: the commit has returned",
+        "before_acknowledgement": "writer: the group is committed, nobody has been told",
+        "index_dropped": "Chroma: the files are deleted before a rebuild",
+        "index_removed": "Chroma: purged records are deleted, the mark is as it was",
+        "index_applied": "Chroma: a batch is in the collections, the mark is as it was",
+        "index_marked": "Chroma: the mark is set after a batch",
+    }
+)
+"""What each point's name means."""
 
 _watcher: Callable[[str], None] | None = None
 

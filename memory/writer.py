@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 from anyio import Event
 
 from mars.errors import StoreClosed
+from mars.memory import points
 from mars.memory.interfaces import Failed, Transaction
 
 __all__ = ["Ticket", "Writer"]
@@ -105,7 +106,9 @@ class Writer:
         """Do what waits, or wait for it; False when it is time to end."""
         group = self._next()
         if group:
-            _acknowledge(group, self._outcomes(group))
+            outcomes = self._outcomes(group)
+            points.reach("before_acknowledgement")
+            _acknowledge(group, outcomes)
         return group is not None
 
     def _next(self) -> list[Ticket[Any]] | None:

@@ -18,8 +18,8 @@ class KillPoint:
     """
 
     def __init__(self, point: str, hits: int = 1) -> None:
-        if point not in points.COMMIT:
-            raise InvalidSetting(f"there is no point {point!r}; choose one of {', '.join(points.COMMIT)}")
+        if point not in points.POINTS:
+            raise InvalidSetting(f"there is no point {point!r}; choose one of {', '.join(points.POINTS)}")
         if hits < 1:
             raise InvalidSetting(f"hits counts from 1; got {hits!r}")
         self._point = point

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from mars.errors import NotFound
+from mars.memory import points
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
 from mars.memory.backends.rows import change_of, change_row, json_text, namespace_of, namespace_text, record_of, row_of
@@ -118,6 +119,7 @@ class SqlTransaction(SqlReader, Transaction):
             with_vector = (record for record in records if record.id in vectors)
             vector_rows = [_vector_row(record.seq, record.embedder, vectors[record.id]) for record in with_vector]
         self._run(self._sql.insert, rows)
+        points.reach("record_inserted")
         if vector_rows:
             self._run(self._sql.put_vector, vector_rows)
 
@@ -129,6 +131,7 @@ class SqlTransaction(SqlReader, Transaction):
             count = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
             if count != len(records):
                 raise NotFound("an updated record is not in the store; nothing was written")
+        points.reach("record_updated")
 
     def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
         """See `Transaction.set_vectors`; `NotFound` where there is no such record."""
@@ -140,6 +143,7 @@ class SqlTransaction(SqlReader, Transaction):
                 raise NotFound("a vector was given for a record that is not in the store; nothing was written")
             rows = [_vector_row(numbers[one], embedder, vectors[one]) for one in vectors]
         self._run(self._sql.put_vector, rows)
+        points.reach("vector_replaced")
         self._run(self._sql.touch, [(self.next_seq(), embedder, one) for one in vectors])
 
     def remove(self, records: Iterable[Record]) -> None:
@@ -149,7 +153,9 @@ class SqlTransaction(SqlReader, Transaction):
             return
         ids = self._listed(record.id for record in gone)
         self._run(self._sql.delete_vectors, ids)
+        points.reach("vector_deleted")
         self._run(self._sql.delete, ids)
+        points.reach("record_deleted")
         graves = [(self.next_seq(), record.id, namespace_text(record.namespace)) for record in gone]
         self._run(self._sql.bury, graves)
 

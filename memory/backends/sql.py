@@ -140,6 +140,7 @@ class SqlBackend(Backend):
                 raise result.error from None
             transaction = before
         wire.run("RELEASE SAVEPOINT mars_one")
+        points.reach("work_done")
         return transaction, result
 
     def read(self, work: Callable[[Reader], Result]) -> Result:
@@ -185,6 +186,7 @@ class SqlBackend(Backend):
             after, result = run(wire, head, meta)
             if after.head() != head:
                 wire.run(self._statements.set_head, (after.head(),))
+                points.reach("clock_set")
             self._commit(wire)
         except BaseException:
             wire.roll_back()
@@ -197,6 +199,7 @@ class SqlBackend(Backend):
         self, wire: Wire, known: tuple[int, int, Mapping[str, str]] | None
     ) -> tuple[int | None, int, Mapping[str, str]]:
         """Begin to write; return the version of the data, if they have one, the newest `seq` and the store's facts."""
+        points.reach("before_write")
         wire.run(self._statements.begin_write)
         version = None
         if self._at_hand and not self._shared and self._statements.version is not None:

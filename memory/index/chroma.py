@@ -25,6 +25,7 @@ from uuid import uuid4
 import numpy as np
 
 from mars.errors import InvalidVector, StoreClosed, StoreCorrupt
+from mars.memory import points
 from mars.memory.index.folder_lock import FolderLock
 from mars.memory.interfaces import Reader, Selection, VectorIndex
 from mars.memory.records import Namespace, Record, Status, Vector, check_vector
@@ -77,11 +78,14 @@ class ChromaIndex(VectorIndex):
             if mark == head:
                 return 0
             done = self._drop_removed(client, reader, mark)
+            points.reach("index_removed")
             while batch := reader.select(Selection(after_seq=mark, limit=BATCH)):
                 self._apply(client, reader, batch)
+                points.reach("index_applied")
                 done += len(batch)
                 mark = batch[-1].seq
                 self._set_mark(client, mark)
+                points.reach("index_marked")
                 if progress is not None:
                     progress(mark, head)
             self._set_mark(client, head)
@@ -94,6 +98,7 @@ class ChromaIndex(VectorIndex):
             self._close_client()
             for folder in self._folder.glob("data-*"):
                 shutil.rmtree(folder, ignore_errors=True)
+            points.reach("index_dropped")
             return self.follow(reader, progress)
 
     def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]]:

@@ -9,7 +9,7 @@ from mars.memory.interfaces import Backend
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from mars.memory.backends.sql import Synchronous
+    from mars.memory.backends.connecting import Synchronous
 
 __all__ = ["open_backend"]
 

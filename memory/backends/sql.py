@@ -21,35 +21,26 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
-from urllib.parse import unquote
+from typing import Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from mars.errors import InvalidSetting, MissingExtra, StoreClosed, StoreError
+from mars.errors import StoreClosed, StoreError
 from mars.memory import points, schema
+from mars.memory.backends.connecting import BUSY_TIMEOUT, Synchronous, engine_for, prepare, settings_for, shown
 from mars.memory.backends.faults import translate
 from mars.memory.backends.session import SqlReader, SqlTransaction
 from mars.memory.backends.statements import statements
 from mars.memory.backends.wire import Wire
 from mars.memory.interfaces import Backend, Failed, Reader, Transaction, outcome
 
-__all__ = ["SqlBackend", "Synchronous", "migrate"]
+__all__ = ["SqlBackend", "migrate"]
 
 Result = TypeVar("Result")
-
-Synchronous = Literal["normal", "full"]
-"""What an acknowledged write on SQLite survives: ``normal`` a killed process, ``full`` a power loss too."""
-
-BUSY_TIMEOUT = 30.0
-"""Seconds to wait for another process's write transaction before `StoreUnavailable`."""
-
-CHECKPOINT_PAGES = 4000
-"""Pages (16 MB) of the log after which SQLite copies them into the file: a quarter as often as by default."""
 
 
 class SqlBackend(Backend):
@@ -64,16 +55,13 @@ class SqlBackend(Backend):
         seconds. Raises `InvalidSetting` for a URL that names no database, `MissingExtra` where the driver is not
         installed, `StoreUnavailable`, `StoreCorrupt` or `StoreReadOnly` where the database cannot be used.
         """
-        if synchronous not in ("normal", "full"):
-            raise InvalidSetting(f"synchronous is 'normal' or 'full'; got {synchronous!r}")
         self._owned = not isinstance(target, Engine)
-        engine = target if isinstance(target, Engine) else _engine(target)
+        engine = target if isinstance(target, Engine) else engine_for(target)
         self._dialect = engine.dialect.name
         self._statements = statements(self._dialect)
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        shown = engine.url.render_as_string(hide_password=True)
-        self._url = unquote(shown) if self._dialect == "sqlite" else shown
-        self._setup = _setup(self._dialect, synchronous, busy_timeout, self._owned)
+        self._url = shown(engine)
+        self._setup = settings_for(self._dialect, synchronous, busy_timeout, self._owned)
         self._shared = isinstance(engine.pool, StaticPool)
         self._writing = threading.RLock()
         self._inside = False
@@ -248,7 +236,7 @@ class SqlBackend(Backend):
         try:
             connection = self._engine.connect()
             try:
-                self._prepare(connection)
+                prepare(connection, self._setup)
                 return Wire(connection, self._url)
             except BaseException:
                 connection.close()
@@ -262,18 +250,10 @@ class SqlBackend(Backend):
             raise StoreClosed(f"the store at {self._url} is closed: open it again")
         try:
             with self._engine.connect() as connection:
-                self._prepare(connection)
+                prepare(connection, self._setup)
                 yield connection
         except SQLAlchemyError as error:
             raise translate(error, self._url) from None
-
-    def _prepare(self, connection: Connection) -> None:
-        """Set up a connection the first time it is used."""
-        if not self._setup or "mars" in connection.info:
-            return
-        for statement in self._setup:
-            schema.run_patiently(connection, statement)
-        connection.info["mars"] = True
 
     def _forked(self) -> None:
         """Start afresh in a child: the locks and connections of its parent are not the child's to release."""
@@ -305,51 +285,11 @@ def migrate(target: str | URL) -> tuple[str | None, str]:
     All or nothing, idempotent, and safe beside other processes that migrate. Raises `SchemaMismatch` for a newer or
     unknown schema, and the errors of opening a store.
     """
-    engine = _engine(target)
-    shown = engine.url.render_as_string(hide_password=True)
+    engine = engine_for(target)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             return schema.migrate(connection)
     except SQLAlchemyError as error:
-        raise translate(error, shown) from None
+        raise translate(error, shown(engine)) from None
     finally:
         engine.dispose()
-
-
-def _engine(target: str | URL) -> Engine:
-    try:
-        url = make_url(target)
-        statements(url.get_backend_name())
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        if url.get_backend_name() == "sqlite" and _in_memory(url):
-            return create_engine(
-                url, hide_parameters=True, poolclass=StaticPool, connect_args={"check_same_thread": False}
-            )
-        return create_engine(url, hide_parameters=True)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise InvalidSetting(
-            f"not a database URL; write sqlite:///memory.db or postgresql://host/name: {error}"
-        ) from None
-    except ModuleNotFoundError:
-        raise MissingExtra("A store in PostgreSQL", "postgres") from None
-
-
-def _in_memory(url: URL) -> bool:
-    name = url.database or ":memory:"
-    return name == ":memory:" or "mode=memory" in name or url.query.get("mode") == "memory"
-
-
-def _setup(dialect: str, synchronous: Synchronous, busy_timeout: float, owned: bool) -> tuple[str, ...]:
-    """Return what a new connection is told."""
-    wait = round(busy_timeout * 1000)
-    if dialect != "sqlite":
-        return (f"SET lock_timeout = {wait}",) if owned else ()
-    return (
-        f"PRAGMA busy_timeout = {wait}",
-        "PRAGMA journal_mode = WAL",
-        f"PRAGMA synchronous = {synchronous.upper()}",
-        f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
-        "PRAGMA temp_store = MEMORY",
-        "PRAGMA cache_size = -16000",
-    )

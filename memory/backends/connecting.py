@@ -1,0 +1,99 @@
+"""How a database is reached: an engine for its URL, and what each new connection is told.
+
+Shared by everything of MARS that keeps tables in the same database.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import unquote
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
+
+from mars.errors import InvalidSetting, MissingExtra
+from mars.memory import schema
+
+__all__ = ["BUSY_TIMEOUT", "Synchronous", "check_dialect", "engine_for", "prepare", "settings_for", "shown"]
+
+Synchronous = Literal["normal", "full"]
+"""What an acknowledged write on SQLite survives: ``normal`` a killed process, ``full`` a power loss too."""
+
+BUSY_TIMEOUT = 30.0
+"""Seconds to wait for another process's write transaction before `StoreUnavailable`."""
+
+CHECKPOINT_PAGES = 4000
+"""Pages (16 MB) of the log after which SQLite copies them into the file: a quarter as often as by default."""
+
+
+def check_dialect(name: str) -> None:
+    """Raise `InvalidSetting` for a kind of database that no statement here is written for."""
+    if name not in ("sqlite", "postgresql"):
+        raise InvalidSetting(
+            f"memory lives in sqlite or postgresql, not {name}: use sqlite:///… or postgresql+psycopg://…"
+        )
+
+
+def engine_for(target: str | URL) -> Engine:
+    """Return a new engine for a database's URL; nothing is connected yet.
+
+    Raises `InvalidSetting` for a URL that names no database we speak to, `MissingExtra` where the driver is not there.
+    """
+    try:
+        url = make_url(target)
+        check_dialect(url.get_backend_name())
+        if url.drivername == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        if url.get_backend_name() == "sqlite" and _in_memory(url):
+            return create_engine(
+                url, hide_parameters=True, poolclass=StaticPool, connect_args={"check_same_thread": False}
+            )
+        return create_engine(url, hide_parameters=True)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise InvalidSetting(
+            f"not a database URL; write sqlite:///memory.db or postgresql://host/name: {error}"
+        ) from None
+    except ModuleNotFoundError:
+        raise MissingExtra("A store in PostgreSQL", "postgres") from None
+
+
+def shown(engine: Engine) -> str:
+    """Return an engine's URL for messages: without its password, and with a file's name as it is on disk."""
+    url = engine.url.render_as_string(hide_password=True)
+    return unquote(url) if engine.dialect.name == "sqlite" else url
+
+
+def settings_for(dialect: str, synchronous: Synchronous, busy_timeout: float, owned: bool) -> tuple[str, ...]:
+    """Return what a new connection is told; `busy_timeout` is in seconds, `owned` says that the engine is ours.
+
+    Raises `InvalidSetting` where `synchronous` is neither of its two values.
+    """
+    if synchronous not in ("normal", "full"):
+        raise InvalidSetting(f"synchronous is 'normal' or 'full'; got {synchronous!r}")
+    wait = round(busy_timeout * 1000)
+    if dialect != "sqlite":
+        return (f"SET lock_timeout = {wait}",) if owned else ()
+    return (
+        f"PRAGMA busy_timeout = {wait}",
+        "PRAGMA journal_mode = WAL",
+        f"PRAGMA synchronous = {synchronous.upper()}",
+        f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        "PRAGMA temp_store = MEMORY",
+        "PRAGMA cache_size = -16000",
+    )
+
+
+def prepare(connection: Connection, settings: tuple[str, ...]) -> None:
+    """Tell a connection its settings, the first time it is used."""
+    if not settings or "mars" in connection.info:
+        return
+    for statement in settings:
+        schema.run_patiently(connection, statement)
+    connection.info["mars"] = True
+
+
+def _in_memory(url: URL) -> bool:
+    name = url.database or ":memory:"
+    return name == ":memory:" or "mode=memory" in name or url.query.get("mode") == "memory"

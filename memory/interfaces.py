@@ -12,11 +12,12 @@ returns, the change survives the death of the process. *Staleness.* The truth is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from mars.memory.lives import Lives
 from mars.memory.records import (
     Change,
     Explanation,
@@ -45,6 +46,7 @@ __all__ = [
     "Hit",
     "Kind",
     "Namespace",
+    "Lives",
     "NewRecord",
     "Provenance",
     "Reader",
@@ -61,6 +63,9 @@ __all__ = [
 
 Result = TypeVar("Result")
 
+
+FIRST_PAGE, LAST_PAGE = 64, 4096
+"""Records that `Reader.each` reads at first, and at most, in one go."""
 
 @runtime_checkable
 class Clock(Protocol):
@@ -125,6 +130,18 @@ class Selection:
     content_hashes: frozenset[str] = frozenset()
     """Only records whose text has one of these hashes."""
     newest_first: bool = False
+    alive_at: datetime | None = None
+    """Only records whose time to live is not over at this time."""
+    expired_at: datetime | None = None
+    """Only records whose time to live is over at this time."""
+    archived_before: datetime | None = None
+    """Only records that were put away before this time."""
+    since: datetime | None = None
+    """Only records of this event time or a later one."""
+    until: datetime | None = None
+    """Only records of an earlier event time."""
+    before_seq: int | None = None
+    """Only records whose last change came before this."""
     """In descending order of `seq`."""
     limit: int | None = None
     """At most so many, the first in this order."""
@@ -146,6 +163,30 @@ class Reader(ABC):
         """Return the records that match, ordered by `seq`; see `Selection.newest_first`."""
 
     @abstractmethod
+    def each(self, selection: Selection) -> Iterator[Record]:
+        """Yield the records of `select` one by one; what is not asked for any more is not read, up to a page."""
+        left, size = selection.limit, FIRST_PAGE
+        while left is None or left > 0:
+            page = self.select(replace(selection, limit=size if left is None else min(left, size)))
+            yield from page
+            if len(page) < size:
+                return
+            last, left = page[-1].seq, None if left is None else left - len(page)
+            selection = replace(selection, **{"before_seq" if selection.newest_first else "after_seq": last})
+            size = min(4 * size, LAST_PAGE)
+
+    @abstractmethod
+    def lives(self, selection: Selection) -> Lives:
+        """Return what decides the standing of the records of `select`, as columns; no record is built."""
+
+    @abstractmethod
+    def count(self, selection: Selection) -> int:
+        """Return how many records match, whatever the limit."""
+
+    @abstractmethod
+    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
+        """Return the records of these namespaces that name one of these ids as their source, ordered by `seq`."""
+
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors (shape ``[d]``) of those of these records that have one."""
 
@@ -191,7 +232,7 @@ class Transaction(Reader):
 
     @abstractmethod
     def remove(self, records: Iterable[Record]) -> None:
-        """Delete records and their vectors for good, leaving a tombstone with a new `seq` each."""
+        """Delete records and their vectors for good, leaving a tombstone each, with new `seq` in this order."""
 
     @abstractmethod
     def log(self, changes: Sequence[Change]) -> None:

@@ -7,7 +7,7 @@ and what was stored is what a database would give back. Reading views are consis
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
@@ -16,8 +16,9 @@ from uuid import uuid4
 
 from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
 from mars.memory.backends.doom import Doom
-from mars.memory.backends.rows import change_of, change_row, settled
+from mars.memory.backends.rows import change_of, change_row, life_row, settled
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
+from mars.memory.lives import Lives
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
 
 __all__ = ["InMemoryBackend"]
@@ -54,6 +55,9 @@ class _InMemoryReader(Reader):
         return [self._all.records.get(one) for one in ids]
 
     def select(self, selection: Selection) -> list[Record]:
+        return list(self.each(selection))
+
+    def each(self, selection: Selection) -> Iterator[Record]:
         ordered = self._all.by_seq
         if selection.namespace is not None:
             ordered = self._all.spaces.get(selection.namespace, {})
@@ -63,7 +67,18 @@ class _InMemoryReader(Reader):
         else:
             ids = iter(ordered.values())
         found = (record for one in ids if _matches(record := self._all.records[one], selection))
-        return list(islice(found, None if selection.limit is None else max(0, selection.limit)))
+        return islice(found, None if selection.limit is None else max(0, selection.limit))
+
+    def lives(self, selection: Selection) -> Lives:
+        return Lives.of(life_row(record) for record in self.each(selection))
+
+    def count(self, selection: Selection) -> int:
+        return sum(1 for _ in self.each(replace(selection, limit=None)))
+
+    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
+        wanted = set(ids)
+        found = (one for namespace in set(namespaces) for one in self.each(Selection(namespace=namespace)))
+        return sorted((one for one in found if wanted.intersection(one.provenance.sources)), key=lambda one: one.seq)
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         return {one: self._all.vectors[one] for one in ids if one in self._all.vectors}
@@ -269,7 +284,8 @@ def _after(newest_first: Iterable[tuple[int, str]], after_seq: int) -> Iterator[
 
 def _matches(record: Record, wanted: Selection) -> bool:
     return (
-        (not wanted.prefix or record.namespace[: len(wanted.prefix)] == wanted.prefix)
+        (wanted.before_seq is None or record.seq < wanted.before_seq)
+        and (not wanted.prefix or record.namespace[: len(wanted.prefix)] == wanted.prefix)
         and (not wanted.kinds or record.kind in wanted.kinds)
         and (not wanted.statuses or record.status in wanted.statuses)
         and (wanted.conversation is None or record.conversation == wanted.conversation)
@@ -278,4 +294,16 @@ def _matches(record: Record, wanted: Selection) -> bool:
         and (not wanted.keys or record.key in wanted.keys)
         and (not wanted.idempotency_keys or record.idempotency_key in wanted.idempotency_keys)
         and (not wanted.content_hashes or record.content_hash in wanted.content_hashes)
+        and _in_time(record, wanted)
+    )
+
+
+def _in_time(record: Record, wanted: Selection) -> bool:
+    ends, gone, at = record.expires_at, record.archived_at, record.event_time
+    return (
+        (wanted.alive_at is None or ends is None or ends > wanted.alive_at)
+        and (wanted.expired_at is None or (ends is not None and ends <= wanted.expired_at))
+        and (wanted.archived_before is None or (gone is not None and gone < wanted.archived_before))
+        and (wanted.since is None or at >= wanted.since)
+        and (wanted.until is None or at < wanted.until)
     )

@@ -151,6 +151,13 @@ def _provenance(task: str | None, iteration: int | None, role: str | None, sourc
     return Provenance(task=task, iteration=iteration, role=role, sources=tuple(json.loads(sources)))
 
 
+def life_row(record: Record) -> tuple[Any, ...]:
+    """Return the fields of `mars.memory.lives.FIELDS` of a record."""
+    held = (float(record.strength), float(record.boost), micros(record.last_strengthened), float(record.entropy))
+    when = (micros(record.event_time), record.position, _maybe(record.expires_at))
+    return (record.id, record.namespace, record.kind.value, record.status.value, record.pinned, *held, *when)
+
+
 def change_row(change: Change) -> tuple[Any, ...]:
     """Return the row of a change, without its number."""
     detail = json_text(change.detail) if change.detail else "{}"

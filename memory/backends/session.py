@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from mars.errors import NotFound
@@ -14,9 +16,17 @@ from mars.memory import points
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
 from mars.memory.backends.rows import change_of, change_row, json_text, namespace_of, namespace_text, record_of, row_of
-from mars.memory.backends.statements import Statements, as_list, selection_query
+from mars.memory.backends.statements import (
+    Statements,
+    as_list,
+    count_query,
+    derived_query,
+    lives_query,
+    selection_query,
+)
 from mars.memory.backends.wire import Parameters, Wire
 from mars.memory.interfaces import Reader, Selection, Transaction
+from mars.memory.lives import Lives
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
 
 _FLOAT = np.dtype("<f4")
@@ -43,10 +53,27 @@ class SqlReader(Reader):
 
     def select(self, selection: Selection) -> list[Record]:
         """See `Reader.select`."""
-        query, lists = selection_query(selection, self._dialect)
+        return [record_of(row) for row in self._found(*selection_query(selection, self._dialect))]
+
+    def lives(self, selection: Selection) -> Lives:
+        """See `Reader.lives`."""
+        return Lives.of(self._found(*lives_query(selection, self._dialect)))
+
+    def count(self, selection: Selection) -> int:
+        """See `Reader.count`."""
+        return int(self._found(*count_query(selection, self._dialect))[0][0])
+
+    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
+        """See `Reader.citing`."""
+        wanted = set(ids)
+        derived = self._found(derived_query(namespaces), {}) if wanted else ()
+        found = self.get([one for one, sources in derived if wanted.intersection(json.loads(sources))])
+        return [record for record in found if record is not None]
+
+    def _found(self, query: Select[Any], lists: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         with self._doom:
             try:
-                return [record_of(row) for row in self._wire.connection.execute(query, lists)]
+                return self._wire.connection.execute(query, lists).all()
             except SQLAlchemyError as error:
                 raise translate(error, self._wire.url) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,8 +30,10 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import Text
 
 from mars.errors import InvalidSetting
-from mars.memory.backends.rows import below, json_text, namespace_text
+from mars.memory.backends.rows import below, json_text, micros, namespace_text
 from mars.memory.interfaces import Selection
+from mars.memory.lives import FIELDS
+from mars.memory.records import Namespace
 from mars.memory.tables import clock, history, meta, records, tombstones, vectors
 
 
@@ -180,6 +182,25 @@ def selection_query(selection: Selection, dialect: str) -> tuple[Select[Any], di
         query = query.limit(max(0, selection.limit))
     return query, lists
 
+def lives_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
+    """Return the query for the columns of `mars.memory.lives.FIELDS` of a selection, and its list parameters."""
+    query, lists = selection_query(selection, dialect)
+    return query.with_only_columns(*(records.c[name] for name in FIELDS)), lists
+
+
+def count_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
+    """Return the query for the number of records that a selection finds without a limit, and its list parameters."""
+    conditions, lists = _conditions(selection, dialect)
+    return select(func.count()).select_from(records).where(*conditions), lists
+
+
+def derived_query(namespaces: Iterable[Namespace]) -> Select[Any]:
+    """Return the query for id and sources (JSON) of the records of some namespaces that name sources."""
+    texts = [namespace_text(namespace) for namespace in namespaces]
+    row = records.c
+    return select(row.id, row.sources).where(row.namespace.in_(texts), row.sources != "[]").order_by(row.seq)
+
+
 
 def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
     row = records.c
@@ -187,6 +208,8 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
     if selection.after_seq > 0:
         conditions.append(row.seq > selection.after_seq)
     if selection.namespace is not None:
+    if selection.before_seq is not None:
+        conditions.append(row.seq < selection.before_seq)
         conditions.append(row.namespace == namespace_text(selection.namespace))
     if selection.prefix:
         exact, low, high = below(selection.prefix)
@@ -200,6 +223,7 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
     if selection.subject is not None:
         conditions.append(row.subject_folded == selection.subject.casefold())
     if selection.relation is not None:
+    conditions += _timed(selection)
         conditions.append(row.relation == selection.relation)
     lists: dict[str, Any] = {}
     wanted: Sequence[tuple[str, frozenset[str]]] = (
@@ -211,4 +235,18 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
         if values:
             conditions.append(among(row[name], f"some_{name}", dialect))
             lists[f"some_{name}"] = as_list(sorted(values), dialect)
+
+
+def _timed(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    row = records.c
+    if selection.alive_at is not None:
+        yield or_(row.expires_at.is_(None), row.expires_at > micros(selection.alive_at))
+    if selection.expired_at is not None:
+        yield row.expires_at <= micros(selection.expired_at)
+    if selection.archived_before is not None:
+        yield row.archived_at < micros(selection.archived_before)
+    if selection.since is not None:
+        yield row.event_time >= micros(selection.since)
+    if selection.until is not None:
+        yield row.event_time < micros(selection.until)
     return conditions, lists

@@ -45,8 +45,8 @@ __all__ = [
     "Grade",
     "Hit",
     "Kind",
-    "Namespace",
     "Lives",
+    "Namespace",
     "NewRecord",
     "Provenance",
     "Reader",
@@ -63,9 +63,9 @@ __all__ = [
 
 Result = TypeVar("Result")
 
-
 FIRST_PAGE, LAST_PAGE = 64, 4096
 """Records that `Reader.each` reads at first, and at most, in one go."""
+
 
 @runtime_checkable
 class Clock(Protocol):
@@ -129,7 +129,6 @@ class Selection:
     """Only records written under one of these keys."""
     content_hashes: frozenset[str] = frozenset()
     """Only records whose text has one of these hashes."""
-    newest_first: bool = False
     alive_at: datetime | None = None
     """Only records whose time to live is not over at this time."""
     expired_at: datetime | None = None
@@ -142,6 +141,7 @@ class Selection:
     """Only records of an earlier event time."""
     before_seq: int | None = None
     """Only records whose last change came before this."""
+    newest_first: bool = False
     """In descending order of `seq`."""
     limit: int | None = None
     """At most so many, the first in this order."""
@@ -162,7 +162,6 @@ class Reader(ABC):
     def select(self, selection: Selection) -> list[Record]:
         """Return the records that match, ordered by `seq`; see `Selection.newest_first`."""
 
-    @abstractmethod
     def each(self, selection: Selection) -> Iterator[Record]:
         """Yield the records of `select` one by one; what is not asked for any more is not read, up to a page."""
         left, size = selection.limit, FIRST_PAGE
@@ -187,6 +186,7 @@ class Reader(ABC):
     def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
         """Return the records of these namespaces that name one of these ids as their source, ordered by `seq`."""
 
+    @abstractmethod
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors (shape ``[d]``) of those of these records that have one."""
 

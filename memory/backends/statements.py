@@ -29,7 +29,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import Text
 
-from mars.errors import InvalidSetting
+from mars.memory.backends.connecting import check_dialect
 from mars.memory.backends.rows import below, json_text, micros, namespace_text
 from mars.memory.interfaces import Selection
 from mars.memory.lives import FIELDS
@@ -105,12 +105,9 @@ def as_list(values: Iterable[str], dialect: str) -> str | list[str]:
 @lru_cache(maxsize=4)
 def statements(dialect: str) -> Statements:
     """Return the statements for ``sqlite`` or ``postgresql``; raises `InvalidSetting` for another database."""
-    if dialect not in ("sqlite", "postgresql"):
-        raise InvalidSetting(
-            f"memory lives in sqlite or postgresql, not {dialect}: use sqlite:///… or postgresql+psycopg://…"
-        )
+    check_dialect(dialect)
     light = dialect == "sqlite"
-    compiler = _compiler(light)
+    compiler = compiler_for(dialect)
     head = _text(select(clock.c.seq).where(clock.c.id == literal(1, literal_execute=True)), compiler)
     named = {**_reading(dialect), **_writing(dialect)}
     return Statements(
@@ -164,9 +161,11 @@ def _writing(dialect: str) -> dict[str, ClauseElement]:
     }
 
 
-def _compiler(light: bool) -> Dialect:
-    dialect: Callable[..., Dialect] = sqlite.dialect if light else postgresql.dialect
-    return dialect(paramstyle="qmark" if light else "format")
+def compiler_for(dialect: str) -> Dialect:
+    """Return what turns statements into text with positional parameters."""
+    light = dialect == "sqlite"
+    kind: Callable[..., Dialect] = sqlite.dialect if light else postgresql.dialect
+    return kind(paramstyle="qmark" if light else "format")
 
 
 def _text(statement: ClauseElement, compiler: Dialect) -> str:
@@ -181,6 +180,7 @@ def selection_query(selection: Selection, dialect: str) -> tuple[Select[Any], di
     if selection.limit is not None:
         query = query.limit(max(0, selection.limit))
     return query, lists
+
 
 def lives_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
     """Return the query for the columns of `mars.memory.lives.FIELDS` of a selection, and its list parameters."""
@@ -201,16 +201,15 @@ def derived_query(namespaces: Iterable[Namespace]) -> Select[Any]:
     return select(row.id, row.sources).where(row.namespace.in_(texts), row.sources != "[]").order_by(row.seq)
 
 
-
 def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
     row = records.c
     conditions: list[ColumnElement[bool]] = []
     if selection.after_seq > 0:
         conditions.append(row.seq > selection.after_seq)
     if selection.namespace is not None:
+        conditions.append(row.namespace == namespace_text(selection.namespace))
     if selection.before_seq is not None:
         conditions.append(row.seq < selection.before_seq)
-        conditions.append(row.namespace == namespace_text(selection.namespace))
     if selection.prefix:
         exact, low, high = below(selection.prefix)
         conditions.append(or_(row.namespace == exact, (row.namespace >= low) & (row.namespace < high)))
@@ -223,8 +222,8 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
     if selection.subject is not None:
         conditions.append(row.subject_folded == selection.subject.casefold())
     if selection.relation is not None:
-    conditions += _timed(selection)
         conditions.append(row.relation == selection.relation)
+    conditions += _timed(selection)
     lists: dict[str, Any] = {}
     wanted: Sequence[tuple[str, frozenset[str]]] = (
         ("key", selection.keys),
@@ -235,6 +234,7 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
         if values:
             conditions.append(among(row[name], f"some_{name}", dialect))
             lists[f"some_{name}"] = as_list(sorted(values), dialect)
+    return conditions, lists
 
 
 def _timed(selection: Selection) -> Iterator[ColumnElement[bool]]:
@@ -249,4 +249,3 @@ def _timed(selection: Selection) -> Iterator[ColumnElement[bool]]:
         yield row.event_time >= micros(selection.since)
     if selection.until is not None:
         yield row.event_time < micros(selection.until)
-    return conditions, lists

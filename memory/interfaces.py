@@ -44,6 +44,7 @@ __all__ = [
     "Failed",
     "Grade",
     "Hit",
+    "IndexUpdate",
     "Kind",
     "Lives",
     "Namespace",
@@ -291,12 +292,44 @@ class Backend(ABC):
         """Release what was opened; idempotent."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexUpdate:
+    """What a derived index has to apply next; from one view of the truth. Holds no text."""
+
+    upto: int
+    """The `seq` that the index has reached once this is applied."""
+    head: int
+    """The newest `seq` of that view."""
+    vectors: Mapping[Namespace, Mapping[str, Vector]]
+    """What it has to hold, by namespace and id."""
+    gone: Mapping[Namespace, Sequence[str]]
+    """Ids that it must no longer hold, by namespace; unknown ones are ignored."""
+    changes: int
+    """How many changed and purged records these are."""
+
+
 class VectorIndex(ABC):
     """A derived index of vectors: approximate candidates from outside the process. Never given any text."""
 
     @abstractmethod
+    def claim(self) -> bool:
+        """Have the index for this process without waiting; False while another process has it. Kept until `close`."""
+
+    @abstractmethod
     def high_water(self) -> int:
         """Return the `seq` up to which the index has followed the truth."""
+
+    @abstractmethod
+    def pending(self, reader: Reader, after: int, limit: int) -> IndexUpdate:
+        """Return what changed after this `seq`, at most `limit` records of it; `apply` it outside of the view."""
+
+    @abstractmethod
+    def apply(self, update: IndexUpdate) -> None:
+        """Bring the vectors up to date, then the high-water mark: applied twice or by halves it is the same."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Drop everything, also what cannot be read; the high-water mark is 0."""
 
     @abstractmethod
     def follow(self, reader: Reader, progress: Callable[[int, int], None] | None = None) -> int:

@@ -12,9 +12,9 @@ processes write to one folder, so the folder is locked from the first use to `cl
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -24,11 +24,12 @@ from uuid import uuid4
 
 import numpy as np
 
-from mars.errors import InvalidVector, StoreClosed, StoreCorrupt
+from mars.errors import InvalidVector, StoreClosed, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mars.memory import points
 from mars.memory.index.folder_lock import FolderLock
-from mars.memory.interfaces import Reader, Selection, VectorIndex
-from mars.memory.records import Namespace, Record, Status, Vector, check_vector
+from mars.memory.index.updates import read_update
+from mars.memory.interfaces import IndexUpdate, Reader, VectorIndex
+from mars.memory.records import Namespace, Vector, check_vector
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -62,43 +63,68 @@ class ChromaIndex(VectorIndex):
         self._guard = threading.RLock()
         self._opened: ClientAPI | None = None
         self._closed = False
+        self._process = os.getpid()
+
+    def claim(self) -> bool:
+        """See `VectorIndex.claim`; raises `StoreUnavailable` where the folder cannot be used by anybody."""
+        with self._guard:
+            return self._hold(0.0)
 
     def high_water(self) -> int:
         """See `VectorIndex.high_water`."""
         with self._chroma() as client:
             return self._mark(client)
 
+    def pending(self, reader: Reader, after: int, limit: int = BATCH) -> IndexUpdate:
+        """See `VectorIndex.pending`; raises `InvalidVector` for a vector of another dimension than the index's."""
+        update = read_update(reader, after, limit, self._embedder)
+        for rows in update.vectors.values():
+            for vector in rows.values():
+                if vector.size != self._dimension:
+                    raise InvalidVector(f"a vector has {vector.size} dimensions, the index {self._dimension}: reindex")
+        return update
+
+    def apply(self, update: IndexUpdate) -> None:
+        """See `VectorIndex.apply`. The mark comes last: whatever ends the process before it is a replay."""
+        with self._chroma() as client:
+            for namespace, ids in update.gone.items():
+                self._delete(client, namespace, ids)
+            points.reach("index_removed")
+            for namespace, rows in update.vectors.items():
+                vectors = np.stack(list(rows.values()))
+                self._get(client, self._name(namespace)).upsert(ids=list(rows), embeddings=vectors)
+            points.reach("index_applied")
+            self._set_mark(client, update.upto)
+            points.reach("index_marked")
+
     def follow(self, reader: Reader, progress: Progress | None = None) -> int:
         """See `VectorIndex.follow`; `progress` is called with (`seq` reached, `seq` aimed at) after each batch."""
-        with self._chroma() as client:
-            mark, head = self._mark(client), reader.head()
+        with self._guard:
+            mark, head, done = self.high_water(), reader.head(), 0
             if mark > head:
                 # The truth was restored from an older backup: what was indexed since is not in it.
                 return self.rebuild(reader, progress)
-            if mark == head:
-                return 0
-            done = self._drop_removed(client, reader, mark)
-            points.reach("index_removed")
-            while batch := reader.select(Selection(after_seq=mark, limit=BATCH)):
-                self._apply(client, reader, batch)
-                points.reach("index_applied")
-                done += len(batch)
-                mark = batch[-1].seq
-                self._set_mark(client, mark)
-                points.reach("index_marked")
+            while mark < head:
+                update = self.pending(reader, mark)
+                self.apply(update)
+                mark, done = update.upto, done + update.changes
                 if progress is not None:
                     progress(mark, head)
-            self._set_mark(client, head)
             return done
 
-    def rebuild(self, reader: Reader, progress: Progress | None = None) -> int:
-        """See `VectorIndex.rebuild`; the files are deleted, so it also mends an index that cannot be opened."""
+    def clear(self) -> None:
+        """See `VectorIndex.clear`; the files are deleted, so it also mends an index that cannot be opened."""
         with self._guard:
-            self._hold()
+            self._must_hold()
             self._close_client()
             for folder in self._folder.glob("data-*"):
                 shutil.rmtree(folder, ignore_errors=True)
             points.reach("index_dropped")
+
+    def rebuild(self, reader: Reader, progress: Progress | None = None) -> int:
+        """See `VectorIndex.rebuild`."""
+        with self._guard:
+            self.clear()
             return self.follow(reader, progress)
 
     def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]]:
@@ -119,35 +145,6 @@ class ChromaIndex(VectorIndex):
             self._closed = True
             self._close_client()
             self._lock.release()
-
-    def _drop_removed(self, client: ClientAPI, reader: Reader, mark: int) -> int:
-        gone: dict[Namespace, list[str]] = defaultdict(list)
-        for _, one, namespace in reader.removed(mark):
-            gone[namespace].append(one)
-        for namespace, ids in gone.items():
-            self._delete(client, namespace, ids)
-        return sum(map(len, gone.values()))
-
-    def _apply(self, client: ClientAPI, reader: Reader, batch: Sequence[Record]) -> None:
-        """Bring the collections to what these records are now."""
-        vectors = reader.vectors([record.id for record in batch if self._belongs(record)])
-        kept: dict[Namespace, dict[str, Vector]] = defaultdict(dict)
-        dropped: dict[Namespace, list[str]] = defaultdict(list)
-        for record in batch:
-            vector = vectors.get(record.id)
-            if vector is None or not vector.any():
-                dropped[record.namespace].append(record.id)
-                continue
-            if vector.size != self._dimension:
-                raise InvalidVector(f"a vector has {vector.size} dimensions, the index {self._dimension}: reindex")
-            kept[record.namespace][record.id] = vector
-        for namespace, ids in dropped.items():
-            self._delete(client, namespace, ids)
-        for namespace, rows in kept.items():
-            self._get(client, self._name(namespace)).upsert(ids=list(rows), embeddings=np.stack(list(rows.values())))
-
-    def _belongs(self, record: Record) -> bool:
-        return record.status is Status.ACTIVE and record.embedder == self._embedder
 
     def _delete(self, client: ClientAPI, namespace: Namespace, ids: Sequence[str]) -> None:
         collection = self._find(client, self._name(namespace))
@@ -184,14 +181,14 @@ class ChromaIndex(VectorIndex):
     def _chroma(self) -> Iterator[ClientAPI]:
         """Open Chroma at first use; say what helps where it fails."""
         with self._guard:
-            self._hold()
+            self._must_hold()
             if self._opened is None:
                 self._opened = self._open_client()
-            from chromadb.errors import ChromaError
-
             try:
                 yield self._opened
-            except ChromaError as error:
+            except BaseException as error:
+                if not _is_chromas(error):
+                    raise
                 self._close_client()
                 raise self._useless(error) from error
 
@@ -209,17 +206,32 @@ class ChromaIndex(VectorIndex):
         except Exception as error:  # its clean-up after damaged files fails in ways of its own
             raise self._useless(error) from error
 
-    def _useless(self, error: Exception) -> StoreCorrupt:
+    def _useless(self, error: BaseException) -> StoreError:
+        told = str(error).lower()
+        if "no space left" in told or "disk is full" in told:
+            return StoreFull(f"no space is left for the Chroma index in {self._folder}; the memory itself is intact")
         return StoreCorrupt(
             f"the Chroma index in {self._folder} is of no use ({type(error).__name__}); the memory itself is intact: "
             "run `mars memory reindex`"
         )
 
-    def _hold(self) -> None:
+    def _must_hold(self) -> None:
+        if not self._hold(self._patience):
+            raise StoreUnavailable(
+                f"the index in {self._folder} is in use by another process: close that one, or recall exactly, which "
+                "needs no index"
+            )
+
+    def _hold(self, patience: float) -> bool:
+        """Have the folder for this process, if it can be had within `patience` seconds."""
         if self._closed:
             raise StoreClosed("the index is closed: open it again")
-        if not self._lock.held:
-            self._lock.acquire(self._patience)
+        if self._process != os.getpid():
+            raise StoreUnavailable("the index was opened before a fork: open the memory in the child")
+        if self._lock.held:
+            return True
+        self._close_client()  # of a folder that is no longer there
+        return self._lock.attempt(patience)
 
     def _close_client(self) -> None:
         client, self._opened = self._opened, None
@@ -227,3 +239,10 @@ class ChromaIndex(VectorIndex):
             close: Callable[[], Any] | None = getattr(client, "close", None)
             if close is not None:
                 close()
+
+
+def _is_chromas(error: BaseException) -> bool:
+    """Whether Chroma failed: by an error of its own, or by a panic of its core, which is no `Exception`."""
+    from chromadb.errors import ChromaError
+
+    return isinstance(error, ChromaError) or type(error).__name__ == "PanicException"

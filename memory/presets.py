@@ -53,6 +53,8 @@ class Preset:
     """g of the rank's factor ``g + (1 - g)·importance``, in [0, 1]; 1 switches it off."""
     relevance_floor: float = 0.05
     """Hits of a lower `relevance` are not returned, unless the call says otherwise; in [0, 1]."""
+    lexical_weight: float | None = None
+    """Share w of the lexical arm in the fusion, in [0, 1]; None leaves it to the embedder and the store's rows."""
     untrusted_trust: float = 0.5
     """Trust of a record from an untrusted source: a factor of its rank; in [0, 1]."""
     untrusted_strength: float = 0.5
@@ -73,6 +75,8 @@ class Preset:
         for name in ("retention_floor", "importance_floor", "relevance_floor", "untrusted_trust", "untrusted_strength"):
             object.__setattr__(self, name, check_share(getattr(self, name), name))
         check_positive(self.untrusted_strength, "untrusted_strength")
+        if self.lexical_weight is not None:
+            object.__setattr__(self, "lexical_weight", check_share(self.lexical_weight, "lexical_weight"))
         for name in ("w_importance", "w_entropy", "audit_days"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:

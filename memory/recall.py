@@ -58,6 +58,8 @@ class Recaller:
         self._cap = cap
         self._preset = preset
         self._embedder = embedder
+        fixed = preset.lexical_weight
+        self._lexical_weight = embedder.lexical_weight if fixed is None else fixed
         self._shards: OrderedDict[Namespace, Shard] = OrderedDict()
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
@@ -89,7 +91,7 @@ class Recaller:
             held -= self._shards.popitem(last=False)[1].nbytes
 
     def _vector(self, text: str) -> Vector | None:
-        if self._embedder.lexical_weight == 1.0:
+        if self._lexical_weight == 1.0:
             return None
         found = self._vectors.get(text)
         if found is None:
@@ -124,7 +126,8 @@ class Recaller:
             namespace,
             dimension=self._embedder.dimension,
             preset=self._preset,
-            lexical_weight=self._embedder.lexical_weight,
+            lexical_weight=self._lexical_weight,
+            measured=self._preset.lexical_weight is None,
         )
         shard.follow(reader)
         if len(shard):

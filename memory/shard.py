@@ -20,6 +20,7 @@ import numpy as np
 
 from mars.errors import InvalidSetting, InvalidVector
 from mars.language import first_person
+from mars.memory.agreement import Agreement, Sample, vector_share
 from mars.memory.bounds import BOUNDS, Bounds, Head, quick_standings
 from mars.memory.columns import Columns, microseconds
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
@@ -66,11 +67,13 @@ class Shard:
         dimension: int,
         preset: Preset,
         lexical_weight: float = 1.0,
+        measured: bool = False,
         bounds: Bounds = BOUNDS,
     ) -> None:
         self.namespace = namespace
         self.dimension = dimension
         self.lexical_weight = check_share(lexical_weight, "lexical_weight")
+        self.measured = measured and 0.0 < lexical_weight < 1.0
         self.preset = preset
         self.bounds = bounds
         self._lock = threading.RLock()
@@ -86,6 +89,7 @@ class Shard:
         self._head = Head(self.bounds)
         self._columns = Columns()
         self._lexical = LexicalIndex()
+        self._sample = Sample()
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -105,7 +109,7 @@ class Shard:
             head = reader.head()
             if head == self.seq:
                 return 0
-            if len(self._ids) > 2 * len(self) + 64:
+            if len(self._ids) > 2 * len(self) + 64 or self._sample.worn:
                 self._reset()
             applied, after = 0, self.seq
             while True:
@@ -152,6 +156,7 @@ class Shard:
             kept = self._matrix[row].copy()
             self._drop(record.id)
             row, vector = None, kept if vector is None else vector
+        told = self.measured and (row is None or vector is not None) and _counts(record)
         if row is None:
             row = len(self._ids)
             self._reserve(row + 1)
@@ -164,6 +169,8 @@ class Shard:
         if vector is not None:
             self._matrix[row] = vector
             self._head.touch(row)
+        if told:
+            self._sample.put(record.content_hash, record.id, row, record.text)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these records; unknown ids are ignored."""
@@ -174,6 +181,7 @@ class Shard:
 
     def _drop(self, name: str) -> None:
         row = self._row_of.pop(name)
+        self._sample.drop(self._vector_of[name][1], name)
         del self._shape_of[name], self._vector_of[name]
         self._columns.drop(row)
         self._lexical.remove(row)
@@ -184,6 +192,11 @@ class Shard:
         """Return the words of a question that are words of a speaker's name, lower-cased."""
         with self._lock:
             return self._lexical.speakers_named(query)
+
+    def agreement(self) -> Agreement:
+        """Return how far the vectors bear out the words; see `mars.memory.agreement`."""
+        with self._lock:
+            return self._sample.agreement(self._matrix)
 
     def search(
         self,
@@ -201,7 +214,7 @@ class Shard:
         return search([self], query, vector, now=now, k=k, filter=filter, voiced=voiced, floor=floor, explain=explain)
 
     def _ranking(
-        self, query: str, vector: Vector | None, voiced: Vector | None, now: datetime, filter: RecallFilter
+        self, query: str, queries: tuple[Vector, ...], weight: float, now: datetime, filter: RecallFilter
     ) -> Ranking:
         size, columns, preset = len(self._ids), self._columns, self.preset
         ages = columns.ages(size, now)
@@ -216,8 +229,7 @@ class Shard:
         )
         eligible = columns.passing(size, filter, now, tiers)
         lexical = self._lexical.scores(query)
-        asked = () if self.lexical_weight == 1.0 else tuple(each for each in (vector, voiced) if each is not None)
-        for each in asked:
+        for each in queries:
             if each.shape != (self.dimension,):
                 raise InvalidVector(f"the query's vector has shape {each.shape}; expected ({self.dimension},)")
         return Ranking(
@@ -232,8 +244,8 @@ class Shard:
             words=lexical.scores * eligible,
             matrix=self._matrix[:size],
             head=self._head,
-            queries=() if vector is None else asked,
-            weight=self.lexical_weight if asked and vector is not None else 1.0,
+            queries=() if weight == 1.0 else queries,
+            weight=weight if queries else 1.0,
         )
 
     def _matches(self, ranking: Ranking, best: float, k: int, floor: float, explain: bool) -> list[Match]:
@@ -263,6 +275,17 @@ def _explanation(ranking: Ranking, scored: Exact, at: int) -> Explanation:
         trust=float(ranking.columns.trust[int(scored.rows[at])]),
         terms=ranking.lexical.terms_of(int(scored.rows[at])),
     )
+
+
+def lexical_weights(shards: Sequence[Shard]) -> list[float]:
+    """Return the share w of the lexical arm in each of these shards when they are searched together, in [0, 1].
+
+    A shard whose vectors are `measured` gives them the part of their declared share that the rows of all of them bear
+    out; 0 and 1 stand as declared, for there the other arm is not wanted.
+    """
+    measured = [shard.agreement() for shard in shards if shard.measured]
+    borne_out = vector_share(measured)
+    return [1.0 - (1.0 - each.lexical_weight) * (borne_out if each.measured else 1.0) for each in shards]
 
 
 def voiced(shards: Iterable[Shard], query: str) -> str | None:
@@ -301,7 +324,11 @@ def search(
     with ExitStack() as locks:
         for shard in sorted(shards, key=id):
             locks.enter_context(shard._lock)
-        rankings = [shard._ranking(query, vector, voiced, moment, filter) for shard in shards]
+        queries = () if vector is None else (vector,) if voiced is None else (vector, voiced)
+        weights = lexical_weights(shards)
+        rankings = [
+            shard._ranking(query, queries, weight, moment, filter) for shard, weight in zip(shards, weights, strict=True)
+        ]
         best = max((each.best() for each in rankings), default=0.0)
         for shard, each in zip(shards, rankings, strict=True):
             least = shard.preset.relevance_floor if floor is None else check_share(floor, "floor")

@@ -1,0 +1,182 @@
+"""How far the vectors of a namespace bear out its words, and so what share of the fusion they may have.
+
+Texts that share rare words tend to be about the same thing, and a good embedder puts them nearer to each other than to
+others. So the cosines of a sample's pairs are correlated with their idf-weighted overlap of words, and the same is done
+with the vectors re-paired, which shows what chance gives: Mantel's test (1967) with cyclic shifts as permutations.
+Random vectors agree with no words, constant ones do not vary, and both lose their say.
+
+The sample is the texts with the smallest hashes. It depends on what the namespace holds and on nothing else: not on
+the order of writing, the backend or a reload. docs/design/0003-recall.md says how the constants were chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mars.language import terms
+from mars.memory.fusion import Floats
+from mars.memory.records import Vector
+
+SAMPLE = 128
+"""So many texts are compared."""
+
+SPARE = 128
+"""So many more are kept, for when others are removed."""
+
+SHIFTS = 16
+"""So many times the vectors are re-paired."""
+
+ERRORS = 3.0
+"""So many standard errors of chance are taken off the correlation."""
+
+FULL = 0.3
+"""A correlation this far beyond chance earns the vectors their whole declared share."""
+
+ENOUGH = 100.0
+"""So many pairs with a word in common decide alone; with fewer, the embedder's own word counts for the rest."""
+
+CONSTANT = 1e-6
+"""Cosines that differ by less than this tell nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What one sample says."""
+
+    related: float
+    """Pairs of texts with a word in common."""
+    correlation: float
+    """Of their cosines with their overlap of words, over all pairs, in [-1, 1]."""
+    error: float
+    """Its standard error if the vectors meant nothing."""
+
+
+UNKNOWN = Agreement(0.0, 0.0, 0.0)
+"""Of a sample without pairs that share a word."""
+
+WORTHLESS = Agreement(ENOUGH, 0.0, 0.0)
+"""Of vectors that do not tell texts apart."""
+
+
+def vector_share(parts: Iterable[Agreement]) -> float:
+    """Return the part of the vectors' declared share that is borne out by these samples together, in [0, 1].
+
+    1 where nothing is known yet, 0 where enough pairs show no more than chance.
+    """
+    given = [part for part in parts if part.related > 0.0]
+    related = math.fsum(part.related for part in given)
+    if related == 0.0:
+        return 1.0
+    correlation = math.fsum(part.related * part.correlation for part in given) / related
+    error = math.sqrt(math.fsum((part.related * part.error) ** 2 for part in given)) / related
+    borne_out = min(1.0, max(0.0, (correlation - ERRORS * error) / FULL))
+    known = min(1.0, related / ENOUGH)
+    return round(1.0 - known + known * borne_out, 4)
+
+
+@dataclass(slots=True)
+class _Text:
+    text: str
+    rows: dict[str, int] = field(default_factory=dict)
+    words: frozenset[str] | None = None
+
+
+class Sample:
+    """The texts of smallest hash among those it is told of. Not thread-safe; its owner holds a lock."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, _Text] = {}
+        self._largest = ""
+        self._passed_over = False
+        self._found: Agreement | None = None
+
+    @property
+    def worn(self) -> bool:
+        """Whether so many were removed that texts which were passed over belong into the sample: tell it all again."""
+        return self._passed_over and len(self._texts) < SAMPLE
+
+    def put(self, content_hash: str, name: str, row: int, text: str) -> None:
+        """Note a text of this hash, the id of its record and where its vector lies, or that its vector has changed."""
+        held = self._texts.get(content_hash)
+        if held is None:
+            if self._passed_over and content_hash > self._largest:
+                return
+            held = self._texts[content_hash] = _Text(text)
+            self._largest = max(self._largest, content_hash)
+            if len(self._texts) > SAMPLE + SPARE:
+                del self._texts[self._largest]
+                self._largest, self._passed_over = max(self._texts), True
+        held.rows[name] = row
+        self._found = None
+
+    def drop(self, content_hash: str, name: str) -> None:
+        """Forget a record; one that is not in the sample is ignored."""
+        held = self._texts.get(content_hash)
+        if held is None or held.rows.pop(name, None) is None:
+            return
+        self._found = None
+        if not held.rows:
+            del self._texts[content_hash]
+
+    def agreement(self, matrix: Vector) -> Agreement:
+        """Compare the sample's texts that have a vector; `matrix` has shape ``[n, d]``, zero where there is none."""
+        if self._found is None:
+            chosen, rows = list[frozenset[str]](), list[int]()
+            for content_hash in sorted(self._texts):
+                held = self._texts[content_hash]
+                row = held.rows[min(held.rows)]
+                if len(chosen) < SAMPLE and matrix[row].any():
+                    held.words = frozenset(terms(held.text)) if held.words is None else held.words
+                    chosen.append(held.words)
+                    rows.append(row)
+            self._found = agreement(chosen, matrix[rows])
+        return self._found
+
+
+def agreement(texts: Sequence[frozenset[str]], vectors: Vector) -> Agreement:
+    """Return how far the cosines of these vectors, shape ``[n, d]``, agree with the words that the texts share."""
+    size = len(texts)
+    if size < 2:
+        return UNKNOWN
+    wide = vectors.astype(np.float64)
+    cosines = wide @ wide.T
+    first, second = np.triu_indices(size, 1)
+    near = cosines[first, second]
+    if near.min() >= 1.0 - CONSTANT or (size > 2 and near.max() - near.min() < CONSTANT):
+        return WORTHLESS
+    overlap = overlaps(texts)[first, second]
+    related = np.flatnonzero(overlap)
+    spread = float(overlap.std() * near.std())
+    if not len(related) or spread < 1e-9:
+        return UNKNOWN
+    left, right, shared = first[related], second[related], overlap[related]
+    pairs, chance = len(overlap), float(overlap.mean() * near.mean())
+
+    def correlation(shift: int) -> float:
+        return (float(shared @ cosines[(left + shift) % size, (right + shift) % size]) / pairs - chance) / spread
+
+    shifts = sorted({1 + step * (size - 1) // SHIFTS for step in range(SHIFTS)})
+    error = math.sqrt(math.fsum(correlation(shift) ** 2 for shift in shifts) / len(shifts))
+    return Agreement(float(len(related)), correlation(0), max(error, pairs**-0.5))
+
+
+def overlaps(texts: Sequence[frozenset[str]]) -> Floats:
+    """Return the cosines of the texts' idf-weighted sets of words, shape ``[n, n]``; rarity as among these texts."""
+    size = len(texts)
+    found = Counter(word for words in texts for word in words)
+    place = {word: at for at, word in enumerate(sorted(word for word, count in found.items() if count > 1))}
+    weights = np.zeros((size, len(place)), np.float64)
+    lengths = np.ones(size, np.float64)
+    for row, words in enumerate(texts):
+        length = math.fsum(math.log(size / found[word]) ** 2 for word in words)
+        lengths[row] = math.sqrt(length) if length > 0.0 else 1.0
+        for word in words:
+            if word in place:
+                weights[row, place[word]] = math.log(size / found[word])
+    weights /= lengths[:, None]
+    return np.asarray(weights @ weights.T)

@@ -296,6 +296,8 @@ class Backend(ABC):
 class IndexUpdate:
     """What a derived index has to apply next; from one view of the truth. Holds no text."""
 
+    after: int
+    """The `seq` that the index must have reached before."""
     upto: int
     """The `seq` that the index has reached once this is applied."""
     head: int
@@ -324,8 +326,11 @@ class VectorIndex(ABC):
         """Return what changed after this `seq`, at most `limit` records of it; `apply` it outside of the view."""
 
     @abstractmethod
-    def apply(self, update: IndexUpdate) -> None:
-        """Bring the vectors up to date, then the high-water mark: applied twice or by halves it is the same."""
+    def apply(self, update: IndexUpdate) -> int:
+        """Bring the vectors up to date, then the high-water mark, and return it. Applied by halves it can be repeated.
+
+        Does nothing where the mark is not the one that the update follows.
+        """
 
     @abstractmethod
     def clear(self) -> None:

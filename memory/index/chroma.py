@@ -84,9 +84,12 @@ class ChromaIndex(VectorIndex):
                     raise InvalidVector(f"a vector has {vector.size} dimensions, the index {self._dimension}: reindex")
         return update
 
-    def apply(self, update: IndexUpdate) -> None:
+    def apply(self, update: IndexUpdate) -> int:
         """See `VectorIndex.apply`. The mark comes last: whatever ends the process before it is a replay."""
         with self._chroma() as client:
+            mark = self._mark(client)
+            if mark != update.after:
+                return mark
             for namespace, ids in update.gone.items():
                 self._delete(client, namespace, ids)
             points.reach("index_removed")
@@ -96,6 +99,7 @@ class ChromaIndex(VectorIndex):
             points.reach("index_applied")
             self._set_mark(client, update.upto)
             points.reach("index_marked")
+            return update.upto
 
     def follow(self, reader: Reader, progress: Progress | None = None) -> int:
         """See `VectorIndex.follow`; `progress` is called with (`seq` reached, `seq` aimed at) after each batch."""
@@ -106,8 +110,7 @@ class ChromaIndex(VectorIndex):
                 return self.rebuild(reader, progress)
             while mark < head:
                 update = self.pending(reader, mark)
-                self.apply(update)
-                mark, done = update.upto, done + update.changes
+                mark, done = self.apply(update), done + update.changes
                 if progress is not None:
                     progress(mark, head)
             return done

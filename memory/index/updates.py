@@ -32,4 +32,4 @@ def read_update(reader: Reader, after: int, limit: int, embedder: str) -> IndexU
     for one, namespace in purged:
         gone[namespace].append(one)
     changes = len(batch) + len(purged)
-    return IndexUpdate(upto=upto, head=reader.head(), vectors=vectors, gone=gone, changes=changes)
+    return IndexUpdate(after=after, upto=upto, head=reader.head(), vectors=vectors, gone=gone, changes=changes)

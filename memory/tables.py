@@ -28,30 +28,43 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["clock", "history", "meta", "metadata", "records", "tombstones", "vectors"]
+__all__ = [
+    "NAMING",
+    "clock",
+    "history",
+    "label",
+    "meta",
+    "metadata",
+    "partial_index",
+    "records",
+    "row_number",
+    "tombstones",
+    "vectors",
+]
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""How indexes and constraints are named, in every wing."""
+
+metadata = MetaData(naming_convention=NAMING)
 """The tables of memory, for migrations and for the test that compares the two."""
 
 
-def _number() -> TypeEngine[int]:
+def row_number() -> TypeEngine[int]:
     """A 64-bit integer that is SQLite's own row number when it is the primary key."""
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _label() -> TypeEngine[str]:
+def label() -> TypeEngine[str]:
     """Text that compares by its bytes on both databases: ranges and indexes then mean the same."""
     return Text().with_variant(Text(collation="C"), "postgresql")
 
 
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     """An index over the rows that have a value; the others cost nothing."""
     condition = text(where)
     return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
@@ -60,16 +73,16 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
 records = Table(
     "mars_records",
     metadata,
-    Column("number", _number(), primary_key=True, autoincrement=False),
-    Column("id", _label(), nullable=False),
+    Column("number", row_number(), primary_key=True, autoincrement=False),
+    Column("id", label(), nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("namespace", _label(), nullable=False),
+    Column("namespace", label(), nullable=False),
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("short_text", Text),
-    Column("key", _label()),
-    Column("conversation", _label()),
+    Column("key", label()),
+    Column("conversation", label()),
     Column("position", BigInteger),
     Column("speaker", Text),
     Column("created_at", BigInteger, nullable=False),
@@ -84,8 +97,8 @@ records = Table(
     Column("entropy", Double, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("subject", Text),
-    Column("subject_folded", _label()),
-    Column("relation", _label()),
+    Column("subject_folded", label()),
+    Column("relation", label()),
     Column("value", Text),
     Column("valid_from", BigInteger, nullable=False),
     Column("valid_to", BigInteger),
@@ -101,31 +114,33 @@ records = Table(
     Column("iteration", BigInteger),
     Column("role", Text),
     Column("sources", Text, nullable=False),
-    Column("idempotency_key", _label()),
-    Column("content_hash", _label(), nullable=False),
+    Column("idempotency_key", label()),
+    Column("content_hash", label(), nullable=False),
     Column("embedder", Text),
     Column("metadata", Text, nullable=False),
     Index("ix_mars_records_id", "id", unique=True),
     Index("ix_mars_records_seq", "seq", unique=True),
     Index("ix_mars_records_place", "namespace", "conversation", "position"),
     Index("ix_mars_records_hash", "content_hash"),
-    _partial("ix_mars_records_key", "namespace", "key", where="key IS NOT NULL", unique=True),
-    _partial(
+    partial_index("ix_mars_records_key", "namespace", "key", where="key IS NOT NULL", unique=True),
+    partial_index(
         "ix_mars_records_idempotency",
         "namespace",
         "idempotency_key",
         where="idempotency_key IS NOT NULL",
         unique=True,
     ),
-    _partial("ix_mars_records_fact", "namespace", "subject_folded", "relation", where="subject_folded IS NOT NULL"),
-    _partial("ix_mars_records_expiry", "expires_at", where="expires_at IS NOT NULL"),
+    partial_index(
+        "ix_mars_records_fact", "namespace", "subject_folded", "relation", where="subject_folded IS NOT NULL"
+    ),
+    partial_index("ix_mars_records_expiry", "expires_at", where="expires_at IS NOT NULL"),
 )
 """One row per record, with every field of `mars.memory.records.Record`; ``subject_folded`` serves look-ups."""
 
 vectors = Table(
     "mars_vectors",
     metadata,
-    Column("number", _number(), primary_key=True, autoincrement=False),
+    Column("number", row_number(), primary_key=True, autoincrement=False),
     Column("embedder", Text, nullable=False),
     Column("dimension", Integer, nullable=False),
     Column("vector", LargeBinary, nullable=False),
@@ -135,9 +150,9 @@ vectors = Table(
 history = Table(
     "mars_history",
     metadata,
-    Column("number", _number(), primary_key=True, autoincrement=True),
+    Column("number", row_number(), primary_key=True, autoincrement=True),
     Column("seq", BigInteger, nullable=False),
-    Column("record", _label(), nullable=False),
+    Column("record", label(), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("event", Text, nullable=False),
     Column("detail", Text, nullable=False),
@@ -148,16 +163,16 @@ history = Table(
 tombstones = Table(
     "mars_tombstones",
     metadata,
-    Column("seq", _number(), primary_key=True, autoincrement=False),
-    Column("id", _label(), nullable=False),
-    Column("namespace", _label(), nullable=False),
+    Column("seq", row_number(), primary_key=True, autoincrement=False),
+    Column("id", label(), nullable=False),
+    Column("namespace", label(), nullable=False),
 )
 """One row per purged record, so that whoever follows ``seq`` learns of it."""
 
 meta = Table(
     "mars_meta",
     metadata,
-    Column("key", _label(), primary_key=True),
+    Column("key", label(), primary_key=True),
     Column("value", Text, nullable=False),
 )
 """The store's own facts: ``store_id``, ``embedder``, ``dimension``, …"""

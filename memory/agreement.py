@@ -1,9 +1,13 @@
-"""How far the vectors of a namespace bear out its words, and so what share of the fusion they may have.
+"""How far the vectors of a namespace bear out its words, and what they say beyond them: their share of the fusion.
 
 Texts that share rare words tend to be about the same thing, and a good embedder puts them nearer to each other than to
 others. So the cosines of a sample's pairs are correlated with their idf-weighted overlap of words, and the same is done
 with the vectors re-paired, which shows what chance gives: Mantel's test (1967) with cyclic shifts as permutations.
 Random vectors agree with no words, constant ones do not vary, and both lose their say.
+
+Hashed words agree best of all, but say nothing new. What an embedder knows of texts that share no word is spread over
+its dimensions, so the cosines of such pairs agree between one half of the dimensions and the other; hashed features lie
+in one dimension each, so theirs do not. That is the second factor, a split-half reliability (Spearman 1910).
 
 The sample is the texts with the smallest hashes. It depends on what the namespace holds and on nothing else: not on
 the order of writing, the backend or a reload. docs/design/0003-recall.md says how the constants were chosen.
@@ -13,14 +17,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from mars.language import terms
 from mars.memory.fusion import Floats
 from mars.memory.records import Vector
+
+Rows = npt.NDArray[np.int64]
+"""Numbers of texts, shape ``[pairs]``."""
 
 SAMPLE = 128
 """So many texts are compared."""
@@ -32,13 +40,13 @@ SHIFTS = 16
 """So many times the vectors are re-paired."""
 
 ERRORS = 3.0
-"""So many standard errors of chance are taken off the correlation."""
+"""So many standard errors of chance are taken off a correlation."""
 
 FULL = 0.3
-"""A correlation this far beyond chance earns the vectors their whole declared share."""
+"""Correlations this far beyond chance earn the vectors their whole declared share."""
 
-ENOUGH = 100.0
-"""So many pairs with a word in common decide alone; with fewer, the embedder's own word counts for the rest."""
+ENOUGH = 300.0
+"""So many pairs decide alone; with fewer, the embedder's own word counts for the rest."""
 
 CONSTANT = 1e-6
 """Cosines that differ by less than this tell nothing."""
@@ -48,35 +56,46 @@ CONSTANT = 1e-6
 class Agreement:
     """What one sample says."""
 
-    related: float
+    related: float = 0.0
     """Pairs of texts with a word in common."""
-    correlation: float
-    """Of their cosines with their overlap of words, over all pairs, in [-1, 1]."""
-    error: float
+    correlation: float = 0.0
+    """Of the cosines with the overlap of words, over all pairs, in [-1, 1]."""
+    error: float = 0.0
     """Its standard error if the vectors meant nothing."""
+    apart: float = 0.0
+    """Pairs of texts without a word in common."""
+    reliability: float = 0.0
+    """Of these pairs: correlation of the cosines by one half of the dimensions with those by the other, in [-1, 1]."""
 
 
-UNKNOWN = Agreement(0.0, 0.0, 0.0)
-"""Of a sample without pairs that share a word."""
+UNKNOWN = Agreement()
+"""Of a sample without pairs that tell anything."""
 
-WORTHLESS = Agreement(ENOUGH, 0.0, 0.0)
+WORTHLESS = Agreement(related=ENOUGH)
 """Of vectors that do not tell texts apart."""
 
 
-def vector_share(parts: Iterable[Agreement]) -> float:
+def vector_share(parts: Sequence[Agreement]) -> float:
     """Return the part of the vectors' declared share that is borne out by these samples together, in [0, 1].
 
     1 where nothing is known yet, 0 where enough pairs show no more than chance.
     """
-    given = [part for part in parts if part.related > 0.0]
-    related = math.fsum(part.related for part in given)
-    if related == 0.0:
-        return 1.0
-    correlation = math.fsum(part.related * part.correlation for part in given) / related
-    error = math.sqrt(math.fsum((part.related * part.error) ** 2 for part in given)) / related
-    borne_out = min(1.0, max(0.0, (correlation - ERRORS * error) / FULL))
-    known = min(1.0, related / ENOUGH)
-    return round(1.0 - known + known * borne_out, 4)
+    related = math.fsum(part.related for part in parts)
+    apart = math.fsum(part.apart for part in parts)
+    share = 1.0
+    if related > 0.0:
+        correlation = math.fsum(part.related * part.correlation for part in parts) / related
+        error = math.sqrt(math.fsum((part.related * part.error) ** 2 for part in parts)) / related
+        share *= _borne_out(related, correlation, error)
+    if apart > 0.0:
+        reliability = math.fsum(part.apart * part.reliability for part in parts) / apart
+        share *= _borne_out(apart, reliability, apart**-0.5)
+    return round(share, 4)
+
+
+def _borne_out(pairs: float, correlation: float, error: float) -> float:
+    known = min(1.0, pairs / ENOUGH)
+    return 1.0 - known + known * min(1.0, max(0.0, (correlation - ERRORS * error) / FULL))
 
 
 @dataclass(slots=True)
@@ -149,34 +168,49 @@ def agreement(texts: Sequence[frozenset[str]], vectors: Vector) -> Agreement:
     near = cosines[first, second]
     if near.min() >= 1.0 - CONSTANT or (size > 2 and near.max() - near.min() < CONSTANT):
         return WORTHLESS
-    overlap = overlaps(texts)[first, second]
-    related = np.flatnonzero(overlap)
-    spread = float(overlap.std() * near.std())
-    if not len(related) or spread < 1e-9:
-        return UNKNOWN
-    left, right, shared = first[related], second[related], overlap[related]
-    pairs, chance = len(overlap), float(overlap.mean() * near.mean())
+    shared = overlaps(texts)
+    overlap = shared[first, second]
+    apart = np.flatnonzero(overlap == 0.0)
+    reliability = _reliability(wide, first[apart], second[apart])
+    told = {} if reliability is None else {"apart": float(len(apart)), "reliability": reliability}
+    pairs, spread = len(overlap), float(overlap.std() * near.std())
+    if len(apart) == pairs or spread < 1e-9:
+        return Agreement(**told)
+    chance, paired = float(overlap.mean() * near.mean()), np.tile(cosines, (2, 2))
+    np.fill_diagonal(shared, 0.0)
 
     def correlation(shift: int) -> float:
-        return (float(shared @ cosines[(left + shift) % size, (right + shift) % size]) / pairs - chance) / spread
+        found = float((shared * paired[shift : shift + size, shift : shift + size]).sum()) / 2.0
+        return (found / pairs - chance) / spread
 
     shifts = sorted({1 + step * (size - 1) // SHIFTS for step in range(SHIFTS)})
     error = math.sqrt(math.fsum(correlation(shift) ** 2 for shift in shifts) / len(shifts))
-    return Agreement(float(len(related)), correlation(0), max(error, pairs**-0.5))
+    return Agreement(float(pairs - len(apart)), correlation(0), max(error, pairs**-0.5), **told)
+
+
+def _reliability(vectors: Floats, first: Rows, second: Rows) -> float | None:
+    """Return how far the cosines of these pairs by even and by odd dimensions agree; None if that tells nothing."""
+    halves = []
+    for start in (0, 1):
+        half = vectors[:, start::2]
+        half = half / np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-12)
+        near = (half @ half.T)[first, second]
+        if len(near) < 2 or float(near.std()) < CONSTANT:
+            return None
+        halves.append((near - near.mean()) / near.std())
+    return float(halves[0] @ halves[1]) / len(first)
 
 
 def overlaps(texts: Sequence[frozenset[str]]) -> Floats:
     """Return the cosines of the texts' idf-weighted sets of words, shape ``[n, n]``; rarity as among these texts."""
     size = len(texts)
     found = Counter(word for words in texts for word in words)
+    rarity = {word: math.log(size / count) for word, count in found.items()}
     place = {word: at for at, word in enumerate(sorted(word for word, count in found.items() if count > 1))}
     weights = np.zeros((size, len(place)), np.float64)
-    lengths = np.ones(size, np.float64)
     for row, words in enumerate(texts):
-        length = math.fsum(math.log(size / found[word]) ** 2 for word in words)
-        lengths[row] = math.sqrt(length) if length > 0.0 else 1.0
+        length = math.sqrt(math.fsum(rarity[word] ** 2 for word in words)) or 1.0
         for word in words:
             if word in place:
-                weights[row, place[word]] = math.log(size / found[word])
-    weights /= lengths[:, None]
+                weights[row, place[word]] = rarity[word] / length
     return np.asarray(weights @ weights.T)

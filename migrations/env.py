@@ -12,8 +12,9 @@ from alembic import context
 from sqlalchemy import Connection, create_engine
 
 from mars.memory import tables as memory_tables
+from mars.persistence import tables as persistence_tables
 
-TARGET = [memory_tables.metadata]
+TARGET = [memory_tables.metadata, persistence_tables.metadata]
 
 
 def ours(name: str | None, kind: str, parents: Any) -> bool:

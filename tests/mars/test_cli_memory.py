@@ -14,6 +14,7 @@ import pytest
 from mars.cli import COMMANDS, main
 from mars.memory.engine import Memory
 from mars.memory.records import NewRecord
+from mars.memory.schema import REVISIONS
 
 TALK = """\
 {"text": "I moved to Bern last week.", "speaker": "ann", "time": "2023-05-08"}
@@ -144,7 +145,7 @@ def test_reindex_and_migrate(filled: Terminal) -> None:
     for _ in range(2):
         assert filled.json("memory", "reindex") == {"indexed": 2}
     assert filled.db.with_name("life.db.chroma").is_dir()
-    assert filled.json("memory", "migrate")["after"] == "0001"
+    assert filled.json("memory", "migrate")["after"] == REVISIONS[-1]
     assert "nothing to do" in filled.type("memory", "migrate")
 
 

@@ -14,7 +14,10 @@ from mars.errors import SchemaMismatch, StoreCorrupt, StoreUnavailable
 from mars.memory import schema
 from mars.memory.backends import open_backend
 from mars.memory.backends.sql import migrate
-from mars.memory.tables import metadata
+from mars.memory.tables import metadata as of_memory
+from mars.persistence.tables import metadata as of_runs
+
+TABLES = {**of_memory.tables, **of_runs.tables}
 
 OPEN_AND_WRITE = """
 import sys
@@ -52,21 +55,21 @@ def test_models_equal_migrations(fresh: str) -> None:
 
     open_backend(fresh).close()
     engine = create_engine(fresh)
-    ours = {"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables}
+    ours = {"include_name": lambda name, kind, _: kind != "table" or name in TABLES}
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=ours)
-        differences = compare_metadata(context, metadata)
+        differences = compare_metadata(context, [of_memory, of_runs])
         indexes = _indexes(engine)
     engine.dispose()
     assert differences == []
-    assert indexes == {(name, index.name) for name, table in metadata.tables.items() for index in table.indexes}
+    assert indexes == {(name, index.name) for name, table in TABLES.items() for index in table.indexes}
 
 
 def _indexes(engine: Engine) -> set[tuple[str, str | None]]:
     from sqlalchemy import inspect
 
     inspector = inspect(engine)
-    return {(table, index["name"]) for table in metadata.tables for index in inspector.get_indexes(table)}
+    return {(table, index["name"]) for table in TABLES for index in inspector.get_indexes(table)}
 
 
 def test_the_newest_revision_is_the_one_the_code_names() -> None:
@@ -124,15 +127,53 @@ def test_an_older_schema_names_the_command(fresh: str) -> None:
     """A schema that is known and older is `SchemaMismatch` with the migrate command; `migrate` is idempotent."""
     open_backend(fresh).close()
     engine = create_engine(fresh, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection, pytest.raises(SchemaMismatch, match=r"older schema 0001.*memory migrate --db"):
-        schema.check(connection, fresh, known=("0001", "0002"))
+    newest = schema.REVISIONS[-1]
+    wanted = rf"older schema {newest}.*memory migrate --db"
+    with engine.connect() as connection, pytest.raises(SchemaMismatch, match=wanted):
+        schema.check(connection, fresh, known=(*schema.REVISIONS, "0099"))
     engine.dispose()
-    assert migrate(fresh) == ("0001", "0001")
+    assert migrate(fresh) == (newest, newest)
+
+
+def test_a_store_of_the_first_schema_is_migrated_with_its_rows(fresh: str) -> None:
+    """A store at 0001 is refused with the command that helps; `migrate` adds the tables of runs and keeps its rows."""
+    backend = open_backend(fresh)
+    backend.transact(lambda t: (t.next_seq(), t.set_meta({"kept": "yes"})))
+    backend.close()
+    _downgrade(fresh, "0001")
+    assert "mars_checkpoints" not in _tables(fresh)
+    with pytest.raises(SchemaMismatch, match=r"older schema 0001.*memory migrate --db"):
+        open_backend(fresh)
+    assert migrate(fresh) == ("0001", schema.REVISIONS[-1])
+    assert set(TABLES) <= _tables(fresh)
+    backend = open_backend(fresh)
+    assert backend.read(lambda reader: (reader.head(), reader.meta()["kept"])) == (1, "yes")
+    backend.close()
+
+
+def _downgrade(url: str, revision: str) -> None:
+    from alembic import command
+
+    engine = create_engine(url)
+    settings = schema.config()
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        command.downgrade(settings, revision)
+    engine.dispose()
+
+
+def _tables(url: str) -> set[str]:
+    from sqlalchemy import inspect
+
+    engine = create_engine(url)
+    found = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return found
 
 
 def test_migrate_makes_a_fresh_store(fresh: str) -> None:
     """`migrate` on an empty database creates the schema that `open_backend` accepts."""
-    assert migrate(fresh) == (None, "0001")
+    assert migrate(fresh) == (None, schema.REVISIONS[-1])
     open_backend(fresh).close()
 
 

@@ -1,0 +1,48 @@
+"""The tables of a run, by the conventions of `mars.memory.tables`, in the same database.
+
+A checkpoint is one row with all of its channels, as the serializer wrote them: no row depends on another, so that
+deleting and copying are safe. Its metadata is ASCII JSON text. Ids are text that compares by its bytes; LangGraph's
+ids of checkpoints sort by time.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text
+
+from mars.memory.tables import NAMING, label, partial_index
+
+__all__ = ["checkpoints", "metadata", "writes"]
+
+metadata = MetaData(naming_convention=NAMING)
+"""The tables of a run, for migrations and for the test that compares the two."""
+
+checkpoints = Table(
+    "mars_checkpoints",
+    metadata,
+    Column("thread_id", label(), primary_key=True),
+    Column("checkpoint_ns", label(), primary_key=True),
+    Column("checkpoint_id", label(), primary_key=True),
+    Column("parent_id", label()),
+    Column("run_id", label()),
+    Column("format", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("metadata", Text, nullable=False),
+    partial_index("ix_mars_checkpoints_run", "run_id", where="run_id IS NOT NULL"),
+)
+"""One row per checkpoint; ``format`` and ``body`` are what the serializer returned."""
+
+writes = Table(
+    "mars_checkpoint_writes",
+    metadata,
+    Column("thread_id", label(), primary_key=True),
+    Column("checkpoint_ns", label(), primary_key=True),
+    Column("checkpoint_id", label(), primary_key=True),
+    Column("task_id", label(), primary_key=True),
+    Column("idx", Integer, primary_key=True, autoincrement=False),
+    Column("task_path", label(), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What a task wrote since a checkpoint; replayed in the order of ``task_path``, ``task_id``, ``idx``."""

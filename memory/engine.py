@@ -73,7 +73,7 @@ class Memory(Tending):
         clock: Clock | None = None,
         extract_facts: bool = False,
         seed: int | str | None = None,
-        index: VectorIndex | str | Path | None = None,
+        index: VectorIndex | str | Path | bool | None = None,
         **options: Any,
     ) -> Self:
         """Return a memory that opens when it is entered: ``async with Memory.open("sqlite:///life.db") as memory:``.
@@ -82,9 +82,11 @@ class Memory(Tending):
         SQLAlchemy or a backend; what is opened here is closed here, what was given stays open. `embedder` is one, or a
         folder of MiniLM-class weights; the built-in hashed n-grams by default. `preset` is a name or a `Preset`. With
         `extract_facts`, simple facts are drawn from what users say. `seed` makes the ids of a new store reproducible.
-        `index` is the folder of the derived Chroma index, beside the database file by default. `options` go to
+        `index` is the folder of the derived Chroma index, or True for the one beside the database file: it follows the
+        records on a thread of its own. Without it that begins with the first ``recall(exact=False)`` or `reindex`, and
+        nothing of Chroma is loaded before. `options` go to
         `mars.memory.backends.open_backend`. Entering raises `EmbedderMismatch` if the store's vectors come from another
-        embedder, and the errors of the backend.
+        embedder, `InvalidSetting` for ``index=True`` where there is no file, and the errors of the backend.
         """
         return cls(
             target,

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from mars.memory.following import IndexState
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.lives import KINDS, STATUSES
 from mars.memory.presets import Preset
@@ -44,6 +45,8 @@ class Stats:
     """Records of each kind."""
     by_tier: Mapping[Tier, int]
     """Active records of each tier."""
+    index: IndexState | None = None
+    """How far the derived index is; None where it is not in use."""
 
 
 def select(

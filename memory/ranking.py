@@ -93,6 +93,10 @@ class Ranking:
             return self._choose(None, lambda _, __: whole, best, k, floor)
         return self._choose(rows, lambda rows, best: self._upper(rows, best, self._near(rows)), best, k, floor)
 
+    def among(self, rows: Rows, best: float, k: int, floor: float) -> tuple[Exact, list[int]]:
+        """Return these rows scored in full, and which of them are the k best hits, in order; the others are no hits."""
+        return self._top(rows, best, k, floor)
+
     def _survivors(self, best: float, k: int, floor: float) -> Rows:
         """Return the rows that the head cannot rule out, or the cosine's limit of 1 where there is no head."""
         parts = [self.head.upper(self.matrix, query) for query in self.queries]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +52,7 @@ class Reading(Store):
         conversation: str | None = None,
         floor: float | None = None,
         explain: bool = False,
+        exact: bool = True,
     ) -> list[Hit]:
         """Return the k best records by `rank`, best first; exact, and possibly none. Nothing is strengthened.
 
@@ -59,6 +61,11 @@ class Reading(Store):
         operators of `mars.memory.conditions`), `since` <= event time < `until` and `conversation` restrict them.
         `floor` is the least relevance in [0, 1], the preset's by default. With `explain` each hit says how its rank
         came about. An empty query raises `InvalidText`.
+
+        With ``exact=False`` the derived index chooses the rows that are compared by vector, and `Hit.exact` says
+        whether it did; `approximate_recall` measures what that misses. The index is begun if need be, and given a
+        moment to catch up. Where it fails, is of no use (few rows, a narrow filter, an embedder without a say) or lies
+        with another process, the answer is exact. Raises `InvalidSetting` for a store that has no place for an index.
         """
         question = Question(
             text=check_text(query, "query"),
@@ -69,12 +76,15 @@ class Reading(Store):
             filter=_restricted(kinds, conversation, since, until, filter),
             floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
             explain=explain,
+            exact=exact,
         )
         return await self.answer(question)
 
     async def answer(self, question: Question) -> list[Hit]:
         """Answer a question as it stands, best hit first: for front ends whose scope may be everything, ``()``."""
-        return await to_thread.run_sync(self._recaller_if_open().answer, self.backend, question, limiter=self._limiter)
+        recaller, backend = self._recaller_if_open(), self.backend
+        follower = None if question.exact or not recaller.by_vectors else self._following()
+        return await to_thread.run_sync(recaller.answer, backend, question, follower, limiter=self._limiter)
 
     def _recaller_if_open(self) -> Recaller:
         _ = self.backend
@@ -154,9 +164,10 @@ class Reading(Store):
         return {name: count for name, count in sorted(found.items()) if name[: len(prefix)] == tuple(prefix)}
 
     async def stats(self, *, now: datetime | None = None) -> Stats:
-        """Return what the store holds, by status, kind and tier."""
+        """Return what the store holds, by status, kind and tier, and how far the derived index is if it is in use."""
         moment, backend = self._at(now), self.backend
-        return await self.read(lambda r: listing.stats(r, backend.url, self.embedder.id, self._preset, moment))
+        found = await self.read(lambda r: listing.stats(r, backend.url, self.embedder.id, self._preset, moment))
+        return found if self._follower is None else replace(found, index=self._follower.state(found.head))
 
 
 def _restricted(

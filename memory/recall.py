@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from mars.memory.approximate import Nearby
 from mars.memory.conditions import ABSENT, held, keys_of
 from mars.memory.filters import RecallFilter
+from mars.memory.following import Follower
 from mars.memory.interfaces import Backend, Embedder, Reader
 from mars.memory.preparing import embedded
 from mars.memory.presets import Preset
@@ -49,6 +51,8 @@ class Question:
     """The least relevance of a hit, in [0, 1]."""
     explain: bool
     """Whether hits say how their rank came about."""
+    exact: bool = True
+    """Whether every row is compared; else a derived index may choose the rows."""
 
 
 class Recaller:
@@ -74,13 +78,26 @@ class Recaller:
         with self._lock:
             self._shards.clear()
 
-    def answer(self, backend: Backend, question: Question) -> list[Hit]:
-        """Return the hits of a question, best first."""
+    @property
+    def by_vectors(self) -> bool:
+        """Whether vectors have a say at all."""
+        return self._lexical_weight < 1.0
+
+    def answer(self, backend: Backend, question: Question, follower: Follower | None = None) -> list[Hit]:
+        """Return the hits of a question, best first; `follower` has the index for one that need not be exact."""
         vector = self._vector(question.text)
+        reached = None
+        if follower is not None and not question.exact:
+            reached = follower.reach(backend.read(lambda reader: reader.head()))
+
+        def work(reader: Reader) -> list[Hit]:
+            nearby = None if follower is None or reached is None else Nearby(follower, reader, reached)
+            return self._answer(reader, question, vector, nearby)
+
         # Taken before the view is opened: so a shard never falls behind what another thread has shown it.
         with self._lock:
             try:
-                return backend.read(lambda reader: self._answer(reader, question, vector))
+                return backend.read(work)
             finally:
                 self._evict()
 
@@ -100,7 +117,7 @@ class Recaller:
                 self._vectors.popitem(last=False)
         return found
 
-    def _answer(self, reader: Reader, question: Question, vector: Vector | None) -> list[Hit]:
+    def _answer(self, reader: Reader, question: Question, vector: Vector | None, nearby: Nearby | None) -> list[Hit]:
         names = [question.scope]
         if question.below:
             depth = len(question.scope)
@@ -117,8 +134,9 @@ class Recaller:
             voiced=None if asked is None else self._vector(asked),
             floor=question.floor,
             explain=question.explain,
+            nearby=nearby,
         )
-        return self._hits(reader, matches, question)
+        return self._hits(reader, matches, question, exact=nearby is None or not nearby.used)
 
     def _shard(self, reader: Reader, namespace: Namespace) -> Shard:
         """Return the namespace's shard, caught up; an empty one is not kept."""
@@ -137,7 +155,7 @@ class Recaller:
             self._shards.pop(namespace, None)
         return shard
 
-    def _hits(self, reader: Reader, matches: Sequence[Match], question: Question) -> list[Hit]:
+    def _hits(self, reader: Reader, matches: Sequence[Match], question: Question, exact: bool) -> list[Hit]:
         records = reader.get([match.id for match in matches])
         keys = keys_of(question.filter.condition)
         return [
@@ -148,6 +166,7 @@ class Recaller:
                 retention=match.retention,
                 tier=match.tier,
                 explanation=match.explanation and replace(match.explanation, held=_held(record, keys)),
+                exact=exact,
             )
             for match, record in zip(matches, records, strict=True)
             if record is not None and not is_expired(record, question.now)

@@ -311,6 +311,8 @@ class Hit:
     """Short-term or long-term; forgotten records never surface."""
     explanation: Explanation | None = None
     """The parts of the rank, if asked for."""
+    exact: bool = True
+    """Whether these are the best of all rows; False where a derived index chose the rows (``exact=False``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ import numpy as np
 from mars.errors import InvalidSetting, InvalidVector
 from mars.language import first_person
 from mars.memory.agreement import Agreement, Sample, vector_share
+from mars.memory.approximate import Nearby
 from mars.memory.bounds import BOUNDS, Bounds, Head, quick_standings
 from mars.memory.columns import Columns, microseconds
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
@@ -248,9 +249,11 @@ class Shard:
             weight=weight if queries else 1.0,
         )
 
-    def _matches(self, ranking: Ranking, best: float, k: int, floor: float, explain: bool) -> list[Match]:
+    def _matches(
+        self, ranking: Ranking, best: float, k: int, floor: float, explain: bool, nearby: Nearby | None
+    ) -> list[Match]:
         """The k best rows, `best` being the largest lexical score of the whole search."""
-        scored, winners = ranking.winners(best, k, floor)
+        scored, winners = self._winners(ranking, best, k, floor, nearby)
         return [
             Match(
                 id=self._ids[int(scored.rows[at])],
@@ -262,6 +265,17 @@ class Shard:
             )
             for at in winners
         ]
+
+    def _winners(
+        self, ranking: Ranking, best: float, k: int, floor: float, nearby: Nearby | None
+    ) -> tuple[Exact, list[int]]:
+        rows = None if nearby is None else nearby.rows(self.namespace, self._row_of, ranking, k)
+        if nearby is not None and rows is not None:
+            scored, winners = ranking.among(rows, best, k, floor)
+            if len(winners) == k:
+                nearby.used = True
+                return scored, winners
+        return ranking.winners(best, k, floor)
 
 
 def _explanation(ranking: Ranking, scored: Exact, at: int) -> Explanation:
@@ -309,13 +323,14 @@ def search(
     voiced: Vector | None = None,
     floor: float | None = None,
     explain: bool = False,
+    nearby: Nearby | None = None,
 ) -> list[Match]:
     """Return the k best rows of these shards by `rank`, best first, ties to the smaller id; exact over every row.
 
     `vector` is the query's, shape ``[d]``, of unit length; None leaves the words alone to decide. `voiced` is that of
     the question in the first person. `floor` is the least relevance of a hit, the preset's if None. What neither a
-    query term nor a direction brings near is no hit, whatever the floor. Raises `InvalidTime`, `InvalidSetting` and,
-    for a vector of another shape, `InvalidVector`.
+    query term nor a direction brings near is no hit, whatever the floor. With `nearby` the search is approximate, which
+    it says itself. Raises `InvalidTime`, `InvalidSetting` and, for a vector of another shape, `InvalidVector`.
     """
     moment = check_time(now)
     if k < 0:
@@ -332,7 +347,7 @@ def search(
         best = max((each.best() for each in rankings), default=0.0)
         for shard, each in zip(shards, rankings, strict=True):
             least = shard.preset.relevance_floor if floor is None else check_share(floor, "floor")
-            found.extend(shard._matches(each, best, k, least, explain))
+            found.extend(shard._matches(each, best, k, least, explain, nearby))
     return sorted(found, key=lambda match: (-match.rank, match.id))[:k]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from mars.errors import StoreClosed
+from mars.memory.following import Follower
 from mars.memory.ids import new_store_id
+from mars.memory.index import index_folder
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
 from mars.memory.preparing import Rules, check_embedder
 from mars.memory.presets import Preset
@@ -68,7 +71,7 @@ class Store:
         clock: Clock,
         extract_facts: bool,
         seed: int | str | None,
-        index: VectorIndex | str | Path | None,
+        index: VectorIndex | str | Path | bool | None,
         options: Mapping[str, Any],
     ) -> None:
         self._target = target
@@ -78,11 +81,14 @@ class Store:
         self._clock = clock
         self._extract_facts = extract_facts
         self._seed = seed
-        self._index_at = index
+        self._index_at = None if isinstance(index, bool) else index
+        self._index_wanted = index is not None and index is not False
         self._index: VectorIndex | None = index if isinstance(index, VectorIndex) else None
         self._options = options
         self._backend: Backend | None = None
         self._closed = False
+        self._follower: Follower | None = None
+        self._follower_lock = Lock()
 
     async def __aenter__(self) -> Self:
         if self._backend is not None or self._closed:
@@ -97,6 +103,8 @@ class Store:
         self._embedder = resolve_embedder(self._embedder_named)
         backend = open_backend(self._target, **self._options)
         try:
+            if self._index_wanted and self._index_at is None:
+                index_folder(backend.url)
             store_id = self._identify(backend)
             self._rules = Rules(self._preset, self._embedder, store_id, self._extract_facts)
             self._recaller = Recaller(self._preset, self._embedder)
@@ -104,8 +112,10 @@ class Store:
             if backend is not self._target:
                 backend.close()
             raise
-        self._writer = Writer(backend.transact_all)
+        self._writer = Writer(lambda works: self._commit(backend, works))
         self._backend = backend
+        if self._index_wanted:
+            self._following()
 
     def _identify(self, backend: Backend) -> str:
         """Check the store's embedder and return the store's id, which an empty store takes from the seed."""
@@ -132,6 +142,9 @@ class Store:
 
     def _stop(self, backend: Backend) -> None:
         self._writer.close()
+        with self._follower_lock:
+            if self._follower is not None:
+                self._follower.close()
         try:
             if self._index is not None and self._index is not self._index_at:
                 self._index.close()
@@ -166,7 +179,6 @@ class Store:
     def _vector_index(self) -> VectorIndex:
         """Return the derived index, made at its first use; nothing is opened yet."""
         if self._index is None:
-            from mars.memory.index import index_folder
             from mars.memory.index.chroma import ChromaIndex
 
             folder = index_folder(self.backend.url) if self._index_at is None else Path(str(self._index_at))
@@ -175,6 +187,21 @@ class Store:
                 folder, store=self._rules.store_id, embedder=embedder.id, dimension=embedder.dimension
             )
         return self._index
+
+    def _following(self) -> Follower:
+        """Return what lets the derived index follow, begun at its first use. Never blocks for long."""
+        with self._follower_lock:
+            if self._follower is None:
+                self._follower = Follower(self.backend, self._vector_index())
+                self._follower.start()
+            return self._follower
+
+    def _commit(self, backend: Backend, works: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
+        """Commit on the writer's thread, and let the index know."""
+        results = backend.transact_all(works)
+        if self._follower is not None:
+            self._follower.wake()
+        return results
 
     async def read(self, work: Callable[[Reader], Result]) -> Result:
         """Run `work` on a worker thread in one consistent view of the truth."""

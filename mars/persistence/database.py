@@ -1,0 +1,273 @@
+"""The database that runs are kept in: reading in snapshots, writing by one thread, on SQLite or PostgreSQL.
+
+Guarantees. *Atomic*: each piece of work is committed as a whole or not at all. *Grouped*: what waits at the same time
+is committed together; if one piece of a group fails, each is tried again on its own, so that none takes another with
+it. *Durable*: when `Database.write` returns, the change survives the death of the process (``synchronous="normal"``)
+and, with ``"full"``, the loss of power; PostgreSQL has its own settings. *Fresh*: a read sees every commit of any
+process made before it.
+
+Usable from any thread and any event loop, and after a fork: a child leaves its parent's connections and writer alone
+and makes its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from mars.bridge import Twin
+from mars.errors import StoreClosed
+from mars.memory import schema
+from mars.memory.backends.connecting import BUSY_TIMEOUT, Synchronous, engine_for, prepare, settings_for, shown
+from mars.memory.backends.faults import translate
+from mars.memory.backends.wire import Wire
+from mars.memory.interfaces import Failed, outcome
+from mars.memory.writer import Writer
+from mars.persistence import points
+
+__all__ = ["Database", "Wire"]
+
+Result = TypeVar("Result")
+
+READERS = 4
+"""The most worker threads of one event loop that read at once."""
+
+_limiter: RunVar[CapacityLimiter] = RunVar("mars_persistence_readers")
+
+
+class Caller(Twin[object]):
+    """Runs asynchronous work for callers who block, on an event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        """Nothing runs before `open`."""
+        super().__init__(nullcontext(self))
+
+    def run(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Block until the work is done; return its result."""
+        return self._run(work)
+
+    def iterate(self, work: Callable[[], AsyncIterator[Result]]) -> Iterator[Result]:
+        """Yield what an asynchronous iterator yields."""
+        return self._iterate(work)
+
+
+class Database:
+    """Connections to one database, and the thread that writes to it; see the module for the guarantees."""
+
+    def __init__(
+        self, target: str | URL | Engine, *, synchronous: Synchronous = "normal", busy_timeout: float = BUSY_TIMEOUT
+    ) -> None:
+        """Prepare for the database at a URL, or for a live engine, which stays the caller's; nothing is opened yet.
+
+        `busy_timeout` is in seconds. An engine on a database in memory has one connection: give it to nobody else.
+        Raises `InvalidSetting` for a URL that names no database, `MissingExtra` where the driver is not installed.
+        """
+        self._owned = not isinstance(target, Engine)
+        engine = target if isinstance(target, Engine) else engine_for(target)
+        self.dialect = engine.dialect.name
+        """``sqlite`` or ``postgresql``."""
+        self.url = shown(engine)
+        """The database's URL, its password masked."""
+        self._settings = settings_for(self.dialect, synchronous, busy_timeout, self._owned)
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._begin_write, self._begin_read = _BEGINNINGS[self.dialect == "sqlite"]
+        self._shared = isinstance(engine.pool, StaticPool)
+        self._state = "not open yet"
+        self._renew()
+
+    def _renew(self) -> None:
+        self._idle: list[Wire] = []
+        self._alone = threading.RLock()
+        self._calling = threading.Lock()
+        self._caller: Caller | None = None
+        self._writer = Writer(self.write_all)
+
+    def open(self) -> None:
+        """Connect, and create the schema in a fresh database. Blocks.
+
+        Raises `StoreClosed` when it was opened before, `SchemaMismatch` for a schema of another version, and
+        `StoreUnavailable`, `StoreCorrupt` or `StoreReadOnly` where the database cannot be used.
+        """
+        if self._state != "not open yet":
+            raise StoreClosed(f"{self.url} was opened before: make another")
+        try:
+            with self._engine.connect() as connection:
+                prepare(connection, self._settings)
+                schema.check(connection, self.url)
+        except SQLAlchemyError as error:
+            raise translate(error, self.url) from None
+        self._state = "open"
+        _open.add(self)
+
+    def close(self) -> None:
+        """Finish what was put, and close every connection that is ours; idempotent. Blocks."""
+        self._writer.close()
+        self._state = "closed"
+        with self._calling:
+            caller, self._caller = self._caller, None
+        if caller is not None:
+            caller.close()
+        while self._idle:
+            self._idle.pop().connection.close()
+        if self._owned:
+            self._engine.dispose()
+
+    def check_open(self) -> None:
+        """Raise `StoreClosed` unless the database is open."""
+        if self._state != "open":
+            raise StoreClosed(f"the database at {self.url} is {self._state}: use it within a with statement")
+
+    @property
+    def caller(self) -> Caller:
+        """What runs asynchronous work for callers who block; its thread starts at the first use."""
+        self.check_open()
+        with self._calling:
+            if self._caller is None:
+                self._caller = Caller().open()
+            return self._caller
+
+    async def write(self, work: Callable[[Wire], Result]) -> Result:
+        """Run `work` on the writer's thread in a transaction; when this returns it is committed.
+
+        A call that is cancelled before its turn has come has written nothing; later it is finished first. `work` may
+        be run again after its transaction was rolled back.
+        """
+        self.check_open()
+        put: Callable[[Callable[[Any], Result]], Any] = self._writer.put
+        ticket = put(work)
+        try:
+            await ticket.done.wait()
+        except BaseException:
+            if not self._writer.withdraw(ticket):
+                with CancelScope(shield=True):
+                    await ticket.done.wait()
+            raise
+        result: Result = ticket.result()
+        return result
+
+    async def read(self, work: Callable[[Wire], Result]) -> Result:
+        """Run `work` on a worker thread in one snapshot."""
+        self.check_open()
+        limiter = _limiter.get(None)
+        if limiter is None:
+            limiter = CapacityLimiter(READERS)
+            _limiter.set(limiter)
+        return await to_thread.run_sync(self._view, work, limiter=limiter)
+
+    def write_all(self, works: Sequence[Callable[[Any], Any]]) -> list[Any]:
+        """Commit pieces of work together; return for each what it returned, or `Failed` with its error. Blocks."""
+        results = outcome(lambda: self._transact(works))
+        if not isinstance(results, Failed):
+            return results
+        if len(works) > 1 and isinstance(results.error, _WorkFailed):
+            return [result for work in works for result in self.write_all([work])]
+        return [Failed(_cause(results.error))] * len(works)
+
+    def _transact(self, works: Sequence[Callable[[Wire], Any]]) -> list[Any]:
+        points.reach("run_before_write")
+        with self._turn(), self._wire() as wire:
+            try:
+                wire.run(self._begin_write)
+                results = [self._one(wire, work) for work in works]
+                points.reach("run_before_commit")
+                wire.run("COMMIT")
+            except BaseException:
+                wire.roll_back()
+                raise
+        points.reach("run_after_commit")
+        return results
+
+    def _one(self, wire: Wire, work: Callable[[Wire], Any]) -> Any:
+        try:
+            result = work(wire)
+        except Exception as error:
+            raise _WorkFailed from error
+        points.reach("run_work_done")
+        return result
+
+    def _view(self, work: Callable[[Wire], Result]) -> Result:
+        with self._turn(), self._wire() as wire:
+            wire.run(self._begin_read)
+            try:
+                return work(wire)
+            finally:
+                wire.roll_back()
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        """Keep others out where there is only one connection: that of a database in memory."""
+        return self._alone if self._shared else nullcontext()
+
+    @contextmanager
+    def _wire(self) -> Iterator[Wire]:
+        """Lend a connection that nobody else uses, and keep it for the next time."""
+        idle = self._idle
+        try:
+            wire = self._taken()
+            try:
+                yield wire
+            finally:
+                if self._state == "closed" or wire.connection.invalidated or not self._owned:
+                    wire.connection.close()
+                else:
+                    idle.append(wire)
+        except SQLAlchemyError as error:
+            raise translate(error, self.url) from None
+
+    def _taken(self) -> Wire:
+        with suppress(IndexError):  # not `if self._idle`: another thread may take the last one meanwhile
+            return self._idle.pop()
+        connection = self._engine.connect()
+        try:
+            prepare(connection, self._settings)
+            return Wire(connection, self.url)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _forked(self) -> None:
+        """Start afresh in a child: the locks, connections and threads of its parent are not the child's."""
+        _left.append((self._idle, self._engine.pool, self._writer, self._caller))
+        kept = self._idle if self._shared else []  # a database in memory was copied by the fork, connection and all
+        self._renew()
+        self._idle = kept
+        if not self._shared:
+            self._engine.dispose(close=False)
+
+
+_BEGINNINGS = (
+    ("BEGIN ISOLATION LEVEL READ COMMITTED", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+    ("BEGIN IMMEDIATE", "BEGIN"),
+)
+
+
+class _WorkFailed(Exception):
+    """A piece of work raised, not the transaction around it; the cause says what."""
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.__cause__ or error if isinstance(error, _WorkFailed) else error
+
+
+_open: WeakSet[Database] = WeakSet()
+_left: list[object] = []
+"""What belongs to a parent process, kept so that it is never closed here."""
+
+
+def _after_fork() -> None:
+    for database in list(_open):
+        database._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

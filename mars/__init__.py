@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mars.memory.engine import Memory
     from mars.memory.records import Hit, NewRecord, Record
     from mars.models.reader import ReaderModel
+    from mars.persistence.saver import CheckpointSaver
     from mars.results import Event, RunResult, RunStatus
     from mars.runtime import Mars, Team
 
@@ -27,6 +28,7 @@ __all__ = [
     "Assistant",
     "Check",
     "Checker",
+    "CheckpointSaver",
     "Event",
     "Evidence",
     "Hit",
@@ -65,6 +67,7 @@ __getattr__, __dir__ = lazy_exports(
         "mars.memory.engine": ("Memory",),
         "mars.memory.records": ("Hit", "NewRecord", "Record"),
         "mars.models.reader": ("ReaderModel",),
+        "mars.persistence.saver": ("CheckpointSaver",),
         "mars.results": ("Event", "RunResult", "RunStatus"),
         "mars.runtime": ("Mars", "Team"),
     },

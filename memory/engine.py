@@ -20,9 +20,11 @@ from mars.memory.arguments import id_list, new_record
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
 from mars.memory.preparing import Fields, Rules
-from mars.memory.presets import Preset
+from mars.memory.presets import Preset, check_duplicates
 from mars.memory.presets import preset as preset_named
+from mars.memory.recall import CAP
 from mars.memory.records import (
+    Duplicates,
     Grade,
     Namespace,
     NewRecord,
@@ -74,6 +76,7 @@ class Memory(Tending):
         extract_facts: bool = False,
         seed: int | str | None = None,
         index: VectorIndex | str | Path | bool | None = None,
+        cache_bytes: int = CAP,
         **options: Any,
     ) -> Self:
         """Return a memory that opens when it is entered: ``async with Memory.open("sqlite:///life.db") as memory:``.
@@ -84,9 +87,11 @@ class Memory(Tending):
         `extract_facts`, simple facts are drawn from what users say. `seed` makes the ids of a new store reproducible.
         `index` is the folder of the derived Chroma index, or True for the one beside the database file: it follows the
         records on a thread of its own. Without it that begins with the first ``recall(exact=False)`` or `reindex`, and
-        nothing of Chroma is loaded before. `options` go to
-        `mars.memory.backends.open_backend`. Entering raises `EmbedderMismatch` if the store's vectors come from another
-        embedder, `InvalidSetting` for ``index=True`` where there is no file, and the errors of the backend.
+        nothing of Chroma is loaded before. `cache_bytes` is how much memory the namespaces that were recalled from may
+        take together, 2 GiB by default; beyond it those asked longest ago are dropped and loaded again when they are
+        asked, the one asked last never. `options` go to `mars.memory.backends.open_backend`. Entering raises
+        `EmbedderMismatch` if the store's vectors come from another embedder, `InvalidSetting` for ``index=True`` where
+        there is no file, and the errors of the backend.
         """
         return cls(
             target,
@@ -96,6 +101,7 @@ class Memory(Tending):
             extract_facts=extract_facts,
             seed=seed,
             index=index,
+            cache_bytes=cache_bytes,
             options=options,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -47,6 +47,8 @@ class Stats:
     """Active records of each tier."""
     index: IndexState | None = None
     """How far the derived index is; None where it is not in use."""
+    loaded: Mapping[Namespace, int] = field(default_factory=dict)
+    """The namespaces that recall has in memory, with about how many bytes; the one asked longest ago first."""
 
 
 def select(

@@ -7,6 +7,8 @@
     no thresholds; .7 and .3 are placeholders.
 ``memorybank``
     MemoryBank: exponential, one day, each recall adds a day; nothing is hidden.
+``generative-agents``
+    Hits by the sum of recency, importance and relevance (see `mars.memory.weights`); nothing is hidden.
 """
 
 from __future__ import annotations
@@ -19,14 +21,47 @@ from typing import Any
 
 from mars.errors import InvalidSetting
 from mars.memory.curves import EXPONENTIAL, POWER, Curve, Shape
-from mars.memory.records import Kind, check_share
+from mars.memory.records import Duplicates, Kind, check_share
 from mars.memory.strength import Policy, check_positive, initial_strength
 from mars.memory.tiers import TierRule
+from mars.memory.weights import Weights, check_weights
 
 
 def _bases(episode: float, fact: float, reflection: float, procedure: float) -> Mapping[Kind, float]:
     days = {Kind.EPISODE: episode, Kind.FACT: fact, Kind.REFLECTION: reflection, Kind.PROCEDURE: procedure}
     return MappingProxyType(days)
+
+
+_DUPLICATES = {
+    Kind.EPISODE: Duplicates.KEEP,
+    Kind.FACT: Duplicates.MERGE,
+    Kind.REFLECTION: Duplicates.MERGE,
+    Kind.PROCEDURE: Duplicates.MERGE,
+}
+
+
+def check_duplicates(mode: str) -> Duplicates:
+    """Return what is to become of near-duplicates, else raise `InvalidSetting`."""
+    try:
+        return Duplicates(mode)
+    except ValueError as error:
+        raise InvalidSetting(f"duplicates must be one of {', '.join(Duplicates)}; got {mode!r}") from error
+
+
+def check_likeness(threshold: float) -> float:
+    """Return a threshold for near-duplicates in (0, 1], else raise `InvalidSetting`."""
+    return check_positive(check_share(threshold, "the likeness of duplicates"), "the likeness of duplicates")
+
+
+def _checked_duplicates(given: Mapping[Kind, Duplicates] | str) -> Mapping[Kind, Duplicates]:
+    """Return what becomes of each kind; one word counts for every kind, and what is not named stays as by default."""
+    if not isinstance(given, Mapping):
+        given = dict.fromkeys(Kind, check_duplicates(given))
+    try:
+        named = {Kind(kind): check_duplicates(mode) for kind, mode in given.items()}
+    except ValueError as error:
+        raise InvalidSetting(f"duplicates: {error}") from error
+    return MappingProxyType({**_DUPLICATES, **named})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +88,10 @@ class Preset:
     """g of the rank's factor ``g + (1 - g)·importance``, in [0, 1]; 1 switches it off."""
     relevance_floor: float = 0.05
     """Hits of a lower `relevance` are not returned, unless the call says otherwise; in [0, 1]."""
+    weights: Weights | None = None
+    """Orders hits by a weighted sum of recency, importance and relevance instead; None for the rank's product."""
+    diversity: float = 0.0
+    """How much hits shall differ from those before them, in [0, 1]; 0 for the order by rank."""
     lexical_weight: float | None = None
     """Share w of the lexical arm in the fusion, in [0, 1]; None leaves it to the embedder and the store's rows."""
     untrusted_trust: float = 0.5
@@ -64,6 +103,11 @@ class Preset:
     audit_days: float = 30.0
     """How long an archived record is kept before `purge` without ids may delete it; not negative."""
 
+    duplicates: Mapping[Kind, Duplicates] = field(default_factory=lambda: MappingProxyType(_DUPLICATES))
+    """What becomes of near-duplicates of each kind, unless the call says otherwise. Episodes are evidence: kept."""
+    duplicate_likeness: float = 0.8
+    """The least Jaccard index of two near-duplicates' pairs of words, in (0, 1]; 1 for the same words only."""
+
     def __post_init__(self) -> None:
         self._check_curve()
         object.__setattr__(self, "base_strength", self._checked_bases())
@@ -72,9 +116,14 @@ class Preset:
         except ValueError as error:
             names = ", ".join(policy.value for policy in Policy)
             raise InvalidSetting(f"there is no policy {self.policy!r}; choose one of {names}") from error
-        for name in ("retention_floor", "importance_floor", "relevance_floor", "untrusted_trust", "untrusted_strength"):
+        shares = ("retention_floor", "importance_floor", "relevance_floor", "untrusted_trust", "untrusted_strength")
+        for name in (*shares, "diversity"):
             object.__setattr__(self, name, check_share(getattr(self, name), name))
         check_positive(self.untrusted_strength, "untrusted_strength")
+        object.__setattr__(self, "duplicates", _checked_duplicates(self.duplicates))
+        check_likeness(self.duplicate_likeness)
+        if self.weights is not None:
+            check_weights(self.weights)
         if self.lexical_weight is not None:
             object.__setattr__(self, "lexical_weight", check_share(self.lexical_weight, "lexical_weight"))
         for name in ("w_importance", "w_entropy", "audit_days"):
@@ -143,7 +192,13 @@ MEMORYBANK = Preset(
     tiers=TierRule(theta1=0.7, theta2=0.3, forgets=False),
 )
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (DEFAULT, PAPER, MEMORYBANK)})
+GENERATIVE_AGENTS = Preset(
+    name="generative-agents", tiers=TierRule(forgets=False), relevance_floor=0.0, weights=Weights()
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {preset.name: preset for preset in (DEFAULT, PAPER, MEMORYBANK, GENERATIVE_AGENTS)}
+)
 """The presets by name."""
 
 

@@ -29,6 +29,7 @@ from mars.memory.records import (
 )
 from mars.memory.store import Store
 from mars.memory.views import as_read
+from mars.memory.weights import Weights, check_weights
 
 Records = list[Record]  # within the class, `list` is the method
 Changes = list[Change]
@@ -53,6 +54,8 @@ class Reading(Store):
         floor: float | None = None,
         explain: bool = False,
         exact: bool = True,
+        weights: Weights | None = None,
+        diversity: float | None = None,
     ) -> list[Hit]:
         """Return the k best records by `rank`, best first; exact, and possibly none. Nothing is strengthened.
 
@@ -61,6 +64,10 @@ class Reading(Store):
         operators of `mars.memory.conditions`), `since` <= event time < `until` and `conversation` restrict them.
         `floor` is the least relevance in [0, 1], the preset's by default. With `explain` each hit says how its rank
         came about. An empty query raises `InvalidText`.
+
+        `weights` order the hits by recency, importance and relevance (`mars.memory.weights`), over every row that
+        passes. `diversity` in [0, 1] lets each hit differ from those before it: maximal marginal relevance over the
+        exact best 50 rows, or 4·k if that is more (`mars.memory.diversity`). Both are the preset's by default.
 
         With ``exact=False`` the derived index chooses the rows that are compared by vector, and `Hit.exact` says
         whether it did; `approximate_recall` measures what that misses. The index is begun if need be, and given a
@@ -77,6 +84,8 @@ class Reading(Store):
             floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
             explain=explain,
             exact=exact,
+            weights=self._preset.weights if weights is None else check_weights(weights),
+            diversity=self._preset.diversity if diversity is None else check_share(diversity, "diversity"),
         )
         return await self.answer(question)
 
@@ -164,9 +173,14 @@ class Reading(Store):
         return {name: count for name, count in sorted(found.items()) if name[: len(prefix)] == tuple(prefix)}
 
     async def stats(self, *, now: datetime | None = None) -> Stats:
-        """Return what the store holds, by status, kind and tier, and how far the derived index is if it is in use."""
+        """Return what the store holds by status, kind and tier, and what of it is in memory.
+
+        And how far the derived index is, if it is in use.
+        """
         moment, backend = self._at(now), self.backend
         found = await self.read(lambda r: listing.stats(r, backend.url, self.embedder.id, self._preset, moment))
+        recaller = self._recaller_if_open()
+        found = replace(found, loaded=await to_thread.run_sync(recaller.loaded, limiter=self._limiter))
         return found if self._follower is None else replace(found, index=self._follower.state(found.head))
 
 

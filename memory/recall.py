@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from mars.errors import InvalidSetting
 from mars.memory.approximate import Nearby
 from mars.memory.conditions import ABSENT, held, keys_of
+from mars.memory.diversity import diversified, pool_size
 from mars.memory.filters import RecallFilter
 from mars.memory.following import Follower
 from mars.memory.interfaces import Backend, Embedder, Reader
 from mars.memory.preparing import embedded
 from mars.memory.presets import Preset
 from mars.memory.records import Hit, Namespace, Record, Vector
-from mars.memory.shard import Match, Shard, search, voiced
+from mars.memory.shard import Match, Shard, lexical_weights, search, voiced
 from mars.memory.views import is_expired, unswept
+from mars.memory.weights import Weights
 
 QUERY_VECTORS = 256
 """So many query vectors are kept, because an embedder costs more than a search."""
@@ -53,13 +56,24 @@ class Question:
     """Whether hits say how their rank came about."""
     exact: bool = True
     """Whether every row is compared; else a derived index may choose the rows."""
+    weights: Weights | None = None
+    """Orders hits by a weighted sum instead of the rank's product."""
+    diversity: float = 0.0
+    """How much each hit shall differ from those before it, in [0, 1]."""
+
+
+def check_cap(cap: int) -> int:
+    """Return how many bytes shards may take together, else raise `InvalidSetting`."""
+    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 0:
+        raise InvalidSetting(f"cache_bytes must be a whole number of bytes, at least 0; got {cap!r}")
+    return cap
 
 
 class Recaller:
     """Answers questions over one store; safe from several threads, one at a time."""
 
     def __init__(self, preset: Preset, embedder: Embedder, cap: int = CAP) -> None:
-        self._cap = cap
+        self._cap = check_cap(cap)
         self._preset = preset
         self._embedder = embedder
         fixed = preset.lexical_weight
@@ -68,10 +82,10 @@ class Recaller:
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
 
-    @property
-    def loaded(self) -> tuple[Namespace, ...]:
-        """The namespaces whose shards are in memory, the one asked longest ago first."""
-        return tuple(self._shards)
+    def loaded(self) -> Mapping[Namespace, int]:
+        """The namespaces whose shards are in memory, with about how many bytes; the one asked longest ago first."""
+        with self._lock:
+            return {name: shard.nbytes for name, shard in self._shards.items()}
 
     def forget(self) -> None:
         """Drop every shard; they are loaded again from the truth when they are needed."""
@@ -129,14 +143,20 @@ class Recaller:
             question.text,
             vector,
             now=question.now,
-            k=question.k,
+            k=pool_size(question.k) if question.diversity > 0.0 else question.k,
             filter=question.filter,
             voiced=None if asked is None else self._vector(asked),
             floor=question.floor,
             explain=question.explain,
             nearby=nearby,
+            weights=question.weights,
         )
-        return self._hits(reader, matches, question, exact=nearby is None or not nearby.used)
+        hits = self._hits(reader, matches, question, exact=nearby is None or not nearby.used)
+        if question.diversity == 0.0:
+            return hits
+        by_vectors = vector is not None and min(lexical_weights(shards), default=1.0) < 1.0
+        vectors = reader.vectors([hit.record.id for hit in hits]) if by_vectors else {}
+        return diversified(hits, vectors, question.k, question.diversity)
 
     def _shard(self, reader: Reader, namespace: Namespace) -> Shard:
         """Return the namespace's shard, caught up; an empty one is not kept."""

@@ -76,6 +76,17 @@ class Grade(StrEnum):
     """The Checker named it as the cause of an error."""
 
 
+class Duplicates(StrEnum):
+    """What becomes of a new record that says what an active one says already; see `mars.memory.duplicates`."""
+
+    KEEP = "keep"
+    """It is stored beside the other."""
+    SKIP = "skip"
+    """It is not stored; the other stays as it is."""
+    MERGE = "merge"
+    """It is not stored; the other takes over its sources, and τ restarts: to be told again is a new storing."""
+
+
 class Source(StrEnum):
     """Who a record's text comes from; decides whether it is trusted."""
 
@@ -273,7 +284,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """How a hit's rank came about. ``rank = fusion · retention_factor · importance_factor · trust``."""
+    """How a hit's rank came about. ``rank = fusion · retention_factor · importance_factor · trust``.
+
+    Where `mars.memory.weights.Weights` order the hits, ``rank = trust · the weighted sum of weighed``.
+    """
 
     lexical: float
     """BM25F score of the row; 0 if no query term is near it."""
@@ -293,6 +307,10 @@ class Explanation:
     """Inverse document frequency of each query term that the row or a neighbour holds."""
     held: Mapping[str, Any] = field(default_factory=dict)
     """What the record holds under the keys of metadata that the filter names; a key that it lacks is left out."""
+    weighed: Mapping[str, float] = field(default_factory=dict)
+    """Recency, importance and relevance, each scaled to [0, 1] over all rows that pass; empty without weights."""
+    likeness: float = 0.0
+    """With diversity: how alike it is to the most alike hit before it, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

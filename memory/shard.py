@@ -13,7 +13,6 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -28,34 +27,18 @@ from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.lexical import Document, LexicalIndex
 from mars.memory.lifecycle import REVIEW_REASON
+from mars.memory.matches import Match as Match
+from mars.memory.matches import match_of, weighed
 from mars.memory.presets import Preset
 from mars.memory.ranking import Exact, Ranking, ceiling
-from mars.memory.records import Explanation, Namespace, Record, Status, Tier, Vector, check_share, check_time
-from mars.memory.tiers import TIERS
+from mars.memory.records import Namespace, Record, Status, Vector, check_share, check_time
+from mars.memory.weights import Weights
 
 BATCH = 2_000
 """How many records `Shard.follow` reads at a time."""
 
 ROW_BYTES = 1_000
 """About what a row takes beside its vector."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """One row found, before its record is fetched from the truth; fields as in `mars.memory.records.Hit`."""
-
-    id: str
-    """Id of the record."""
-    rank: float
-    """For ordering only."""
-    relevance: float
-    """Absolute, in [0, 1]."""
-    retention: float
-    """R at the time of the search, in [0, 1]."""
-    tier: Tier
-    """Short-term or long-term."""
-    explanation: Explanation | None = None
-    """The parts of the rank, if asked for."""
 
 
 class Shard:
@@ -210,9 +193,21 @@ class Shard:
         voiced: Vector | None = None,
         floor: float | None = None,
         explain: bool = False,
+        weights: Weights | None = None,
     ) -> list[Match]:
         """Search this shard alone; see `search`."""
-        return search([self], query, vector, now=now, k=k, filter=filter, voiced=voiced, floor=floor, explain=explain)
+        return search(
+            [self],
+            query,
+            vector,
+            now=now,
+            k=k,
+            filter=filter,
+            voiced=voiced,
+            floor=floor,
+            explain=explain,
+            weights=weights,
+        )
 
     def _ranking(
         self, query: str, queries: tuple[Vector, ...], weight: float, now: datetime, filter: RecallFilter
@@ -249,23 +244,6 @@ class Shard:
             weight=weight if queries else 1.0,
         )
 
-    def _matches(
-        self, ranking: Ranking, best: float, k: int, floor: float, explain: bool, nearby: Nearby | None
-    ) -> list[Match]:
-        """The k best rows, `best` being the largest lexical score of the whole search."""
-        scored, winners = self._winners(ranking, best, k, floor, nearby)
-        return [
-            Match(
-                id=self._ids[int(scored.rows[at])],
-                rank=float(scored.rank[at]),
-                relevance=float(scored.relevance[at]),
-                retention=float(scored.retention[at]),
-                tier=TIERS[int(scored.tiers[at])],
-                explanation=_explanation(ranking, scored, at) if explain else None,
-            )
-            for at in winners
-        ]
-
     def _winners(
         self, ranking: Ranking, best: float, k: int, floor: float, nearby: Nearby | None
     ) -> tuple[Exact, list[int]]:
@@ -276,19 +254,6 @@ class Shard:
                 nearby.used = True
                 return scored, winners
         return ranking.winners(best, k, floor)
-
-
-def _explanation(ranking: Ranking, scored: Exact, at: int) -> Explanation:
-    return Explanation(
-        lexical=float(scored.lexical[at]),
-        cosine=0.0 if scored.cosine is None else float(scored.cosine[at]),
-        lexical_weight=ranking.weight,
-        fusion=float(scored.fused[at]),
-        retention_factor=float(scored.remembered[at]),
-        importance_factor=float(scored.mattering[at]),
-        trust=float(ranking.columns.trust[int(scored.rows[at])]),
-        terms=ranking.lexical.terms_of(int(scored.rows[at])),
-    )
 
 
 def lexical_weights(shards: Sequence[Shard]) -> list[float]:
@@ -324,13 +289,16 @@ def search(
     floor: float | None = None,
     explain: bool = False,
     nearby: Nearby | None = None,
+    weights: Weights | None = None,
 ) -> list[Match]:
     """Return the k best rows of these shards by `rank`, best first, ties to the smaller id; exact over every row.
 
     `vector` is the query's, shape ``[d]``, of unit length; None leaves the words alone to decide. `voiced` is that of
     the question in the first person. `floor` is the least relevance of a hit, the preset's if None. What neither a
-    query term nor a direction brings near is no hit, whatever the floor. With `nearby` the search is approximate, which
-    it says itself. Raises `InvalidTime`, `InvalidSetting` and, for a vector of another shape, `InvalidVector`.
+    query term nor a direction brings near is no hit, whatever the floor; but where `weights` order the hits, every row
+    with that relevance is one, and the parts are scaled over all rows that pass the filter. With `nearby` the search is
+    approximate, which it says itself. Raises `InvalidTime`, `InvalidSetting` and, for a vector of another shape,
+    `InvalidVector`.
     """
     moment = check_time(now)
     if k < 0:
@@ -340,14 +308,18 @@ def search(
         for shard in sorted(shards, key=id):
             locks.enter_context(shard._lock)
         queries = () if vector is None else (vector,) if voiced is None else (vector, voiced)
-        weights = lexical_weights(shards)
+        shares = lexical_weights(shards)
         rankings = [
-            shard._ranking(query, queries, weight, moment, filter) for shard, weight in zip(shards, weights, strict=True)
+            shard._ranking(query, queries, share, moment, filter) for shard, share in zip(shards, shares, strict=True)
         ]
         best = max((each.best() for each in rankings), default=0.0)
-        for shard, each in zip(shards, rankings, strict=True):
-            least = shard.preset.relevance_floor if floor is None else check_share(floor, "floor")
-            found.extend(shard._matches(each, best, k, least, explain, nearby))
+        floors = [each.preset.relevance_floor if floor is None else check_share(floor, "floor") for each in shards]
+        if weights is not None:
+            found = weighed(rankings, best, floors, weights, explain)
+        else:
+            for shard, each, least in zip(shards, rankings, floors, strict=True):
+                scored, winners = shard._winners(each, best, k, least, nearby)
+                found.extend(match_of(each, scored, at, explain) for at in winners)
     return sorted(found, key=lambda match: (-match.rank, match.id))[:k]
 
 

@@ -18,7 +18,7 @@ from mars.memory.index import index_folder
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
 from mars.memory.preparing import Rules, check_embedder
 from mars.memory.presets import Preset
-from mars.memory.recall import Recaller
+from mars.memory.recall import Recaller, check_cap
 from mars.memory.records import check_time
 from mars.memory.writer import Writer
 
@@ -72,6 +72,7 @@ class Store:
         extract_facts: bool,
         seed: int | str | None,
         index: VectorIndex | str | Path | bool | None,
+        cache_bytes: int,
         options: Mapping[str, Any],
     ) -> None:
         self._target = target
@@ -84,6 +85,7 @@ class Store:
         self._index_at = None if isinstance(index, bool) else index
         self._index_wanted = index is not None and index is not False
         self._index: VectorIndex | None = index if isinstance(index, VectorIndex) else None
+        self._cache_bytes = check_cap(cache_bytes)
         self._options = options
         self._backend: Backend | None = None
         self._closed = False
@@ -107,7 +109,7 @@ class Store:
                 index_folder(backend.url)
             store_id = self._identify(backend)
             self._rules = Rules(self._preset, self._embedder, store_id, self._extract_facts)
-            self._recaller = Recaller(self._preset, self._embedder)
+            self._recaller = Recaller(self._preset, self._embedder, self._cache_bytes)
         except BaseException:
             if backend is not self._target:
                 backend.close()
@@ -179,14 +181,16 @@ class Store:
     def _vector_index(self) -> VectorIndex:
         """Return the derived index, made at its first use; nothing is opened yet."""
         if self._index is None:
-            from mars.memory.index.chroma import ChromaIndex
-
-            folder = index_folder(self.backend.url) if self._index_at is None else Path(str(self._index_at))
-            embedder = self.embedder
-            self._index = ChromaIndex(
-                folder, store=self._rules.store_id, embedder=embedder.id, dimension=embedder.dimension
-            )
+            self._index = self._make_index()
         return self._index
+
+    def _make_index(self) -> VectorIndex:
+        """Return the derived index anew; raises `InvalidSetting` where no folder is named and none can lie beside."""
+        from mars.memory.index.chroma import ChromaIndex
+
+        folder = index_folder(self.backend.url) if self._index_at is None else Path(str(self._index_at))
+        embedder = self.embedder
+        return ChromaIndex(folder, store=self._rules.store_id, embedder=embedder.id, dimension=embedder.dimension)
 
     def _following(self) -> Follower:
         """Return what lets the derived index follow, begun at its first use. Never blocks for long."""

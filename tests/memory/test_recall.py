@@ -67,6 +67,6 @@ async def test_eviction() -> None:
                 explain=True,
             )
             assert small.answer(backend, asked) == large.answer(backend, asked) != []
-            assert len(small.loaded) == 1
-        assert small.loaded == (("c",),)
-        assert large.loaded == (("a",), ("b",), ("c",))
+            assert len(small.loaded()) == 1
+        assert list(small.loaded()) == [("c",)]
+        assert list(large.loaded()) == [("a",), ("b",), ("c",)]

@@ -121,21 +121,27 @@ class Follower:
         with self._changed:
             if not self._alive:
                 return None
-            if self._mark < seq and (self._following or not self._begun):
+            if self._mark < seq and self.able:
                 self.wake(urgent=True)
                 self._changed.wait_for(
-                    lambda: self._closed or self._mark >= seq or (self._begun and not self._following),
+                    lambda: self._mark >= seq or not self.able,
                     self.pace.patience if patience is None else patience,
                 )
             return self._mark if self._following and not self._closed else None
 
-    def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[str] | None:
-        """Return the ids of about the k nearest, or None if the index fails; that is noted and told nobody else."""
+    def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]] | None:
+        """Return about the k nearest (id, cosine), or None if the index fails; that is noted and told nobody else."""
         try:
-            return [one for one, _ in self.index.candidates(namespace, vector, k)]
+            return self.index.candidates(namespace, vector, k)
         except Exception as error:  # noqa: BLE001 - the exact answer is at hand
             self._fail(error)
             return None
+
+    @property
+    def able(self) -> bool:
+        """Whether it follows here, or is about to begin: whether waiting is of any use."""
+        with self._changed:
+            return self._alive and not self._closed and (self._following or not self._begun)
 
     @property
     def _alive(self) -> bool:

@@ -93,6 +93,18 @@ class Ranking:
             return self._choose(None, lambda _, __: whole, best, k, floor)
         return self._choose(rows, lambda rows, best: self._upper(rows, best, self._near(rows)), best, k, floor)
 
+    def contenders(self, rows: Rows, best: float, k: int, floor: float, cosine: float) -> Rows | None:
+        """Return these rows and those that can still win if no other row has a cosine above `cosine`, ascending.
+
+        None if there are fewer than k hits among these rows, so that nothing is ruled out.
+        """
+        scored = self.exact(rows, best, floor)
+        found = np.sort(scored.rank[scored.hits])
+        if len(found) < k:
+            return None
+        upper = self._upper(None, best, np.full(len(self.words), cosine, np.float32))
+        return np.union1d(rows, np.flatnonzero(upper >= room_for_error(float(found[-k]))))
+
     def among(self, rows: Rows, best: float, k: int, floor: float) -> tuple[Exact, list[int]]:
         """Return these rows scored in full, and which of them are the k best hits, in order; the others are no hits."""
         return self._top(rows, best, k, floor)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 
 from anyio import to_thread
 
-from mars.memory import listing
+from mars.memory import approximate, listing
+from mars.memory.approximate import ApproximateRecall, Asked
 from mars.memory.arguments import check_count, one_scope
 from mars.memory.filters import RecallFilter
 from mars.memory.interfaces import Selection
@@ -94,6 +96,62 @@ class Reading(Store):
         recaller, backend = self._recaller_if_open(), self.backend
         follower = None if question.exact or not recaller.by_vectors else self._following()
         return await to_thread.run_sync(recaller.answer, backend, question, follower, limiter=self._limiter)
+
+    async def approximate_recall(
+        self,
+        queries: Sequence[str] | None = None,
+        *,
+        namespace: Namespace | None = None,
+        sample: int = 100,
+        k: int = 10,
+        seed: int = 0,
+        now: datetime | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ApproximateRecall:
+        """Measure which share of the exact k best ``recall(exact=False)`` finds, once the index has caught up.
+
+        Asked are `queries` in `namespace`, or the texts of about `sample` active records, drawn with `seed` from
+        `namespace` or from everywhere, each in its own namespace. `progress` is called with (`seq` reached, `seq` aimed
+        at) while the index catches up. Raises as `recall` does, `InvalidNamespace` for queries without a namespace.
+        """
+        moment, scope = self._at(now), None if namespace is None else check_namespace(namespace)
+        many, top = check_count(sample), check_count(k)
+        if queries is None:
+            drawn = await self.read(lambda reader: approximate.sampled(reader, scope, many, seed))
+        else:
+            drawn = [(check_namespace(namespace), check_text(query, "query")) for query in queries]
+        if self._recaller_if_open().by_vectors:
+            await self._catch_up(progress)
+        asked = []
+        for space, text in drawn:
+            question = Question(
+                text=text,
+                scope=space,
+                below=False,
+                k=top,
+                now=moment,
+                filter=RecallFilter(),
+                floor=self._preset.relevance_floor,
+                explain=False,
+            )
+            asked.append(await self._both_ways(question))
+        return approximate.summary(asked, top, seed)
+
+    async def _both_ways(self, question: Question) -> Asked:
+        await self.answer(question)  # brings vector and shard to hand
+        started = perf_counter()
+        exact = await self.answer(question)
+        between = perf_counter()
+        near = await self.answer(replace(question, exact=False))
+        return Asked(exact, near, between - started, perf_counter() - between)
+
+    async def _catch_up(self, progress: Callable[[int, int], None] | None) -> None:
+        """Wait until the index has reached the newest `seq`, or does not follow here."""
+        follower, head = self._following(), await self.read(lambda reader: reader.head())
+        while follower.able and follower.state(head).lag:
+            await to_thread.run_sync(follower.reach, head, limiter=self._limiter)
+            if progress is not None:
+                progress(min(head, follower.state(head).mark), head)
 
     def _recaller_if_open(self) -> Recaller:
         _ = self.backend

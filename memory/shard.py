@@ -247,7 +247,7 @@ class Shard:
     def _winners(
         self, ranking: Ranking, best: float, k: int, floor: float, nearby: Nearby | None
     ) -> tuple[Exact, list[int]]:
-        rows = None if nearby is None else nearby.rows(self.namespace, self._row_of, ranking, k)
+        rows = None if nearby is None else nearby.rows(self.namespace, self._row_of, ranking, best, k, floor)
         if nearby is not None and rows is not None:
             scored, winners = ranking.among(rows, best, k, floor)
             if len(winners) == k:

@@ -15,6 +15,7 @@ class SyncMemory(Twin[Memory]):
     add = blocking(Memory.add)
     add_many = blocking(Memory.add_many)
     answer = blocking(Memory.answer)
+    approximate_recall = blocking(Memory.approximate_recall)
     archive = blocking(Memory.archive)
     as_of = blocking(Memory.as_of)
     edit = blocking(Memory.edit)

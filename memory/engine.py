@@ -7,6 +7,7 @@ synchronous functions of this package on a worker thread.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from anyio import to_thread
 
 from mars.errors import InvalidInput
-from mars.memory import keyed, lifecycle, preparing, writing
+from mars.memory import keyed, lifecycle, merging, preparing, writing
 from mars.memory.arguments import id_list, new_record
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
@@ -119,23 +120,31 @@ class Memory(Tending):
         record: str | NewRecord,
         namespace: Namespace | None = None,
         *,
+        duplicates: Duplicates | str | None = None,
         now: datetime | None = None,
         **fields: Unpack[Fields],
     ) -> Record:
         """Store one record and return it: a text with its namespace and any field of `NewRecord`, or a `NewRecord`.
 
-        A write under an idempotency key that the namespace holds returns the record that is there. Raises
+        A write under an idempotency key that the namespace holds returns the record that is there. `duplicates` says
+        what becomes of a text that an active record says already (`mars.memory.duplicates`): ``"keep"`` both,
+        ``"skip"`` or ``"merge"`` the new one and return the other; by default what the preset says of the kind. Raises
         `InvalidInput` (or what is below it) before anything is written.
         """
-        return (await self.add_many([new_record(record, namespace, fields)], now=now))[0]
+        return (await self.add_many([new_record(record, namespace, fields)], duplicates=duplicates, now=now))[0]
 
     async def add_many(
-        self, records: Iterable[NewRecord], *, now: datetime | Sequence[datetime] | None = None
+        self,
+        records: Iterable[NewRecord],
+        *,
+        duplicates: Duplicates | str | None = None,
+        now: datetime | Sequence[datetime] | None = None,
     ) -> Added:
         """Store records in one transaction and return them in order, with counts of those added and skipped.
 
         `now` may be one time or one for each record. Skipped are records whose idempotency key the namespace holds
-        already, or whose key with the same text. Raises as `add` does; then none is stored.
+        already, or whose key with the same text, and near-duplicates as `add` says. Raises as `add` does; then none is
+        stored.
         """
         news = list(records)
         for new in news:
@@ -145,6 +154,8 @@ class Memory(Tending):
         if not news:
             return Added((), 0)
         rules, backend = self._rules_if_open(), self.backend
+        if duplicates is not None:
+            rules = replace(rules, duplicates=check_duplicates(duplicates))
 
         def prepared() -> Sequence[preparing.Prepared]:
             there: Collection[int] = ()
@@ -257,6 +268,15 @@ class Memory(Tending):
         """Bring archived and forgotten records back; their retention is 1 again, their strength what it was."""
         moment, wanted = self._at(now), id_list(ids)
         return await self._write(lambda tx: lifecycle.restore(tx, wanted, moment, self._preset))
+
+    async def merge(self, keep: str, ids: str | Iterable[str], *, now: datetime | None = None) -> Record:
+        """Let one record stand for others of its namespace and kind, and return it: it takes over their sources.
+
+        The others are archived as ``merged``; `restore` brings them back. `near_duplicates` finds what may be merged.
+        Raises `NotFound`, and `InvalidInput` for what is not active; then nothing has changed.
+        """
+        moment, wanted = self._at(now), id_list(ids)
+        return await self._write(lambda tx: merging.merge(tx, keep, wanted, moment, self._preset))
 
     async def review(self, ids: str | Iterable[str], passed: bool, *, now: datetime | None = None) -> list[Record]:
         """Release quarantined records into recall, or archive them."""

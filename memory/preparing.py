@@ -18,7 +18,7 @@ from mars.memory.embedding import check_vectors, normalised
 from mars.memory.facts import SINGLE_VALUED, extract_facts
 from mars.memory.interfaces import Embedder, Reader, Selection
 from mars.memory.presets import Preset
-from mars.memory.records import Kind, Namespace, NewRecord, Provenance, Source, Vector
+from mars.memory.records import Duplicates, Kind, Namespace, NewRecord, Provenance, Source, Vector
 from mars.memory.views import is_expired
 
 FACT_SOURCES = frozenset({Source.USER, Source.OPERATOR})
@@ -68,6 +68,12 @@ class Rules:
     """Ids are drawn from it."""
     extract_facts: bool = False
     """Whether facts are drawn from episodes."""
+    duplicates: Duplicates | None = None
+    """What becomes of near-duplicates of any kind; None for what the preset says of each."""
+
+    def of_duplicates(self, kind: Kind) -> Duplicates:
+        """Return what becomes of a near-duplicate of this kind."""
+        return self.preset.duplicates[kind] if self.duplicates is None else self.duplicates
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from typing import Any
 
 from anyio import to_thread
 
-from mars.memory import approximate, listing
+from mars.memory import approximate, duplicates, listing
 from mars.memory.approximate import ApproximateRecall, Asked
 from mars.memory.arguments import check_count, one_scope
+from mars.memory.duplicates import DuplicateGroup
 from mars.memory.filters import RecallFilter
-from mars.memory.interfaces import Selection
+from mars.memory.interfaces import Reader, Selection
 from mars.memory.listing import Stats
+from mars.memory.presets import check_likeness
 from mars.memory.recall import Question, Recaller
 from mars.memory.records import (
     Change,
@@ -35,6 +37,7 @@ from mars.memory.weights import Weights, check_weights
 
 Records = list[Record]  # within the class, `list` is the method
 Changes = list[Change]
+Groups = list[DuplicateGroup]
 
 
 class Reading(Store):
@@ -220,6 +223,28 @@ class Reading(Store):
         moment, preset = self._at(now), self._preset
         valid, known = check_time(valid_at, "valid_at"), check_time(known_at or moment, "known_at")
         return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, preset, moment))
+
+    async def near_duplicates(
+        self,
+        namespace: Namespace,
+        threshold: float | None = None,
+        *,
+        kinds: Collection[Kind] = (),
+        now: datetime | None = None,
+    ) -> Groups:
+        """Return groups of active records of a namespace of which one says all that the others say; writes nothing.
+
+        `threshold` is the least likeness in (0, 1], the preset's by default; `mars.memory.duplicates` defines it.
+        `Memory.merge` takes what a group says.
+        """
+        moment, active, preset = self._at(now), frozenset({Status.ACTIVE}), self._preset
+        least = check_likeness(preset.duplicate_likeness if threshold is None else threshold)
+        selection = Selection(namespace=check_namespace(namespace), kinds=frozenset(map(Kind, kinds)))
+
+        def find(reader: Reader) -> Groups:
+            return duplicates.groups(listing.select(reader, selection, active, preset, moment), least)
+
+        return await self.read(find)
 
     async def history(self, record: str) -> Changes:
         """Return what happened to a record, oldest first; also after it was purged."""

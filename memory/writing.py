@@ -12,9 +12,10 @@ from mars.language import token_entropy
 from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Embedder, Selection, Transaction
 from mars.memory.lifecycle import REVIEW_REASON, displace, edit
+from mars.memory.merging import Likes, told_again
 from mars.memory.preparing import Prepared, Rules, check_embedder, prepare
 from mars.memory.presets import Preset
-from mars.memory.records import Change, Kind, Namespace, NewRecord, Provenance, Record, Status, Vector
+from mars.memory.records import Change, Duplicates, Kind, Namespace, NewRecord, Provenance, Record, Status, Vector
 from mars.memory.strength import FIRST_DIFFICULTY
 from mars.memory.superseding import repeated, settle
 from mars.memory.views import is_expired
@@ -59,6 +60,8 @@ class _Batch:
     changes: list[Change] = field(default_factory=list)
     known: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
     facts: dict[tuple[Namespace, str, str | None], list[str]] = field(default_factory=dict)
+    likes: Likes = field(default_factory=Likes)
+    spared: bool = False
 
     def remember(self, record: Record) -> None:
         """Let later records of the same batch find this one by its keys."""
@@ -99,9 +102,11 @@ def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
             continue
         if one.vector is None:  # it was there when this write was prepared, and was purged since
             (one,) = prepare([one.new], [one.now], rules)
-        added += 1
         record = _insert(tx, one, rules, batch)
         result.append(record.id)
+        if batch.spared:
+            continue
+        added += 1
         for fact in one.facts:
             drawn = replace(fact, new=replace(fact.new, provenance=_from(record)))
             facts.append(_insert(tx, drawn, rules, batch).id)
@@ -158,16 +163,21 @@ def _there(tx: Transaction, one: Prepared, batch: _Batch) -> Record | None:
 
 
 def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record:
-    """Note one new record and what follows from it; return it, or the fact that it repeats."""
+    """Note one new record and what follows from it; return it, or the record that it repeats."""
+    batch.spared = False
     others = _facts_like(tx, one.new, batch) if one.new.kind is Kind.FACT else []
     again = repeated(one.new, one.now, others, rules.preset)
     if again is not None and _trust(tx, one.new, rules.preset, batch)[1] is Status.ACTIVE:
         return _change(tx, again, "repeated", {"sources": list(one.new.provenance.sources)}, one.now, batch)
+    twin = _told_again(tx, one, rules, batch)
+    if twin is not None:
+        return twin
     record = new_row(tx, one, rules, batch)
     batch.pending[record.id] = record
     if one.vector is not None:
         batch.vectors[record.id] = one.vector
     batch.remember(record)
+    batch.likes.note(record)
     detail = {"kind": record.kind.value, "status": record.status.value, "strength": record.strength}
     batch.changes.append(Change(seq=record.seq, at=one.now, record=record.id, event="added", detail=detail))
     if record.kind is Kind.FACT:
@@ -176,6 +186,25 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
         for changed in settle(record, others, one.now):
             _change(tx, changed, "superseded", {"by": changed.superseded_by}, one.now, batch)
     return batch.latest[record.id]
+
+
+def _told_again(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record | None:
+    """Return the record that says what a new one says, as it is now, if the rules spare the new one; else None."""
+    mode, new = rules.of_duplicates(one.new.kind), one.new
+    if mode is Duplicates.KEEP:
+        return None
+    twin = batch.likes.twin(tx, new, new.event_time or one.now, one.now, rules.preset)
+    trust, status = _trust(tx, new, rules.preset, batch)
+    if twin is None or trust < twin.trust or status is not Status.ACTIVE:
+        return None
+    batch.latest.setdefault(twin.id, twin)
+    after = told_again(twin, new, mode, one.now)
+    if after is not twin:
+        sources = [source for source in after.provenance.sources if source not in twin.provenance.sources]
+        detail = {"sources": sources, "content_hash": content_hash(new.text)}
+        after = _change(tx, after, "merged", detail, one.now, batch)
+    batch.spared = True
+    return after
 
 
 def _matter(new: NewRecord) -> tuple[Namespace, str, str | None]:
@@ -195,6 +224,7 @@ def _change(
     """Note a changed record in the batch, or in the store if it is there already."""
     record = replace(record, seq=tx.next_seq())
     batch.latest[record.id] = record
+    batch.likes.note(record)
     if record.id in batch.pending:
         batch.pending[record.id] = record
     else:

@@ -158,7 +158,10 @@ class Sample:
 
 
 def agreement(texts: Sequence[frozenset[str]], vectors: Vector) -> Agreement:
-    """Return how far the cosines of these vectors, shape ``[n, d]``, agree with the words that the texts share."""
+    """Return how far the cosines of these vectors, shape ``[n, d]``, agree with the words that the texts share.
+
+    The order of the texts must have nothing to do with what they say, for a shift of it must re-pair them at random.
+    """
     size = len(texts)
     if size < 2:
         return UNKNOWN

@@ -54,7 +54,7 @@ build: $(DEV)  ## Build sdist and wheel into dist/ and check what they hold
 wheel-test: $(if $(WHEEL),,build)  ## Run the fast tests against the built wheel, in a clean environment, from an empty directory
 	sh tests/wheel_test.sh $(BIN)/python $(or $(WHEEL),dist) $(ARGS)
 
-conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store and retriever (fetches them)
+conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store, saver and retriever (fetches them)
 	.venv-conformance/bin/python tests/conformance/run.py $(ARGS)
 
 bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 for the slow ones too)

@@ -174,7 +174,10 @@ class Reader(ABC):
             if len(page) < size:
                 return
             last, left = page[-1].seq, None if left is None else left - len(page)
-            selection = replace(selection, **{"before_seq" if selection.newest_first else "after_seq": last})
+            if selection.newest_first:
+                selection = replace(selection, before_seq=last)
+            else:
+                selection = replace(selection, after_seq=last)
             size = min(4 * size, LAST_PAGE)
 
     @abstractmethod

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mars.errors import InvalidInput, InvalidVector, NotFound
+from mars.memory.backends.rows import micros
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
+from mars.memory.lives import KINDS, STATUSES
 from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
 
 FIRST, LAST = (datetime.min + timedelta(days=1), datetime.max - timedelta(days=1))  # noqa: DTZ901 - hypothesis adds UTC
@@ -218,10 +220,16 @@ def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Bui
                 key=f"key{number}" if number % 2 else None,
                 idempotency_key=f"once{number}" if number % 3 else None,
                 content_hash=f"h{number % 5}",
+                expires_at=(None, NOW + timedelta(days=number))[number % 2],
+                archived_at=NOW + timedelta(hours=number) if number % 3 == 2 else None,
+                last_strengthened=NOW + timedelta(minutes=number),
+                event_time=NOW - timedelta(days=number),
+                provenance=Provenance(sources=("a", f"s{number % 7}") if number % 4 else ()),
             )
             for number in range(40)
         ),
     )
+    noon = NOW + timedelta(days=7)
     wanted: list[tuple[Selection, Callable[[Record], bool]]] = [
         (Selection(kinds=frozenset({Kind.FACT, Kind.EPISODE})), lambda r: r.kind in (Kind.FACT, Kind.EPISODE)),
         (Selection(statuses=frozenset({Status.ACTIVE})), lambda r: r.status is Status.ACTIVE),
@@ -237,6 +245,15 @@ def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Bui
             lambda r: r.seq > 5 and r.kind == "fact",
         ),
         (Selection(namespace=("nobody",)), lambda r: False),
+        (Selection(alive_at=noon), lambda r: r.expires_at is None or r.expires_at > noon),
+        (Selection(expired_at=noon), lambda r: r.expires_at is not None and r.expires_at <= noon),
+        (
+            Selection(archived_before=NOW + timedelta(hours=20)),
+            lambda r: r.archived_at is not None and r.archived_at < NOW + timedelta(hours=20),
+        ),
+        (Selection(strengthened_before=NOW + timedelta(minutes=9)), lambda r: r.seq <= 9),
+        (Selection(since=NOW - timedelta(days=9), until=NOW - timedelta(days=3)), lambda r: 4 < r.seq <= 10),
+        (Selection(before_seq=9, after_seq=3), lambda r: 3 < r.seq < 9),
     ]
 
     def select(selection: Selection) -> list[Record]:
@@ -247,6 +264,33 @@ def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Bui
         assert select(selection) == expected
         assert select(replace(selection, newest_first=True, limit=3)) == expected[::-1][:3]
         assert select(replace(selection, limit=2)) == expected[:2]
+        for limit in (None, 0, 2):
+            asked = replace(selection, limit=limit)
+            assert backend.read(lambda reader, asked=asked: list(reader.each(asked))) == expected[:limit]  # type: ignore[misc]
+        assert backend.read(lambda reader, asked=selection: reader.count(replace(asked, limit=1))) == len(expected)  # type: ignore[misc]
+        lives = backend.read(lambda reader, asked=selection: reader.lives(asked))  # type: ignore[misc]
+        assert list(lives.ids) == [record.id for record in expected]
+        assert lives.strengthened.tolist() == [micros(record.last_strengthened) for record in expected]
+        assert [KINDS[code] for code in lives.kind] == [record.kind for record in expected]
+        assert [STATUSES[code] for code in lives.status] == [record.status for record in expected]
+    namespaces = [("user-1",), ("nobody",)]
+    for ids in ({"s1", "s3"}, {"a"}, {"no"}, set[str]()):
+        citing = backend.read(lambda reader, ids=ids: reader.citing(ids, namespaces))  # type: ignore[misc]
+        assert citing == [record for record in stored if ids.intersection(record.provenance.sources)]
+    assert backend.read(lambda reader: reader.citing({"a"}, [("nobody",)])) == []
+
+
+def test_pages_are_read_as_they_are_asked_for(backend: Backend, make_record: Build, put: Put) -> None:
+    """`each` gives in either order what `select` gives, over many pages, and can be left early."""
+    stored = put(backend, *(make_record(0, kind=list(Kind)[number % 2]) for number in range(700)))
+    facts = [record for record in stored if record.kind is Kind.FACT]
+    for asked in (Selection(), Selection(kinds=frozenset({Kind.FACT})), Selection(limit=321)):
+        expected = (facts if asked.kinds else stored)[: asked.limit]
+        assert backend.read(lambda reader, asked=asked: list(reader.each(asked))) == expected  # type: ignore[misc]
+        newest = replace(asked, newest_first=True)
+        expected = (facts if asked.kinds else stored)[::-1][: asked.limit]
+        assert backend.read(lambda reader, asked=newest: list(reader.each(asked))) == expected  # type: ignore[misc]
+    assert backend.read(lambda reader: next(iter(reader.each(Selection())))) == stored[0]
 
 
 def test_many_ids_at_once(backend: Backend, make_record: Build, put: Put) -> None:

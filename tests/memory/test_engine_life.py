@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from mars.memory.tiers import TierRule
 from mars.testing import FixedClock
 
 HOME = ("user-1",)
+ARCHIVED = frozenset({Status.ARCHIVED})
 QUERY = "Where does the heron nest?"
 TEXT = "The heron nests by the weir."
 
@@ -247,9 +249,9 @@ async def test_purge_by_age(memory: Memory, clock: FixedClock) -> None:
 
 
 @pytest.mark.parametrize("sweep", [False, True])
-async def test_the_forgotten_keep_no_source(clock: FixedClock, sweep: bool) -> None:
+async def test_the_forgotten_keep_no_source(store: str, clock: FixedClock, sweep: bool) -> None:
     """What is forgotten protects its sources from the purge no longer, whether a sweep has come by or not."""
-    async with Memory.open("memory:", clock=clock, preset="paper") as memory:
+    async with Memory.open(store, clock=clock, preset="paper") as memory:
         source = await memory.add(TEXT, HOME)
         citing = await memory.add("citing", HOME, provenance=Provenance(sources=(source.id,)))
         clock.advance(days=60)
@@ -275,6 +277,78 @@ async def test_capacity(store: str, clock: FixedClock) -> None:
         (faint,) = await memory.add_many([NewRecord(text="faint", namespace=HOME)])
         assert (faint.status, faint.archived_because) == (Status.ARCHIVED, "capacity")
         assert len(await memory.list(HOME)) == 4
+
+
+async def test_capacity_at_every_return(store: str, clock: FixedClock) -> None:
+    """Whatever comes back, restored, released, used again or unpinned, is within the capacity in that same write."""
+    async with Memory.open(store, clock=clock, preset=PAPER.but(capacity=2)) as memory:
+
+        async def crowd() -> set[str]:
+            rows = [row for row in await memory.list(HOME) if not row.pinned]
+            assert len(rows) <= 2
+            return {row.text for row in rows}
+
+        old = await memory.add("one two three four five six seven", HOME)
+        away = await memory.add("eight nine ten eleven twelve", HOME)
+        await memory.archive(away.id)
+        clock.advance(days=2)
+        web = await memory.add("ten eleven twelve thirteen fourteen fifteen", HOME, source=Source.WEB)
+        held = await memory.add("twenty thirty forty fifty sixty seventy eighty ninety", HOME, pinned=True)
+        await memory.add("a b", HOME)
+        await memory.add("a b c", HOME)
+        assert await crowd() == {"a b", "a b c"}
+        (back,) = await memory.restore(away.id)
+        assert (back.status, await crowd()) == (Status.ACTIVE, {"a b c", away.text})
+        (released,) = await memory.review(web.id, True)
+        assert (released.status, await crowd()) == (Status.ACTIVE, {away.text, web.text})
+        (used,) = await memory.used(old.id, Grade.GOOD, "a")
+        assert (used.status, await crowd()) == (Status.ACTIVE, {web.text, old.text})
+        (free,) = await memory.unpin(held.id)
+        assert (free.status, await crowd()) == (Status.ACTIVE, {free.text, old.text})
+        (poor,) = await memory.restore(
+            [row.id for row in await memory.list(HOME, statuses=ARCHIVED) if row.text == "a b"]
+        )
+        assert (poor.status, poor.archived_because, await crowd()) == (
+            Status.ARCHIVED,
+            "capacity",
+            {free.text, old.text},
+        )
+
+
+async def test_capacity_at_undo(store: str, clock: FixedClock) -> None:
+    """A supersession taken back keeps the capacity, and says of each fact what became of it."""
+    async with Memory.open(store, clock=clock, preset=Preset(capacity=2)) as memory:
+        told: dict[str, Any] = {"kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
+        old = [
+            await memory.add(f"Ann lives in {value} these days.", HOME, value=value, valid_from=clock.now(), **told)
+            for value in ("Rome", "Rome, Italy")
+        ]
+        clock.advance(days=1)
+        new = await memory.add("Ann lives in Oslo.", HOME, value="Oslo", **told)
+        await memory.add_many([NewRecord(text=f"a longer text of many words {n}", namespace=HOME) for n in range(2)])
+        assert {(await memory.get(one.id)).status for one in old} == {Status.SUPERSEDED}  # type: ignore[union-attr]
+        if (await memory.get(new.id)).status is Status.ARCHIVED:  # type: ignore[union-attr]
+            await memory.restore(new.id)
+        undone = {row.id: row for row in await memory.undo(new.id)}
+        assert set(undone) == {new.id, *(one.id for one in old)}
+        assert len(await memory.list(HOME)) == 2
+        for one, row in undone.items():
+            assert await memory.get(one) == row
+
+
+async def test_a_full_store_that_is_only_read(store: str, clock: FixedClock) -> None:
+    """A store that was opened with a smaller capacity loses nothing to grades, pins or sweeps, only to additions."""
+    async with Memory.open(store, clock=clock, preset=Preset()) as memory:
+        rows = [await memory.add(f"text number {number}", HOME) for number in range(4)]
+    if store in ("memory:", "sqlite:///:memory:"):
+        return
+    async with Memory.open(store, clock=clock, preset=Preset(capacity=2)) as memory:
+        await memory.used(rows[0].id, Grade.GOOD, "a")
+        await memory.pin(rows[1].id)
+        await memory.sweep()
+        assert len(await memory.list(HOME)) == 4
+        await memory.add("text number 5", HOME)
+        assert len(await memory.list(HOME)) == 3  # two of the others, and the pinned one
 
 
 async def test_capacity_and_the_forgotten(store: str, clock: FixedClock) -> None:

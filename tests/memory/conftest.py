@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -58,29 +56,11 @@ def make_record() -> MakeRecord:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """Run a private PostgreSQL cluster for the session; yield the URL of its database ``postgres``."""
-    missing = POSTGRES["missing"]()
-    if missing:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
-    with POSTGRES["cluster"]() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
 def postgres_store(postgres_server: str) -> Iterator[str]:
     """Make one database with our schema for the session; yield its URL."""
     with POSTGRES["database"](postgres_server, "store") as url:
         open_backend(url).close()
         yield url
-
-
-@pytest.fixture
-def fresh_database(postgres_server: str) -> Iterator[Callable[[], str]]:
-    """Return a maker of empty PostgreSQL databases, dropped afterwards."""
-    with ExitStack() as stack:
-        numbers = count(1)
-        yield lambda: stack.enter_context(POSTGRES["database"](postgres_server, f"fresh{next(numbers)}"))
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite-memory", "postgres"])

@@ -13,6 +13,7 @@ original method; type checkers see them too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -30,16 +31,21 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+_left: list[object] = []
+"""What a forked child has of its parent's twins, kept so that it is never closed here: its threads are the parent's."""
+
+
 class Twin(Generic[Original_co]):
     """The blocking twin of an asynchronous context manager that yields the original.
 
     Use it in a `with` statement, or call `open` and `close`. Every call blocks the calling thread until the original is
     done. An interrupt (Ctrl-C) cancels the call. Raises `RuntimeError` when used before it was opened or after it was
-    closed, or from within its own event loop.
+    closed, from within its own event loop, or in a forked child, which has to open one of its own.
     """
 
     def __init__(self, opening: AbstractAsyncContextManager[Original_co]) -> None:
         self._opening = opening
+        self._process = os.getpid()
         self._portal: BlockingPortal | None = None
         self._thread: AbstractContextManager[BlockingPortal] | None = None
         self._entered: AbstractContextManager[Original_co] | None = None
@@ -56,6 +62,7 @@ class Twin(Generic[Original_co]):
         """Start the event loop's thread and open the original; the counterpart of `close`."""
         if self._portal is not None:
             raise RuntimeError(f"{type(self).__name__} is already open")
+        self._process = os.getpid()
         self._thread = start_blocking_portal("asyncio", name="mars")
         self._portal = self._thread.__enter__()
         try:
@@ -77,6 +84,10 @@ class Twin(Generic[Original_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         entered, self._entered, self._original = self._entered, None, None
+        if self._process != os.getpid():
+            _left.append((entered, self._thread))
+            self._thread = self._portal = None
+            return
         try:
             if entered is not None:
                 entered.__exit__(kind, error, traceback)
@@ -90,19 +101,24 @@ class Twin(Generic[Original_co]):
         if thread is not None:
             thread.__exit__(kind, error, traceback)
 
+    def _running(self) -> BlockingPortal:
+        """Return the way into the event loop."""
+        name = type(self).__name__
+        if self._portal is None:
+            raise RuntimeError(f"{name} is not open: use it in a with statement, or call open() first")
+        if self._process != os.getpid():
+            raise RuntimeError(f"{name} was opened in the parent of this process: open another after the fork")
+        return self._portal
+
     def _run(self, function: Callable[[], Awaitable[Result]]) -> Result:
         """Run an asynchronous function of no arguments on the twin's event loop and return its result."""
-        if self._portal is None:
-            raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
-        return _wait(self._portal.start_task_soon(function))
+        return _wait(self._running().start_task_soon(function))
 
     def _iterate(self, function: Callable[[], AsyncIterator[Result]]) -> Iterator[Result]:
         """Yield what an asynchronous iterator yields, one item at a time; leaving early cancels it."""
-        if self._portal is None:
-            raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
+        portal = self._running()
         # The iterator stays in one task: its cancel scopes and context variables must not change tasks between items.
         send, receive = create_memory_object_stream[Result](0)
-        portal = self._portal
         ended = Event()
         task = portal.start_task_soon(_pump, function, send, ended)
         try:

@@ -6,11 +6,13 @@ fails, all of its group fails. *Complete*: `Writer.close` finishes what was put 
 
 The asynchronous caller waits for an event of its own loop; no thread is kept waiting with it, and the whole group is
 acknowledged by a single call into the loop. The thread starts at the first write and ends when there is nothing to do.
+A forked child begins with nothing to do: what its parent's calls wait for is its parent's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -65,14 +67,21 @@ class Writer:
     def __init__(self, commit: Callable[[Sequence[Callable[[Transaction], Any]]], list[Any]]) -> None:
         """Write by `commit`, which is `Backend.transact_all`. No thread runs yet."""
         self._commit = commit
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have an empty queue and no thread: at first, and in a forked child, which has none of its parent's."""
+        self._process = os.getpid()
         self._queue: SimpleQueue[Ticket[Any] | None] = SimpleQueue()
         self._lock = Lock()
         self._thread: Thread | None = None
-        self._closed = False
 
     def put(self, work: Callable[[Transaction], Result]) -> Ticket[Result]:
         """Queue work, to be called from an event loop; `StoreClosed` after `close`."""
         ticket = Ticket(work)
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             if self._closed:
                 raise StoreClosed("the memory is closed: nothing was written")
@@ -90,6 +99,8 @@ class Writer:
 
     def close(self) -> None:
         """Finish what was put and end the thread; idempotent. Blocks."""
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             self._closed = True
             thread = self._thread

@@ -11,7 +11,7 @@ which holds every commit of any process made before the call.
 One pool of connections, each in the driver's autocommit mode: transactions are begun and ended here in plain sight. Of
 an engine of our own on SQLite, connections that were used once are kept at hand, with what they know of the store: the
 newest `seq` and the facts are read again only if ``PRAGMA data_version`` says that somebody else has committed.
-Usable from any thread, and after a fork: a child leaves its parent's connections alone and opens its own.
+Usable from any thread, and after a fork: parent and child then have connections of their own (`backends.forks`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import MappingProxyType
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -33,6 +33,7 @@ from mars.errors import StoreClosed, StoreError
 from mars.memory import points, schema
 from mars.memory.backends.connecting import BUSY_TIMEOUT, Synchronous, engine_for, prepare, settings_for, shown
 from mars.memory.backends.faults import translate
+from mars.memory.backends.forks import Gate, file_of
 from mars.memory.backends.session import SqlReader, SqlTransaction
 from mars.memory.backends.statements import statements
 from mars.memory.backends.wire import Wire
@@ -68,6 +69,10 @@ class SqlBackend(Backend):
         self._at_hand = self._owned and self._dialect == "sqlite"
         self._idle: list[Wire] = []
         self._closed = False
+        on_file = self._dialect == "sqlite" and not self._shared
+        self._gate: AbstractContextManager[None] = (
+            Gate(file_of(engine.url), self._close_idle) if on_file else nullcontext()
+        )
         _open.add(self)
         try:
             with self._connection() as connection:
@@ -151,6 +156,12 @@ class SqlBackend(Backend):
             if self._owned:
                 self._engine.dispose()
 
+    def _close_idle(self) -> None:
+        """Close the connections that nobody uses; those of an engine that was given are made anew by its pool."""
+        while self._idle:
+            self._idle.pop().connection.close()
+        self._engine.dispose()
+
     def _enter(self) -> None:
         if self._inside:
             raise StoreError("a transaction is open in this thread: use the one that was handed to `work`")
@@ -217,6 +228,11 @@ class SqlBackend(Backend):
             with self._connection() as connection:
                 yield Wire(connection, self._url)
             return
+        with self._gate, self._lent() as wire:
+            yield wire
+
+    @contextmanager
+    def _lent(self) -> Iterator[Wire]:
         wire = self._taken()
         try:
             yield wire
@@ -249,7 +265,7 @@ class SqlBackend(Backend):
         if self._closed:
             raise StoreClosed(f"the store at {self._url} is closed: open it again")
         try:
-            with self._engine.connect() as connection:
+            with self._gate, self._engine.connect() as connection:
                 prepare(connection, self._setup)
                 yield connection
         except SQLAlchemyError as error:
@@ -259,7 +275,7 @@ class SqlBackend(Backend):
         """Start afresh in a child: the locks and connections of its parent are not the child's to release."""
         self._writing = threading.RLock()
         self._inside = False
-        if not self._shared:  # a database in memory was copied by the fork, connection and all
+        if self._dialect != "sqlite":
             _left.append((self._idle, self._engine.pool))
             self._idle = []
             self._engine.dispose(close=False)

@@ -1,0 +1,99 @@
+"""A fork while a SQLite file is open, without the harm: connections are closed before it and opened anew after it.
+
+SQLite notes the locks of a process in the memory of the process. A forked child inherits the notes but not the locks,
+also for connections that it opens itself; when its parent then closes the file, the log that the child still writes to
+is deleted, and with it what the child has acknowledged (https://sqlite.org/howtocorrupt.html, section 2.6). So before
+a fork every connection is closed as soon as nobody uses it. Where somebody does for too long, the child is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from weakref import WeakSet
+
+from sqlalchemy.engine import URL
+
+from mars.errors import StoreUnavailable
+
+__all__ = ["Gate", "file_of"]
+
+PATIENCE = 10.0
+"""Seconds that a fork waits for transactions of other threads to end."""
+
+_gates: WeakSet[Gate] = WeakSet()
+_held: list[Gate] = []
+_tainted: set[str] = set()
+"""Files that were in use when this process was forked."""
+
+
+def file_of(url: URL) -> str:
+    """Return the path of a SQLite database; its URL may hold one of SQLite's own (``file:…?mode=ro``)."""
+    return (url.database or "").removeprefix("file:").partition("?")[0]
+
+
+class Gate:
+    """What every use of a file's connections passes: ``with gate:``. May be nested; any thread may use it."""
+
+    def __init__(self, file: str, close: Callable[[], object]) -> None:
+        """`file` is the path of the database, `close` closes the connections that nobody uses."""
+        self._file = os.path.realpath(file)
+        self._close = close
+        self._free = threading.Condition(threading.Lock())
+        self._users: Counter[int] = Counter()
+        _gates.add(self)
+
+    def __enter__(self) -> None:
+        if self._file in _tainted:
+            raise StoreUnavailable(
+                f"{self._file}: this process was forked while a thread of its parent used the file, which SQLite "
+                "cannot bear; nothing was written: fork while nothing is being written, or start the process by spawn"
+            )
+        with self._free:
+            self._users[threading.get_ident()] += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        me = threading.get_ident()
+        with self._free:
+            self._users[me] -= 1
+            if self._users[me] <= 0:
+                del self._users[me]
+                self._free.notify_all()
+
+    def hold(self) -> None:
+        """Wait until no other thread is within, close what is idle, and let nobody in until `release`."""
+        me = threading.get_ident()
+        self._free.acquire()
+        self._free.wait_for(lambda: self._users.keys() <= {me}, PATIENCE)
+        if not self._users:
+            self._close()
+
+    def release(self, child: bool) -> None:
+        """Let others in again; in a child, only if nobody was within."""
+        if child and self._users:
+            _tainted.add(self._file)
+            self._users.clear()
+        self._free.release()
+
+
+def _before() -> None:
+    _held[:] = sorted(_gates, key=id)
+    for gate in _held:
+        gate.hold()
+
+
+def _after(child: bool) -> None:
+    held, _held[:] = list(_held), []
+    for gate in held:
+        gate.release(child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before, after_in_parent=lambda: _after(child=False), after_in_child=lambda: _after(child=True)
+    )

@@ -6,21 +6,30 @@ conversation, averaged over the questions; MRR is the mean of 1 / place of the f
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mars.errors import InvalidInput
 from mars.ingest.locomo import CATEGORIES, LocomoConversation, LocomoQuestion, conversations
 from mars.memory.embedding import HashingEmbedder
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Embedder
+from mars.memory.presets import Preset
 from mars.memory.sync import SyncMemory
 
 CUTS = (5, 10, 20)
 """The numbers of turns after which recall is measured."""
+
+DRAWS = 10_000
+"""So many times conversations are drawn for an interval, at most."""
 
 DEPTH = 100
 """How many turns are recalled per question; evidence below adds nothing to MRR."""
@@ -63,6 +72,8 @@ class LocomoReport:
     """Id of the embedder."""
     seconds: float
     """How long it took, storing included, on the wall clock."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Share of the lexical arm in the fusion, by conversation: what its rows led to; 1 for words alone."""
     by_category: Mapping[str, tuple[Answered, ...]] = field(init=False)
     """The same questions by category; adversarial ones apart."""
 
@@ -101,13 +112,55 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
+def paired(ours: Sequence[Answered], theirs: Sequence[Answered], k: int = 10) -> dict[str, Any]:
+    """Return the mean difference of R@k over the same questions, and its 95 % bootstrap interval by conversation.
+
+    Keys: `mean`, `low`, `high`, and `by_conversation` with the mean of each. Raises `InvalidInput` unless both answered
+    the same questions in the same order.
+    """
+    if [(one.conversation, one.question) for one in ours] != [(one.conversation, one.question) for one in theirs]:
+        raise InvalidInput("a paired comparison needs the same questions in the same order on both sides")
+    by_conversation: dict[str, list[float]] = {}
+    for one, other in zip(ours, theirs, strict=True):
+        by_conversation.setdefault(one.conversation, []).append(one.recall(k) - other.recall(k))
+    low, high = _interval(list(by_conversation.values()))
+    return {
+        "mean": _mean(each for differences in by_conversation.values() for each in differences),
+        "low": low,
+        "high": high,
+        "by_conversation": {name: _mean(differences) for name, differences in by_conversation.items()},
+    }
+
+
+def _interval(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % quantiles of the mean over whole groups drawn with replacement.
+
+    All draws if there are few enough, else `DRAWS` of a fixed seed.
+    """
+    size = len(groups)
+    if not size:
+        return 0.0, 0.0
+    sums, counts = np.array([math.fsum(each) for each in groups]), np.array([len(each) for each in groups])
+    if size**size <= DRAWS:
+        drawn = np.array(list(product(range(size), repeat=size)))
+    else:
+        drawn = np.random.default_rng(0).integers(size, size=(DRAWS, size))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
 def evaluate_locomo(
-    path: str | Path, *, embedder: Embedder | None = None, decay: bool = False, progress: Progress | None = None
+    path: str | Path,
+    *,
+    embedder: Embedder | None = None,
+    preset: str | Preset = "default",
+    decay: bool = False,
+    progress: Progress | None = None,
 ) -> LocomoReport:
     """Store a LoCoMo file's turns in a memory of their own and ask its questions.
 
     Without `decay` everything is stored and asked at one time. With it each turn is stored at its own time and the
-    questions are asked at the conversation's last turn, with preset `default` and no use in between: the worst case.
+    questions are asked at the conversation's last turn, with no use in between: the worst case.
     `embedder` is the built-in hashed n-grams if None. Raises `InvalidFile` for what is no LoCoMo file.
     """
     started = time.perf_counter()
@@ -115,7 +168,8 @@ def evaluate_locomo(
     asked = [(sample, one) for sample in samples for one in sample.questions if one.evidence]
     answered: list[Answered] = []
     embedder = HashingEmbedder() if embedder is None else embedder
-    with Memory.open_sync("memory:", embedder=embedder) as memory:
+    weights: dict[str, float] = {}
+    with Memory.open_sync("memory:", embedder=embedder, preset=preset) as memory:
         for sample in samples:
             moment = _store(memory, sample, decay)
             for question in (one for of, one in asked if of is sample):
@@ -124,8 +178,16 @@ def evaluate_locomo(
                 answered.append(Answered(sample.id, question, recalled))
                 if progress is not None:
                     progress(len(answered), len(asked))
+            if answered and answered[-1].conversation == sample.id:
+                weights[sample.id] = _weight(memory, sample, answered[-1].question.text, moment)
     skipped = sum(len(sample.questions) for sample in samples) - len(asked)
-    return LocomoReport(tuple(answered), skipped, embedder.id, time.perf_counter() - started)
+    return LocomoReport(tuple(answered), skipped, embedder.id, time.perf_counter() - started, weights)
+
+
+def _weight(memory: SyncMemory, sample: LocomoConversation, question: str, now: datetime) -> float:
+    """Return the share of the lexical arm in a recall from this conversation; 1 if nothing is found."""
+    hits = memory.recall(question, namespace=sample.turns[0].namespace, k=1, now=now, floor=0.0, explain=True)
+    return hits[0].explanation.lexical_weight if hits and hits[0].explanation else 1.0
 
 
 def _store(memory: SyncMemory, sample: LocomoConversation, decay: bool) -> datetime:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from mars.language import terms
 from mars.memory.fusion import Floats
+from mars.memory.loading import Loaded
 from mars.memory.records import Vector
 
 Rows = npt.NDArray[np.int64]
@@ -110,6 +111,7 @@ class Sample:
 
     def __init__(self) -> None:
         self._texts: dict[str, _Text] = {}
+        self._hash_of: dict[str, str] = {}
         self._largest = ""
         self._passed_over = False
         self._found: Agreement | None = None
@@ -128,16 +130,29 @@ class Sample:
             held = self._texts[content_hash] = _Text(text)
             self._largest = max(self._largest, content_hash)
             if len(self._texts) > SAMPLE + SPARE:
-                del self._texts[self._largest]
+                for gone in self._texts.pop(self._largest).rows:
+                    del self._hash_of[gone]
                 self._largest, self._passed_over = max(self._texts), True
         held.rows[name] = row
+        self._hash_of[name] = content_hash
         self._found = None
+
+    def load(self, start: int, part: Loaded, counts: Sequence[bool]) -> None:
+        """Note those of many texts whose words count, numbered from `start`."""
+        for row, (content_hash, own) in enumerate(zip(part.content_hash, counts, strict=True)):
+            if own and not (self._passed_over and content_hash > self._largest):
+                self.put(content_hash, part.id[row], start + row, part.text[row])
+
+    def hash_of(self, name: str) -> str:
+        """Return the hash under which a record is in the sample, "" if it is not."""
+        return self._hash_of.get(name, "")
 
     def drop(self, content_hash: str, name: str) -> None:
         """Forget a record; one that is not in the sample is ignored."""
         held = self._texts.get(content_hash)
         if held is None or held.rows.pop(name, None) is None:
             return
+        del self._hash_of[name]
         self._found = None
         if not held.rows:
             del self._texts[content_hash]

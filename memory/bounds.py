@@ -55,6 +55,8 @@ class Bounds:
     """The share of the squared length that the head must hold to be worth its bytes."""
     slack: float = 1e-3
     """What single precision may err by in a bound, as `slack_of` scales it."""
+    patience: int = 1
+    """So many questions are answered without a head: a process that asks once does not wait for it."""
     exhaustive: bool = False
     """Whether to score every row in full, without bounds: for comparison."""
 
@@ -76,6 +78,7 @@ class Head:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._directions: Vector | None = None
+        self._asked = 0
         self._fitted = 0
         self._known = 0
         self._dirty: set[int] = set()
@@ -94,6 +97,9 @@ class Head:
 
     def upper(self, matrix: Vector, query: Vector) -> Reals | None:
         """Return a bound from above on each row's product with the query, shape ``[n]``; None if none is of use."""
+        self._asked += 1
+        if self._asked <= self._bounds.patience:
+            return None
         self._follow(matrix)
         directions = self._directions
         if directions is None:
@@ -140,10 +146,27 @@ class Head:
         moments = sample.T @ sample
         found: Any = np.random.default_rng(0).standard_normal((matrix.shape[1], count))
         for _ in range(ROUNDS):
-            found = np.linalg.qr(moments @ found)[0]
+            found = _orthonormal(moments @ found)
         total = float(np.trace(moments))
         if total > 0.0 and float(np.sum(found * (moments @ found))) >= self._bounds.captured * total:
             self._directions = np.ascontiguousarray(found.T, dtype=np.float32)
+
+
+def _orthonormal(columns: Floats) -> Floats:
+    """Return orthonormal columns that span the same, zero where a column adds nothing: Gram and Schmidt, twice.
+
+    LAPACK's QR waits for threads of its own, for seconds where others use the processor.
+    """
+    made = np.zeros_like(columns)
+    for place in range(columns.shape[1]):
+        column = columns[:, place]
+        length = float(np.linalg.norm(column))
+        for _ in range(2):
+            column = column - made[:, :place] @ (made[:, :place].T @ column)
+        left = float(np.linalg.norm(column))
+        if left > 1e-9 * length:
+            made[:, place] = column / left
+    return made
 
 
 def quick_standings(

@@ -5,7 +5,8 @@ Times are microseconds since 1970 UTC, so that differences are exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +18,11 @@ from mars.memory.conditions import ABSENT, EVENT_TIME, Ask, Condition, Never
 from mars.memory.conditions import microseconds as microseconds
 from mars.memory.curves import Floats
 from mars.memory.filters import RecallFilter
+from mars.memory.loading import Loaded
 from mars.memory.records import Kind, Record, Status, Tier
 from mars.memory.tiers import FORGOTTEN, TIERS, Codes, Flags, short_capable
 from mars.memory.values import MISSING, Coded
-from mars.memory.views import unswept
+from mars.memory.views import FORGOTTEN_REASON, unswept
 
 Integers = npt.NDArray[np.int64]
 """One whole number per row, shape ``[n]``."""
@@ -28,8 +30,10 @@ Integers = npt.NDArray[np.int64]
 NEVER = np.iinfo(np.int64).max
 """The time that never comes, in microseconds."""
 
-_KINDS = {kind: code for code, kind in enumerate(Kind)}
-_STATUSES = {status: code for code, status in enumerate(Status)}
+# An enumeration of strings is found in a dictionary by its values too: a database's rows need no conversion.
+_KINDS: dict[str, int] = {kind: code for code, kind in enumerate(Kind)}
+_STATUSES: dict[str, int] = {status: code for code, status in enumerate(Status)}
+_CAPABLE = np.array([short_capable(kind) for kind in Kind])
 
 
 class Columns:
@@ -84,6 +88,45 @@ class Columns:
         self.trust[row] = record.trust
         self._conversation.write(row, ABSENT if record.conversation is None else record.conversation)
         self._write_metadata(row, record.metadata)
+
+    def load(self, start: int, part: Loaded) -> None:
+        """Set every column of the rows from `start` on, for which there is room and nothing was set before."""
+        to = slice(start, start + len(part))
+        self.alive[to] = True
+        self.kind[to] = list(map(_KINDS.__getitem__, part.kind))
+        self.status[to] = _statuses(part)
+        self.capable[to] = _CAPABLE[self.kind[to]]
+        self.pinned[to] = part.pinned
+        self.spoken[to] = list(map(bool, part.speaker))
+        self.strength[to] = part.strength
+        self.boosted[to] = self.strength[to] * np.array(part.boost, np.float64)
+        self.strengthened[to] = part.last_strengthened
+        self.event_time[to] = part.event_time
+        self.expires[to] = NEVER
+        for row, time in enumerate(part.expires_at, start) if part.expires_at.count(None) < len(part) else ():
+            self.expires[row] = NEVER if time is None else time
+        self.importance[to] = part.importance
+        self.trust[to] = part.trust
+        self._conversation.load(
+            [row for row, talk in enumerate(part.conversation, start) if talk is not None],
+            [talk for talk in part.conversation if talk is not None],
+        )
+        self._load_metadata(start, part.metadata)
+
+    def _load_metadata(self, start: int, texts: Sequence[str]) -> None:
+        rows: dict[str, list[int]] = {}
+        values: dict[str, list[object]] = {}
+        for row, metadata in enumerate(json.loads(f"[{','.join(texts)}]"), start):
+            for key, value in metadata.items():
+                if key in rows:
+                    rows[key].append(row)
+                    values[key].append(value)
+                else:
+                    rows[key], values[key] = [row], [value]
+        for key in rows:
+            if key not in self._metadata:
+                self._metadata[key] = Coded(self._capacity)
+            self._metadata[key].load(rows[key], values[key])
 
     def _write_metadata(self, row: int, metadata: Mapping[str, Any]) -> None:
         for key, coded in self._metadata.items():
@@ -161,6 +204,16 @@ class Columns:
                 codes = np.where(whole.codes(size) == MISSING, codes, np.int32(MISSING))
             flags |= values.find(codes, ask, wanted)
         return flags
+
+
+def _statuses(part: Loaded) -> list[int]:
+    """Return the codes of the statuses, as if no sweep had written down what is forgotten."""
+    codes = list(map(_STATUSES.__getitem__, part.status))
+    if FORGOTTEN_REASON in part.archived_because:
+        for row, (code, because) in enumerate(zip(codes, part.archived_because, strict=True)):
+            if code == _STATUSES[Status.ARCHIVED] and because == FORGOTTEN_REASON:
+                codes[row] = _STATUSES[Status.ACTIVE]
+    return codes
 
 
 def _timed(times: Integers, ask: Ask) -> Flags:

@@ -51,6 +51,7 @@ ABSENT: Final = object()
 """What a record holds under a key that it does not have."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_quoted = json.encoder.encode_basestring_ascii  # what `json.dumps` makes of a string, ten times as fast
 
 
 def canonical(value: object) -> str:
@@ -58,6 +59,10 @@ def canonical(value: object) -> str:
 
     Raises `InvalidInput` for what is no JSON value.
     """
+    if type(value) is str:
+        return _quoted(value)
+    if type(value) is int:
+        return int.__repr__(value)
     try:
         return json.dumps(_plain(value), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

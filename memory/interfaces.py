@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mars.memory.lives import Lives
+from mars.memory.loading import PART, Loaded, loaded
 from mars.memory.records import (
     Change,
     Explanation,
@@ -195,6 +196,13 @@ class Reader(ABC):
     @abstractmethod
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors (shape ``[d]``) of those of these records that have one."""
+
+    def load(self, namespace: Namespace) -> Iterator[Loaded]:
+        """Give every record of a namespace with its vector, in parts; nothing else is read meanwhile."""
+        count, after = self.namespaces().get(namespace, 0), 0
+        while batch := self.select(Selection(namespace=namespace, after_seq=after, limit=PART)):
+            after, count = batch[-1].seq, count - len(batch)
+            yield loaded(batch, self.vectors([record.id for record in batch]), max(0, count))
 
     @abstractmethod
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:

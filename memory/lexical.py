@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left, insort
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from mars.language import STOP_WORDS, lexical_date_terms, query_terms, sentences, stem, terms, words
+from mars.language import query_terms, stem, words
 from mars.language.dates import MONTHS, WEEKDAYS
+from mars.memory.documents import Document as Document
+from mars.memory.documents import Documents
+from mars.memory.postings import TF_BITS, TF_MASK, Numbers
 
 Reals = npt.NDArray[np.float32]
 """One number per row, shape ``[n]``, float32."""
-
-Place = tuple[float, int, str]
-"""Position in a conversation (infinite if unknown), then the time said in microseconds, then the id: a total order."""
 
 K1, B = 1.2, 0.75
 """BM25's saturation and length normalisation, at their textbook values."""
@@ -54,68 +52,8 @@ BREVITY = 0.2
 """A row of this share of the mean length scores half: "Thanks!" has words to find it by only from its neighbours."""
 
 _SHIFTS = len(NEIGHBOURS)
-_TF_BITS = 12
-_TF_MASK = (1 << _TF_BITS) - 1
 _MONTH_TERMS = frozenset(map(stem, MONTHS))
 _WEEKDAY_TERMS = frozenset(map(stem, WEEKDAYS))
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What the index needs to know of one row."""
-
-    counts: Mapping[str, int]
-    """How often each stemmed term occurs in the text and the speaker's name."""
-    dates: tuple[str, ...] = ()
-    """Stemmed year, month, day and weekday."""
-    speaker: tuple[str, ...] = ()
-    """The words of the speaker's name, lower-cased, as a question would use them."""
-    asks: bool = False
-    """Whether the text ends in a question."""
-    question_share: float = 0.0
-    """Share of its sentences that are questions, in [0, 1]."""
-    conversation: str | None = None
-    """Rows of one conversation are neighbours, in the order of `place`; None for none."""
-    place: Place = (0.0, 0, "")
-    """Where in the conversation."""
-
-    @classmethod
-    def of(
-        cls,
-        text: str,
-        *,
-        speaker: str | None = None,
-        said_at: datetime | None = None,
-        conversation: str | None = None,
-        place: Place = (0.0, 0, ""),
-    ) -> Document:
-        """Read a record's text; the speaker's name counts as part of it."""
-        name = speaker or ""
-        asks, share = (False, 0.0) if "?" not in text else _questions(text)
-        return cls(
-            counts=Counter(terms(f"{name} {text}")),
-            dates=() if said_at is None else _date_terms(said_at.year, said_at.month, said_at.day),
-            speaker=_name_words(name),
-            asks=asks,
-            question_share=share,
-            conversation=conversation,
-            place=place,
-        )
-
-
-@lru_cache(maxsize=4096)
-def _date_terms(year: int, month: int, day: int) -> tuple[str, ...]:
-    return tuple(map(stem, lexical_date_terms(datetime(year, month, day))))  # noqa: DTZ001 - a calendar day has no zone
-
-
-@lru_cache(maxsize=4096)
-def _name_words(name: str) -> tuple[str, ...]:
-    return tuple(word for word in words(name) if word not in STOP_WORDS)
-
-
-def _questions(text: str) -> tuple[bool, float]:
-    marks = [sentence.rstrip("\"')]*_~ \u201d\u2019").endswith("?") for sentence in sentences(text)]
-    return (marks[-1], sum(marks) / len(marks)) if marks else (False, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +96,9 @@ class LexicalIndex:
         self._postings: dict[str, array[int]] = {}
         self._dates: dict[str, array[int]] = {}
         self._speakers: dict[str, array[int]] = {}
-        self._talks: dict[str, list[tuple[Place, int]]] = {}
-        self._where: dict[int, tuple[str, Place]] = {}
+        self._conversations = Numbers()
+        self._talks: list[list[int]] = []
+        self._names: list[str] = []
         self._stale: set[int] = set()
         self._chained = True
         self._rows = _Rows(64)
@@ -181,7 +120,7 @@ class LexicalIndex:
         for term, count in document.counts.items():
             posted = self._postings.get(term)
             posted = self._postings.setdefault(term, array("q")) if posted is None else posted
-            posted.append(row << _TF_BITS | (count if count < _TF_MASK else _TF_MASK))
+            posted.append(row << TF_BITS | (count if count < TF_MASK else TF_MASK))
         for field, values in ((self._dates, document.dates), (self._speakers, document.speaker)):
             for value in values:
                 field.setdefault(value, array("q")).append(row)
@@ -191,24 +130,58 @@ class LexicalIndex:
         rows.statement[row] = 1.0 - QUESTION_PENALTY * document.question_share
         rows.asks[row] = document.asks
         self._alive_count += 1
+        self._names += [""] * (row + 1 - len(self._names))
+        rows.position[row], rows.time[row], self._names[row] = document.place
         if document.conversation is not None:
-            self._link(row, document.conversation, document.place)
+            self._link(row, document.conversation)
         self._stale.add(row)
 
-    def _link(self, row: int, conversation: str, place: Place) -> None:
-        talk = self._talks.setdefault(conversation, [])
-        entry = (place, row)
-        if not talk or talk[-1] < entry:
-            at = len(talk)
-            talk.append(entry)
-        else:
-            at = bisect_left(talk, entry)
-            insort(talk, entry)
-        self._where[row] = (conversation, place)
-        before = talk[at - 1][1] if at else -1
-        after = talk[at + 1][1] if at + 1 < len(talk) else -1
+    def load(self, documents: Documents) -> None:
+        """Index many rows at once; the index must be empty."""
+        size = len(documents.ids)
+        self._allocate(max(64, size + 2))
+        self._size = self._alive_count = size
+        rows, self._names = self._rows, documents.ids
+        self._postings, lengths = documents.corpus.postings()
+        self._dates, self._speakers, self._conversations = documents.dates, documents.speakers, documents.conversations
+        rows.alive[:size] = 1.0
+        rows.length[:size], rows.dates[:size] = lengths, documents.dated
+        rows.position[:size], rows.time[:size] = documents.positions, documents.times
+        rows.statement[:size] = 1.0
+        shares = np.fromiter(documents.shares.values(), np.float64, len(documents.shares))
+        rows.statement[np.fromiter(documents.shares, np.int64, len(shares))] = 1.0 - QUESTION_PENALTY * shares
+        rows.asks[np.array(documents.asking, np.int64)] = True
+        rows.talk[:size] = documents.talks
+        self._chain(documents.order())
+        self._stale.update(range(size))
+
+    def _chain(self, order: npt.NDArray[np.int64]) -> None:
+        """Make neighbours of the rows that follow each other in the same conversation."""
+        rows, members = self._rows, order.tolist()
+        talks = rows.talk[order]
+        starts = np.searchsorted(talks, np.arange(len(self._conversations) + 1)).tolist()
+        self._talks = [members[start:end] for start, end in pairwise(starts)]
+        same = talks[1:] == talks[:-1]
+        before, after = order[:-1][same], order[1:][same]
+        rows.next[before], rows.previous[after] = after, before
+        self._chained = bool((after == before + 1).all())
+
+    def _link(self, row: int, conversation: str) -> None:
+        number = self._conversations[conversation]
+        if number == len(self._talks):
+            self._talks.append([])
+        talk, at = self._talks[number], len(self._talks[number])
+        if talk and self._place(row) < self._place(talk[-1]):
+            at = bisect_left(talk, self._place(row), key=self._place)
+        talk.insert(at, row)
+        self._rows.talk[row] = number
+        before = talk[at - 1] if at else -1
+        after = talk[at + 1] if at + 1 < len(talk) else -1
         self._join(before, row)
         self._join(row, after)
+
+    def _place(self, row: int) -> tuple[float, int, str, int]:
+        return float(self._rows.position[row]), int(self._rows.time[row]), self._names[row], row
 
     def _join(self, before: int, after: int) -> None:
         if before >= 0:
@@ -223,10 +196,10 @@ class LexicalIndex:
         self._rows.alive[row] = 0.0
         self._rows.length[row] = self._rows.dates[row] = 0.0
         self._alive_count -= 1
-        place = self._where.pop(row, None)
-        if place is not None:
-            talk = self._talks[place[0]]
-            del talk[bisect_left(talk, (place[1], row))]
+        if self._rows.talk[row] >= 0:
+            talk = self._talks[self._rows.talk[row]]
+            self._rows.talk[row] = -1
+            del talk[bisect_left(talk, self._place(row), key=self._place)]
             before, after = int(self._rows.previous[row]), int(self._rows.next[row])
             self._join(before, after)
             if before < 0 <= after:
@@ -286,8 +259,8 @@ class LexicalIndex:
             return None
         near = np.zeros(rows.capacity, np.float32)
         if posted is not None:
-            found, entries = self._living(posted, _TF_BITS)
-            counts = (entries & _TF_MASK).astype(np.float32)
+            found, entries = self._living(posted, TF_BITS)
+            counts = (entries & TF_MASK).astype(np.float32)
             near[found] = counts
             if self._chained and len(found) * 8 > size:
                 self._spread_all(near)
@@ -342,8 +315,11 @@ class _Rows:
         self.around_length = np.zeros(capacity, np.float32)
         self.statement = np.zeros(capacity, np.float32)
         self.asks = np.zeros(capacity, np.bool_)
+        self.position = np.zeros(capacity, np.float64)
+        self.time = np.zeros(capacity, np.int64)
         self.norm = np.ones(capacity, np.float32)
         self.prior = np.zeros(capacity, np.float32)
+        self.talk = np.full(capacity, -1, np.int32)
         self.next = np.full(capacity, -1, np.int32)
         self.previous = np.full(capacity, -1, np.int32)
         self.targets = np.full((2 * _SHIFTS, capacity), capacity - 1, np.int32)

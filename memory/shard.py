@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -23,15 +24,15 @@ from mars.memory.agreement import Agreement, Sample, vector_share
 from mars.memory.approximate import Nearby
 from mars.memory.bounds import BOUNDS, Bounds, Head, quick_standings
 from mars.memory.columns import Columns, microseconds
+from mars.memory.documents import Document, Documents, which_count, words_count
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
 from mars.memory.interfaces import Reader, Selection
-from mars.memory.lexical import Document, LexicalIndex
-from mars.memory.lifecycle import REVIEW_REASON
+from mars.memory.lexical import LexicalIndex
 from mars.memory.matches import Match as Match
 from mars.memory.matches import match_of, weighed
 from mars.memory.presets import Preset
 from mars.memory.ranking import Exact, Ranking, ceiling
-from mars.memory.records import Namespace, Record, Status, Vector, check_share, check_time
+from mars.memory.records import Namespace, Record, Vector, check_share, check_time
 from mars.memory.weights import Weights
 
 BATCH = 2_000
@@ -67,8 +68,8 @@ class Shard:
         self.seq = 0
         self._ids: list[str] = []
         self._row_of: dict[str, int] = {}
-        self._shape_of: dict[str, tuple[object, ...]] = {}
-        self._vector_of: dict[str, tuple[str | None, str]] = {}
+        self._shapes = array("q")
+        self._made = array("q")
         self._matrix: Vector = np.zeros((0, self.dimension), np.float32)
         self._head = Head(self.bounds)
         self._columns = Columns()
@@ -95,12 +96,14 @@ class Shard:
                 return 0
             if len(self._ids) > 2 * len(self) + 64 or self._sample.worn:
                 self._reset()
+            if not self._ids:
+                self._load(reader)
+                self.seq = head
+                return len(self)
             applied, after = 0, self.seq
             while True:
                 batch = reader.select(Selection(namespace=self.namespace, after_seq=after, limit=BATCH))
-                changed = [
-                    each.id for each in batch if self._vector_of.get(each.id) != (each.embedder, each.content_hash)
-                ]
+                changed = [each.id for each in batch if not self._has_vector(each)]
                 self.apply(batch, reader.vectors(changed) if changed else {})
                 applied += len(batch)
                 if len(batch) < BATCH:
@@ -110,6 +113,25 @@ class Shard:
             self.remove(gone)
             self.seq = head
             return applied + len(gone)
+
+    def _load(self, reader: Reader) -> None:
+        """Fill an empty shard with all that the namespace holds."""
+        documents = Documents()
+        for part in reader.load(self.namespace):
+            start, size = len(self._ids), len(part)
+            self._reserve(start + size + part.later)
+            part.fill(self._matrix[start : start + size])
+            self._columns.load(start, part)
+            counts = which_count(part)
+            documents.add(part, counts)
+            self._ids += part.id
+            self._row_of.update(zip(part.id, range(start, start + size), strict=True))
+            told = (part.content_hash, part.speaker, part.conversation, part.position, part.event_time, counts)
+            self._shapes.extend(map(hash, zip(*told, strict=True)))
+            self._made.extend(map(hash, zip(part.embedder, part.content_hash, strict=True)))
+            if self.measured:
+                self._sample.load(start, part, counts)
+        self._lexical.load(documents)
 
     def apply(self, records: Sequence[Record], vectors: Mapping[str, Vector]) -> None:
         """Add these records, or replace those that are known by the same id, whatever their order.
@@ -136,25 +158,31 @@ class Shard:
     def _put(self, record: Record, vector: Vector | None) -> None:
         row = self._row_of.get(record.id)
         shape = _shape(record)
-        if row is not None and self._shape_of[record.id] != shape:
+        if row is not None and self._shapes[row] != shape:
             kept = self._matrix[row].copy()
             self._drop(record.id)
             row, vector = None, kept if vector is None else vector
-        told = self.measured and (row is None or vector is not None) and _counts(record)
+        told = self.measured and (row is None or vector is not None)
+        told = told and words_count(record.status, record.archived_because)
         if row is None:
             row = len(self._ids)
             self._reserve(row + 1)
             self._ids.append(record.id)
+            self._shapes.append(shape)
+            self._made.append(0)
             self._row_of[record.id] = row
             self._lexical.add(row, _document(record))
-        self._shape_of[record.id] = shape
-        self._vector_of[record.id] = _vector_key(record)
+        self._made[row] = _made(record)
         self._columns.write(row, record)
         if vector is not None:
             self._matrix[row] = vector
             self._head.touch(row)
         if told:
             self._sample.put(record.content_hash, record.id, row, record.text)
+
+    def _has_vector(self, record: Record) -> bool:
+        row = self._row_of.get(record.id)
+        return row is not None and self._made[row] == _made(record)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these records; unknown ids are ignored."""
@@ -165,8 +193,7 @@ class Shard:
 
     def _drop(self, name: str) -> None:
         row = self._row_of.pop(name)
-        self._sample.drop(self._vector_of[name][1], name)
-        del self._shape_of[name], self._vector_of[name]
+        self._sample.drop(self._sample.hash_of(name), name)
         self._columns.drop(row)
         self._lexical.remove(row)
         self._matrix[row] = 0.0
@@ -323,32 +350,27 @@ def search(
     return sorted(found, key=lambda match: (-match.rank, match.id))[:k]
 
 
-def _vector_key(record: Record) -> tuple[str | None, str]:
-    """What a record's vector depends on."""
-    return record.embedder, record.content_hash
+def _made(record: Record) -> int:
+    """Hash all that a record's vector depends on."""
+    return hash((record.embedder, record.content_hash))
 
 
-def _counts(record: Record) -> bool:
-    """Whether a record's words take part: not before its review, and not after one that it failed."""
-    if record.status is Status.ARCHIVED:
-        return record.archived_because != REVIEW_REASON
-    return record.status is not Status.QUARANTINED
-
-
-def _shape(record: Record) -> tuple[object, ...]:
-    """All that the postings of a record depend on; while it is equal, only columns change."""
-    return (
-        record.content_hash,
-        record.speaker,
-        record.conversation,
-        record.position,
-        record.event_time,
-        _counts(record),
+def _shape(record: Record) -> int:
+    """Hash all that the postings of a record depend on; while it is equal, only columns change."""
+    return hash(
+        (
+            record.content_hash,
+            record.speaker,
+            record.conversation,
+            record.position,
+            microseconds(record.event_time),
+            words_count(record.status, record.archived_because),
+        )
     )
 
 
 def _document(record: Record) -> Document:
-    if not _counts(record):
+    if not words_count(record.status, record.archived_because):
         return Document(counts={})
     position = math.inf if record.position is None else float(record.position)
     return Document.of(

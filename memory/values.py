@@ -49,6 +49,16 @@ class Values:
             self._values.append(value)
         return found
 
+    def codes(self, values: Sequence[object]) -> list[int]:
+        """Return the number of each of many values."""
+        texts = list(map(canonical, values))
+        known = self._codes
+        for text, value in zip(texts, values, strict=True):
+            if text not in known:
+                known[text] = len(self._values)
+                self._values.append(value)
+        return list(map(known.__getitem__, texts))
+
     def known(self, value: object) -> int:
         """Return the number of a value, or `MISSING` for one that no row holds."""
         return self._codes.get(canonical(value), MISSING)
@@ -153,6 +163,11 @@ class Coded:
     def write(self, row: int, value: object) -> None:
         """Set a row's value, or `ABSENT`."""
         self._codes[row] = MISSING if value is ABSENT else self.values.code(value)
+
+    def load(self, rows: Sequence[int], values: Sequence[object]) -> None:
+        """Set the values of many rows."""
+        if rows:
+            self._codes[np.array(rows)] = self.values.codes(values)
 
     def codes(self, size: int) -> Codes:
         """Return the numbers of the first `size` rows' values."""

@@ -1,19 +1,16 @@
 """Words, stems, stop words, sentences and entropy: how every wing reads text.
 
-Pure functions of their arguments; none raises on any string. The stemmer (Porter 1980, as the `snowballstemmer`
-package computes it) is imported on the first stem, because its package costs 20 ms to import.
+Pure functions of their arguments; none raises on any string.
 """
 
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
-from typing import cast
 
 from mars.language.irregular import BASE_FORMS
+from mars.language.porter import porter
 
 MAX_STEMMED_LENGTH = 64
 """Words longer than this many characters are kept as they are: they are identifiers or noise, never inflected."""
@@ -54,26 +51,19 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-@lru_cache(maxsize=1)
-def _stemmer_factory() -> Callable[[], Callable[[str], str]]:
-    package = import_module("snowballstemmer")
-    return lambda: cast(Callable[[str], str], package.stemmer("porter").stemWord)
-
-
 @lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """Return the index form of one word as `words` gives it.
 
     A possessive `'s` goes, thousands separators go ("1,000" becomes "1000"), irregular verb forms become their base
-    ("went" is found by "go"), and ASCII words are stemmed. A stem
-    object carries state, so each miss takes a fresh one: the function is safe from any thread.
+    ("went" is found by "go"), and ASCII words are stemmed (Porter 1980).
     """
     if not word.isascii() or len(word) > MAX_STEMMED_LENGTH:
         return word.removesuffix("'s")
     if word[:1].isdigit():
         return word.replace(",", "")
     plain = word.removesuffix("'s")
-    return _stemmer_factory()()(BASE_FORMS.get(plain, plain))
+    return porter(BASE_FORMS.get(plain, plain))
 
 
 def _index_forms(word: str) -> list[str]:
@@ -86,7 +76,8 @@ def _index_forms(word: str) -> list[str]:
 def terms(text: str) -> list[str]:
     """Return the stemmed terms of a document, stop words included, in order and with repetitions.
 
-    Words of unspaced scripts (Chinese, Japanese, Thai, …) become overlapping character pairs.
+    Words of unspaced scripts (Chinese, Japanese, Thai, …) become overlapping character pairs. No term spans white
+    space: the terms of a text are those of its parts (`str.split`), one after the other.
     """
     found: list[str] = []
     for word in words(text):

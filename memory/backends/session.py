@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,7 @@ from mars.memory.backends.statements import (
 from mars.memory.backends.wire import Parameters, Wire
 from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
+from mars.memory.loading import PART, Loaded
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
 
 _FLOAT = np.dtype("<f4")
@@ -81,6 +83,15 @@ class SqlReader(Reader):
         """See `Reader.vectors`; the arrays are read-only."""
         rows = self._rows(self._sql.vectors, self._listed(ids))
         return {row[0]: np.frombuffer(row[1], dtype=_FLOAT) for row in rows}
+
+    def load(self, namespace: Namespace) -> Iterator[Loaded]:
+        """See `Reader.load`."""
+        numbers = sorted(row[0] for row in self._rows(self._sql.places, (namespace_text(namespace),)))
+        for start in range(0, len(numbers), PART):
+            part = numbers[start : start + PART]
+            rows = self._rows(self._sql.load, (as_list(part, self._dialect),))
+            rows.sort(key=itemgetter(-1))
+            yield Loaded.of((row[:-1] for row in rows), max(0, len(numbers) - start - PART))
 
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
         """See `Reader.removed`."""

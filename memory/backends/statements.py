@@ -33,6 +33,7 @@ from mars.memory.backends.connecting import check_dialect
 from mars.memory.backends.rows import below, json_text, micros, namespace_text
 from mars.memory.interfaces import Selection
 from mars.memory.lives import FIELDS
+from mars.memory.loading import COLUMNS
 from mars.memory.records import Namespace
 from mars.memory.tables import clock, history, meta, records, tombstones, vectors
 
@@ -65,6 +66,10 @@ class Statements:
     """(seq, embedder, id)"""
     vectors: str
     """(list of ids) → id, vector."""
+    places: str
+    """(namespace) → number of each record there."""
+    load: str
+    """(list of numbers) → the columns of `mars.memory.loading.COLUMNS`, vector, number."""
     put_vector: str
     """(number, embedder, dimension, vector); replaces."""
     delete: str
@@ -93,11 +98,11 @@ def among(one: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[boo
     """Return the condition that a column is one of a list, given as a single parameter: see `as_list`."""
     if dialect == "sqlite":
         return one.in_(select(column("value")).select_from(func.json_each(bindparam(name))))
-    return one == func.any(bindparam(name, type_=ARRAY(Text)))
+    return one == func.any(bindparam(name, type_=ARRAY(one.type)))
 
 
-def as_list(values: Iterable[str], dialect: str) -> str | list[str]:
-    """Return a list of strings as the one parameter that `among` wants."""
+def as_list(values: Iterable[Any], dialect: str) -> str | list[Any]:
+    """Return a list of strings or numbers as the one parameter that `among` wants."""
     items = list(values)
     return json_text(items) if dialect == "sqlite" else items
 
@@ -128,6 +133,10 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
         "get": select(records).where(mine),
         "numbers": select(row.id, row.number).where(mine),
         "vectors": select(row.id, vectors.c.vector).join(vectors, vectors.c.number == row.number).where(mine),
+        "places": select(row.number).where(row.namespace == bindparam("namespace")),
+        "load": select(*(row[name] for name in COLUMNS), vectors.c.vector, row.number)
+        .select_from(records.outerjoin(vectors, vectors.c.number == row.number))
+        .where(among(row.number, "numbers", dialect)),
         "removed": select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq),
         "namespaces": select(row.namespace, func.count()).group_by(row.namespace),
         "history": select(*past).where(history.c.record == bindparam("record")).order_by(history.c.number),

@@ -24,7 +24,7 @@ from mars.memory.tiers import TierRule, TierStrength, standings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 D = 24
-TIGHT = Bounds(least_rows=1, dimensions=6, captured=0.0)
+TIGHT = Bounds(least_rows=1, dimensions=6, captured=0.0, patience=0)
 WORDS = ["dog", "cat", "walk", "rome", "sun", "rain", "tea", "ann"]
 PRESETS = [
     DEFAULT,
@@ -166,7 +166,7 @@ def test_sabotaged_bounds_show() -> None:
 def test_head_bounds_every_product(seed: int, count: int, shape: str, dimensions: int) -> None:
     """No row's product with a question exceeds its bound, also after rows were added, changed and removed."""
     rng = np.random.default_rng(seed)
-    head = Head(Bounds(least_rows=1, dimensions=dimensions, captured=0.0))
+    head = Head(Bounds(least_rows=1, dimensions=dimensions, captured=0.0, patience=0))
     matrix = directions(rng, count, shape)
     for size in (max(1, count // 3), count, count):
         upper = head.upper(matrix[:size], query := asked(seed, matrix))
@@ -179,7 +179,7 @@ def test_head_bounds_every_product(seed: int, count: int, shape: str, dimensions
 def test_head_is_kept_where_it_tells() -> None:
     """Vectors without a direction, or with too many alike, get no head; clusters do."""
     rng = np.random.default_rng(0)
-    bounds = replace(BOUNDS, least_rows=1, dimensions=2, captured=0.5)
+    bounds = replace(BOUNDS, least_rows=1, dimensions=2, captured=0.5, patience=0)
     for shape, kept in (("isotropic", False), ("clusters", True)):
         head = Head(bounds)
         assert (head.upper(directions(rng, 300, shape), np.ones(D, np.float32)) is not None) is kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mars.errors import InvalidInput, InvalidSetting, InvalidTime, InvalidVector
+from mars.memory import loading
+from mars.memory.backends import open_backend
 from mars.memory.backends.inmemory import InMemoryBackend
 from mars.memory.curves import EXPONENTIAL, POWER
 from mars.memory.filters import RecallFilter
 from mars.memory.ids import content_hash
-from mars.memory.interfaces import Transaction
+from mars.memory.interfaces import Backend, Transaction
 from mars.memory.lexical import Document, LexicalIndex
 from mars.memory.presets import DEFAULT, PAPER, Preset
 from mars.memory.records import Kind, Provenance, Record, Source, Status, Tier, Vector
@@ -389,3 +392,115 @@ def test_edges_of_time() -> None:
     assert shard.search("dog", None, now=NOW, k=1, filter=RecallFilter(after=NOW, before=NOW + instant))
     assert not shard.search("dog", None, now=NOW, k=1, filter=RecallFilter(before=NOW))
     assert not shard.search("dog", None, now=NOW, k=1, filter=RecallFilter(after=NOW + instant))
+
+
+# Filled at once from the truth: as one that was told of each record, whatever happens afterwards
+
+ASKED = ["dogs", "walk in rome?", "ann's dog", "march 2026", "the"]
+FILTERS = [RecallFilter(), RecallFilter(metadata={"x": {"$in": [1, "1"]}}, statuses=frozenset(Status))]
+drawn = st.lists(st.tuples(record_fields, st.none() | vectors), min_size=1, max_size=12)
+
+
+def empty() -> Shard:
+    """An empty one."""
+    return Shard(SPACE, dimension=DIMENSION, preset=FADING, lexical_weight=0.5)
+
+
+def found(of: Shard) -> list[list[Match]]:
+    """The answers to some questions, to the last bit."""
+    aim = np.array([0.5, -0.5, 0.5, 0.5], np.float32)
+    return [
+        of.search(text, vector, now=NOW, k=20, filter=each, explain=True)
+        for text in ASKED
+        for vector in (None, aim)
+        for each in FILTERS
+    ]
+
+
+def made(
+    rows: Sequence[tuple[dict[str, Any], Vector | None]], first: int = 0
+) -> tuple[list[Record], dict[str, Vector]]:
+    """Valid records with their vectors, numbered from `first`."""
+    records, held = [], {}
+    for number, (fields, vector) in enumerate(rows, first):
+        archived = fields["status"] is Status.ARCHIVED
+        reason = fields["archived_because"] if archived else None
+        told = {"content_hash": content_hash(fields["text"]), "archived_because": reason}
+        records.append(make(number, **(fields | told)))
+        if vector is not None:
+            held[records[-1].id] = vector
+    return records, held
+
+
+def write(backend: Backend, records: Sequence[Record], held: dict[str, Vector]) -> list[Record]:
+    """Store records under the next numbers, and return them as they are stored."""
+    return backend.transact(
+        lambda tx: (placed := [replace(one, seq=tx.next_seq()) for one in records], tx.insert(placed, held))[0]
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(drawn, drawn, st.sampled_from(["memory:", "sqlite://"]), st.data())
+def test_equals_one_after_the_other(
+    rows: list[tuple[dict[str, Any], Vector | None]],
+    more: list[tuple[dict[str, Any], Vector | None]],
+    url: str,
+    data: st.DataObject,
+) -> None:
+    """Rows, neighbours, dates, speakers, decay, filters and vectors are the same; so is what follows later."""
+    backend = open_backend(url)
+    try:
+        first, held = made(rows)
+        first = write(backend, first, held)
+        at_once, in_turn = empty(), empty()
+        assert backend.read(at_once.follow) == len(first)
+        for record in first:
+            in_turn.apply([record], {record.id: held[record.id]} if record.id in held else {})
+        assert found(at_once) == found(in_turn)
+        later, held = made(more, first=len(first))
+        write(backend, later, held)
+        changed = data.draw(st.sampled_from(first))
+        text, days = data.draw(st.sampled_from(["a dog", "rome"])), data.draw(st.sampled_from([0.0, 40.0]))
+        values: dict[str, Any] = {
+            "text": text,
+            "content_hash": content_hash(text),
+            "event_time": NOW - timedelta(days=days),
+        }
+        backend.transact(lambda tx: tx.update([replace(changed, seq=tx.next_seq(), **values)]))
+        gone = data.draw(st.sampled_from(first))
+        backend.transact(lambda tx: tx.remove([one for one in tx.get([gone.id]) if one is not None]))
+        in_turn.seq = len(first)
+        for each in (at_once, in_turn):
+            backend.read(each.follow)
+        assert found(at_once) == found(in_turn)
+    finally:
+        backend.close()
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:///{}/many.db"])
+def test_many_parts(url: str, tmp_path: Path) -> None:
+    """More rows than are read at a time, among those of another namespace; one without a vector."""
+    size = 2 * loading.PART + 7
+    backend = open_backend(url.format(tmp_path))
+    try:
+        fields = {"conversation": "a", "position": None, "speaker": "Ann"}
+        first = [make(row, f"dog {row}", **fields) for row in range(size)]
+        other = [make(size + row, "dogs", namespace=("user-2",)) for row in range(3)]
+        held = {one.id: np.full(DIMENSION, 0.5, np.float32) for one in first[1:]}
+        write(backend, [*other, *first], held)
+        filled = empty()
+        assert backend.read(filled.follow) == size == len(filled)
+        hits = filled.search(f"dog {size - 1}", None, now=NOW, k=3)
+        assert hits[0].id == first[-1].id
+        assert len(filled.search("dog", held[first[1].id], now=NOW, k=2 * size)) == size
+    finally:
+        backend.close()
+
+
+def test_a_vector_of_another_size_is_named() -> None:
+    """Rows of another embedder are refused, not misread."""
+    backend = open_backend("memory:")
+    (record,) = made([({"text": "dog", "status": Status.ACTIVE, "archived_because": None}, None)])[0]
+    write(backend, [record], {record.id: np.ones(3, np.float32)})
+    with pytest.raises(InvalidVector, match=f"{record.id} has a vector of 3 dimensions; expected {DIMENSION}"):
+        backend.read(empty().follow)

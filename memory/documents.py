@@ -1,0 +1,205 @@
+"""What the lexical index needs to know of a row, read from one record or from many at once."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from mars.language import STOP_WORDS, lexical_date_terms, sentences, stem, terms, words
+from mars.memory.lifecycle import REVIEW_REASON
+from mars.memory.loading import Loaded
+from mars.memory.postings import Corpus, Integers, Numbers
+from mars.memory.records import Status
+
+__all__ = ["Document", "Documents", "Place", "which_count", "words_count"]
+
+Place = tuple[float, int, str]
+"""Position in a conversation (infinite if unknown), then the time said in microseconds, then the id: a total order."""
+
+Reals = npt.NDArray[np.float64]
+
+_ARCHIVED, _QUARANTINED = Status.ARCHIVED.value, Status.QUARANTINED.value
+_DAY = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def which_count(part: Loaded) -> Sequence[bool]:
+    """Tell of which rows the words take part."""
+    if _ARCHIVED in part.status or _QUARANTINED in part.status:
+        return list(map(words_count, part.status, part.archived_because))
+    return [True] * len(part)
+
+
+def words_count(status: str, archived_because: str | None) -> bool:
+    """Tell whether a record's words take part: not before its review, and not after one that it failed."""
+    if status == _ARCHIVED:
+        return archived_because != REVIEW_REASON
+    return status != _QUARANTINED
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the index needs to know of one row."""
+
+    counts: Mapping[str, int]
+    """How often each stemmed term occurs in the text and the speaker's name."""
+    dates: tuple[str, ...] = ()
+    """Stemmed year, month, day and weekday."""
+    speaker: tuple[str, ...] = ()
+    """The words of the speaker's name, lower-cased, as a question would use them."""
+    asks: bool = False
+    """Whether the text ends in a question."""
+    question_share: float = 0.0
+    """Share of its sentences that are questions, in [0, 1]."""
+    conversation: str | None = None
+    """Rows of one conversation are neighbours, in the order of `place`; None for none."""
+    place: Place = (0.0, 0, "")
+    """Where in the conversation."""
+
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        *,
+        speaker: str | None = None,
+        said_at: datetime | None = None,
+        conversation: str | None = None,
+        place: Place = (0.0, 0, ""),
+    ) -> Document:
+        """Read a record's text; the speaker's name counts as part of it."""
+        name = speaker or ""
+        asks, share = (False, 0.0) if "?" not in text else _questions(text)
+        return cls(
+            counts=Counter(terms(f"{name} {text}")),
+            dates=() if said_at is None else _date_terms(said_at.year, said_at.month, said_at.day),
+            speaker=_name_words(name),
+            asks=asks,
+            question_share=share,
+            conversation=conversation,
+            place=place,
+        )
+
+
+@lru_cache(maxsize=4096)
+def _date_terms(year: int, month: int, day: int) -> tuple[str, ...]:
+    return tuple(map(stem, lexical_date_terms(datetime(year, month, day))))  # noqa: DTZ001 - a calendar day has no zone
+
+
+@lru_cache(maxsize=4096)
+def _name_words(name: str) -> tuple[str, ...]:
+    return tuple(word for word in words(name) if word not in STOP_WORDS)
+
+
+def _questions(text: str) -> tuple[bool, float]:
+    marks = [sentence.rstrip("\"')]*_~ \u201d\u2019").endswith("?") for sentence in sentences(text)]
+    return (marks[-1], sum(marks) / len(marks)) if marks else (False, 0.0)
+
+
+class Documents:
+    """What the index needs to know of many rows, numbered from 0."""
+
+    def __init__(self) -> None:
+        """Start without any row."""
+        self.ids: list[str] = []
+        """Their ids."""
+        self.corpus = Corpus()
+        """Their words."""
+        self.dates: dict[str, array[int]] = {}
+        """The rows of each term of a date."""
+        self.speakers: dict[str, array[int]] = {}
+        """The rows of each word of a speaker's name."""
+        self.asking: list[int] = []
+        """The rows that end in a question."""
+        self.shares: dict[int, float] = {}
+        """Of rows with question marks: the share of the sentences that are questions."""
+        self.conversations = Numbers()
+        """The number of each conversation."""
+        self._dated: list[Reals] = []
+        self._talks: list[Integers] = []
+        self._positions: list[Reals] = []
+        self._times: list[Integers] = []
+
+    def add(self, part: Loaded, counts: Sequence[bool]) -> None:
+        """Take the next rows, and of which the words count."""
+        start = len(self.ids)
+        self.ids += part.id
+        all_count = all(counts)
+        texts = part.text if all_count else [text if own else "" for text, own in zip(part.text, counts, strict=True)]
+        for row in [row for row, text in enumerate(texts, start) if "?" in text]:
+            asks, self.shares[row] = _questions(texts[row - start])
+            if asks:
+                self.asking.append(row)
+        if any(part.speaker):
+            names = [(name or "") if own else "" for name, own in zip(part.speaker, counts, strict=True)]
+            self._speak(start, names)
+            texts = [f"{name} {text}" for name, text in zip(names, texts, strict=True)]
+        self.corpus.add(texts)
+        self._date(start, part.event_time, counts)
+        self._talks.append(self._numbered(part.conversation, counts))
+        self._positions.append(np.array([inf if place is None else place for place in part.position], np.float64))
+        self._times.append(np.array(part.event_time, np.int64))
+
+    @property
+    def dated(self) -> Reals:
+        """How many terms of a date each row has, shape ``[n]``."""
+        return np.concatenate([np.zeros(0), *self._dated])
+
+    @property
+    def positions(self) -> Reals:
+        """The place of each row in its conversation, shape ``[n]``."""
+        return np.concatenate([np.zeros(0), *self._positions])
+
+    @property
+    def times(self) -> Integers:
+        """When each row was said, in microseconds, shape ``[n]``."""
+        return np.concatenate([np.zeros(0, np.int64), *self._times])
+
+    @property
+    def talks(self) -> Integers:
+        """The number of each row's conversation in `conversations`, -1 for none, shape ``[n]``."""
+        return np.concatenate([np.zeros(0, np.int64), *self._talks])
+
+    def order(self) -> Integers:
+        """Return the rows that are in conversations, by conversation and place."""
+        positions, times, talks = self.positions, self.times, self.talks
+        order = np.lexsort((times, positions, talks))[int((talks < 0).sum()) :]
+        after, before = order[1:], order[:-1]
+        tied = np.logical_and.reduce([part[after] == part[before] for part in (talks, positions, times)])
+        for talk in np.unique(talks[after[tied]]).tolist():
+            start, end = np.searchsorted(talks[order], [talk, talk + 1]).tolist()
+            members = order[start:end].tolist()
+            order[start:end] = sorted(members, key=lambda row: (positions[row], times[row], self.ids[row]))
+        return order
+
+    def _numbered(self, talks: Sequence[str | None], counts: Sequence[bool]) -> Integers:
+        known = self.conversations
+        numbers = (known[talk] if talk is not None and own else -1 for talk, own in zip(talks, counts, strict=True))
+        return np.fromiter(numbers, np.int64, len(talks))
+
+    def _speak(self, start: int, names: Sequence[str]) -> None:
+        for row, name in enumerate(names, start):
+            if name:
+                for word in _name_words(name):
+                    self.speakers.setdefault(word, array("q")).append(row)
+
+    def _date(self, start: int, times: Sequence[int], counts: Sequence[bool]) -> None:
+        days = np.array(times, np.int64) // _DAY
+        own, sizes = np.array(counts, np.bool_), np.zeros(len(days))
+        order = np.argsort(days, kind="stable")
+        order = order[own[order]]
+        for rows in np.split(order, np.flatnonzero(np.diff(days[order])) + 1) if len(order) else ():
+            date = _EPOCH + timedelta(days=int(days[rows[0]]))
+            named = _date_terms(date.year, date.month, date.day)
+            sizes[rows] = len(named)
+            packed = (rows + start).astype(np.int64).tobytes()
+            for term in named:
+                self.dates.setdefault(term, array("q")).frombytes(packed)
+        self._dated.append(sizes)

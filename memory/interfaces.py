@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from mars.memory.findings import Audit, IndexAudit, Stored
 from mars.memory.lives import Lives
 from mars.memory.loading import PART, Loaded, loaded
 from mars.memory.records import (
@@ -224,6 +225,14 @@ class Reader(ABC):
     def meta(self) -> Mapping[str, str]:
         """Return the store's own facts: ``store_id``, ``embedder``, ``dimension``, …"""
 
+    @abstractmethod
+    def stored(self, after: int, limit: int) -> list[Stored]:
+        """Return the rows with a number beyond `after` as they lie there, whatever is wrong with them; by number."""
+
+    @abstractmethod
+    def audit(self) -> Audit:
+        """Return what the rows do not say one by one: what belongs to none of them, or to several."""
+
 
 class Transaction(Reader):
     """A reader that can also write. All or nothing; nobody else writes meanwhile."""
@@ -255,6 +264,26 @@ class Transaction(Reader):
     @abstractmethod
     def set_meta(self, values: Mapping[str, str]) -> None:
         """Set facts of the store."""
+
+    @abstractmethod
+    def advance(self, seq: int) -> None:
+        """Let the newest `seq` be at least this one; it never goes back."""
+
+    @abstractmethod
+    def rewrite(self, rows: Mapping[int, Record]) -> None:
+        """Replace rows by their numbers, ids included; vectors stay. For repairs, where an id may not be unique."""
+
+    @abstractmethod
+    def exhume(self, ids: Sequence[str]) -> None:
+        """Forget that records with these ids were ever purged."""
+
+    @abstractmethod
+    def drop_orphans(self) -> int:
+        """Delete the vectors that belong to no record; return how many."""
+
+    @abstractmethod
+    def rebuild_indexes(self) -> None:
+        """Make the database's own indexes anew, those that are missing too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +385,10 @@ class VectorIndex(ABC):
     @abstractmethod
     def rebuild(self, reader: Reader, progress: Callable[[int, int], None] | None = None) -> int:
         """Drop everything and follow from the start."""
+
+    @abstractmethod
+    def audit(self, reader: Reader) -> IndexAudit | None:
+        """Compare all that the index holds with the truth; None where there is no index yet. Writes nothing."""
 
     @abstractmethod
     def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]]:

@@ -2,17 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 
 from anyio import to_thread
 
+from mars.errors import InvalidSetting, StoreCorrupt
+from mars.memory import doctor, repairing
+from mars.memory.doctor import Diagnosis
+from mars.memory.findings import Finding, FindingKind
+from mars.memory.interfaces import Reader, VectorIndex
 from mars.memory.reading import Reading
+from mars.memory.repairing import Repair
+
+Progress = Callable[[int, int], None]
+
+REPAIR_BATCH = 200
+"""So many rows are mended in one transaction."""
+
+ROUNDS = 4
+"""So often a repair looks again at what it has done: one mend may bring another divergence to light."""
 
 
 class Tending(Reading):
     """What `mars.memory.engine.Memory` can do for its own upkeep; methods raise `StoreClosed` unless it is open."""
 
-    async def reindex(self, progress: Callable[[int, int], None] | None = None) -> int:
+    async def doctor(self, progress: Progress | None = None, *, now: datetime | None = None) -> Diagnosis:
+        """Read all of the store, and of its Chroma index if there is one, and name everything that diverges.
+
+        Writes nothing. The truth is read in one consistent view, beside writers. `progress` is called on a worker
+        thread with (rows read, rows in all).
+        """
+        moment, backend, embedder = self._at(now), self.backend, self.embedder
+
+        def look() -> Diagnosis:
+            seen = backend.read(lambda reader: doctor.examine(reader, embedder, moment, progress))
+            if any(one.kind is FindingKind.UNREADABLE for one in seen.findings):
+                return seen
+            with self._index_to_look_at() as index:
+                if index is None:
+                    return seen
+                state, held, found = doctor.look_at_index(backend, index)
+            return replace(
+                seen,
+                findings=seen.findings + found,
+                index=state,
+                index_mark=None if held is None else held.mark,
+                index_vectors=None if held is None else held.vectors,
+            )
+
+        return await to_thread.run_sync(look, limiter=self._limiter)
+
+    async def repair(
+        self, progress: Progress | None = None, *, dry_run: bool = False, now: datetime | None = None
+    ) -> Repair:
+        """Mend everything that `doctor` names and that can be decided; idempotent, in batches, beside other writers.
+
+        What is derived is computed again from the texts: hashes, entropies, vectors, columns, indexes. No text is ever
+        lost. What cannot be decided is left, and returned as such. Each record that was touched has ``repaired`` in its
+        history. `progress` is called with (rows mended, rows to mend).
+        """
+        moment = self._at(now)
+        seen = await self.doctor(now=moment)
+        if dry_run:
+            able = tuple(one for one in seen.findings if one.kind is not FindingKind.UNREADABLE)
+            left = tuple(one for one in seen.findings if one.kind is FindingKind.UNREADABLE)
+            return Repair(mended=able, left=left, dry_run=True, diagnosis=seen)
+        found: dict[Finding, None] = {}
+        for _ in range(ROUNDS):
+            fresh = [one for one in seen.findings if one not in found]
+            if not fresh:
+                break
+            found |= dict.fromkeys(seen.findings)
+            await self._mend(seen.findings, moment, progress)
+            seen = await self.doctor(now=moment)
+        mended = tuple(one for one in found if one not in seen.findings)
+        return Repair(mended=mended, left=seen.findings, dry_run=False, diagnosis=seen)
+
+    async def _mend(self, findings: Sequence[Finding], now: datetime, progress: Progress | None) -> None:
+        kinds, rules = {one.kind for one in findings}, self._rules
+        if kinds & repairing.WHOLE:
+            await self._write(lambda tx: repairing.mend_whole(tx, rules, now))
+        if kinds & repairing.TABLES:
+            try:
+                await self._write(lambda tx: tx.rebuild_indexes())
+            except StoreCorrupt:  # more than its indexes is damaged: the doctor says so again
+                kinds -= repairing.TABLES
+        await self._mend_rows([one for one in findings if one.kind in repairing.ROWS], now, progress)
+        rivals = [one.record for one in findings if one.kind is FindingKind.RIVAL_FACTS and one.record]
+        for start in range(0, len(rivals), REPAIR_BATCH):
+            await self._write(partial(repairing.mend_rivals, ids=rivals[start : start + REPAIR_BATCH], now=now))
+        if kinds - repairing.INDEX:
+            self._recaller.forget()
+        if kinds & repairing.INDEX:
+            await self.reindex()
+
+    async def _mend_rows(self, findings: Sequence[Finding], now: datetime, progress: Progress | None) -> None:
+        numbers = sorted({one.number for one in findings if one.number is not None})
+        embed = set(repairing.to_embed(findings))
+        for start in range(0, len(numbers), REPAIR_BATCH):
+            batch = numbers[start : start + REPAIR_BATCH]
+            texts = await self.read(partial(_texts, numbers=[one for one in batch if one in embed]))
+            made = await to_thread.run_sync(repairing.embed_again, texts, self._rules, limiter=self._limiter)
+            await self._write(partial(repairing.mend_rows, numbers=batch, vectors=made, rules=self._rules, now=now))
+            repairing.telling(progress, start + len(batch), len(numbers))
+
+    async def reindex(self, progress: Progress | None = None) -> int:
         """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.
 
         `progress` is called on a worker thread with (`seq` reached, `seq` aimed at).
@@ -24,3 +122,25 @@ class Tending(Reading):
             return backend.read(lambda reader: index.rebuild(reader, progress))
 
         return await to_thread.run_sync(rebuild, limiter=self._limiter)
+
+    @contextmanager
+    def _index_to_look_at(self) -> Iterator[VectorIndex | None]:
+        """Lend the derived index for a look: that of this memory if it is open, else one that is closed again."""
+        if self._index is not None:
+            yield self._index
+            return
+        try:
+            index = self._make_index()
+        except InvalidSetting:  # a store that is no file, and nobody named a folder
+            yield None
+            return
+        try:
+            yield index
+        finally:
+            index.close()
+
+
+def _texts(reader: Reader, numbers: Sequence[int]) -> dict[int, str]:
+    """Return the texts of these rows."""
+    rows = (row for number in numbers for row in reader.stored(number - 1, 1) if row.number == number)
+    return {row.number: row.record.text for row in rows if row.record is not None}

@@ -17,6 +17,7 @@ from uuid import uuid4
 from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.rows import change_of, change_row, life_row, settled
+from mars.memory.findings import Audit, Stored, StoredVector
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
 from mars.memory.lives import Lives
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
@@ -95,6 +96,25 @@ class _InMemoryReader(Reader):
     def meta(self) -> Mapping[str, str]:
         return MappingProxyType(dict(self._all.meta))
 
+    def stored(self, after: int, limit: int) -> list[Stored]:
+        ids = (one for seq, one in self._all.by_seq.items() if seq > after)
+        return [self._stored(self._all.records[one]) for one in islice(ids, limit)]
+
+    def _stored(self, record: Record) -> Stored:
+        values = self._all.vectors.get(record.id)
+        vector = None
+        if values is not None:
+            made = record.embedder or ""
+            vector = StoredVector(embedder=made, dimension=values.size, data=values.astype("<f4").tobytes())
+        changes = len(self._all.history.get(record.id, ()))
+        return Stored(number=record.seq, id=record.id, record=record, vector=vector, changes=changes)
+
+    def audit(self) -> Audit:
+        everything = self._all
+        newest = [*everything.by_seq, *(seq for seq, _, _ in everything.removed)]
+        newest += [change.seq for changes in everything.history.values() for change in changes]
+        return Audit(records=len(everything.records), vectors=len(everything.vectors), newest=max(newest, default=0))
+
 
 class _InMemoryTransaction(_InMemoryReader, Transaction):
     """Writes at once, and notes how to take each write back."""
@@ -154,7 +174,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
             if vector is not None:
                 self._undo.append(lambda one=record.id, vector=vector: self._restore(one, vector))  # type: ignore[misc]
             self._all.removed.append((self.next_seq(), record.id, record.namespace))
-            self._undo.append(self._all.removed.pop)
+            self._undo.append(lambda: self._all.removed.pop())
 
     def log(self, changes: Sequence[Change]) -> None:
         with self._doom:
@@ -167,6 +187,27 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         before = dict(self._all.meta)
         self._all.meta.update(values)
         self._undo.append(lambda: setattr(self._all, "meta", before))
+
+    def advance(self, seq: int) -> None:
+        self._all.head = max(self._all.head, seq)
+
+    def rewrite(self, rows: Mapping[int, Record]) -> None:
+        with self._doom:
+            for number, record in rows.items():
+                if self._all.by_seq.get(number) != record.id:
+                    raise NotFound("a row to rewrite is not in the store; nothing was written")
+                self.update([record])
+
+    def exhume(self, ids: Sequence[str]) -> None:
+        before, gone = self._all.removed, set(ids)
+        self._all.removed = [grave for grave in before if grave[1] not in gone]
+        self._undo.append(lambda: setattr(self._all, "removed", before))
+
+    def drop_orphans(self) -> int:
+        return 0
+
+    def rebuild_indexes(self) -> None:
+        """There are none."""
 
     def finish(self) -> None:
         """Raise what a call failed with, even if `work` swallowed it."""

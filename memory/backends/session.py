@@ -16,6 +16,7 @@ from mars.errors import NotFound
 from mars.memory import points
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
+from mars.memory.backends.inspection import audit, inspection, stored
 from mars.memory.backends.rows import change_of, change_row, json_text, namespace_of, namespace_text, record_of, row_of
 from mars.memory.backends.statements import (
     Statements,
@@ -26,6 +27,7 @@ from mars.memory.backends.statements import (
     selection_query,
 )
 from mars.memory.backends.wire import Parameters, Wire
+from mars.memory.findings import Audit, Stored
 from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
 from mars.memory.loading import PART, Loaded
@@ -112,6 +114,14 @@ class SqlReader(Reader):
     def meta(self) -> Mapping[str, str]:
         """See `Reader.meta`."""
         return {key: value for key, value in self._rows(self._sql.meta)}
+
+    def stored(self, after: int, limit: int) -> list[Stored]:
+        """See `Reader.stored`."""
+        return stored(self._rows, self._dialect, after, limit)
+
+    def audit(self) -> Audit:
+        """See `Reader.audit`."""
+        return audit(self._rows, self._dialect)
 
     def _listed(self, ids: Iterable[str]) -> tuple[Any, ...]:
         return (as_list(ids, self._dialect),)
@@ -209,6 +219,34 @@ class SqlTransaction(SqlReader, Transaction):
         if values:
             self._run(self._sql.put_meta, list(values.items()))
             self._meta = MappingProxyType({**self._meta, **values})
+
+    def advance(self, seq: int) -> None:
+        """See `Transaction.advance`."""
+        self._head = max(self._head, seq)
+
+    def rewrite(self, rows: Mapping[int, Record]) -> None:
+        """See `Transaction.rewrite`; `NotFound` where there is no such row."""
+        if not rows:
+            return
+        with self._doom:
+            values = [(*row_of(record, number)[1:], number) for number, record in rows.items()]
+            if self._run(inspection(self._dialect).rewrite, values) != len(rows):
+                raise NotFound("a row to rewrite is not in the store; nothing was written")
+
+    def exhume(self, ids: Sequence[str]) -> None:
+        """See `Transaction.exhume`."""
+        self._run(inspection(self._dialect).exhume, self._listed(ids))
+
+    def drop_orphans(self) -> int:
+        """See `Transaction.drop_orphans`."""
+        return self._run(inspection(self._dialect).drop_orphans, ())
+
+    def rebuild_indexes(self) -> None:
+        """See `Transaction.rebuild_indexes`; `InvalidInput` where rows share what must be unique."""
+        for statement in inspection(self._dialect).create:
+            self._run(statement, ())
+        if self._dialect == "sqlite":
+            self._run("REINDEX", ())
 
     def finish(self) -> None:
         """Raise what a call failed with, even if `work` swallowed it."""

@@ -26,6 +26,8 @@ import numpy as np
 
 from mars.errors import InvalidVector, StoreClosed, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mars.memory import points
+from mars.memory.findings import IndexAudit
+from mars.memory.index import inspection
 from mars.memory.index.folder_lock import FolderLock
 from mars.memory.index.updates import read_update
 from mars.memory.interfaces import IndexUpdate, Reader, VectorIndex
@@ -129,6 +131,27 @@ class ChromaIndex(VectorIndex):
         with self._guard:
             self.clear()
             return self.follow(reader, progress)
+
+    def audit(self, reader: Reader) -> IndexAudit | None:
+        """See `VectorIndex.audit`; a purge that is not followed yet is no finding."""
+        if not any(self._folder.glob("data-*")):
+            return None
+        with self._chroma() as client:
+            mark, head = self._mark(client), reader.head()
+            names = {self._name(name): name for name in inspection.known_names(reader)}
+            late = {one for _, one, _ in reader.removed(mark)}
+            found = [*inspection.strays(client, names)] + ([inspection.ahead(mark, head)] if mark > head else [])
+            held = 0
+            for told, name in names.items():
+                collection = self._find(client, told)
+                held += 0 if collection is None else collection.count()
+                if name:
+                    found += inspection.compare(collection, reader, name, mark, self._embedder)
+            return IndexAudit(
+                mark=mark,
+                vectors=held,
+                findings=tuple(one for one in found if one.record not in late or not one.record),
+            )
 
     def candidates(self, namespace: Namespace, vector: Vector, k: int) -> list[tuple[str, float]]:
         """See `VectorIndex.candidates`; raises `InvalidVector` for another dimension."""

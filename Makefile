@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,7 @@ PROJECT := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 DEMO := $(VENV)/.demo-$(PROJECT)
 DEV := $(VENV)/.dev-$(PROJECT)
 CONFORMANCE := .venv-conformance/.ready-$(PROJECT)
+PEERS := .venv-peers/.ready-$(PROJECT)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OFFLINE := $(BIN)/python tests/offline.py --
 
@@ -57,11 +58,14 @@ wheel-test: $(if $(WHEEL),,build)  ## Run the fast tests against the built wheel
 conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store, saver and retriever (fetches them)
 	.venv-conformance/bin/python tests/conformance/run.py $(ARGS)
 
+bench-memory: $(PEERS)  ## Measure our memory beside others', network off (ARGS="--rows 1000 --systems mars,chroma")
+	.venv-peers/bin/python tests/offline.py -- .venv-peers/bin/python -m benchmarks.peers $(ARGS)
+
 bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 for the slow ones too)
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ISSUE),--issue $(ISSUE)) $(if $(ALL),--all) $(ARGS)
 
 clean:  ## Remove the environments, the builds and the caches
-	rm -rf .venv .venv-wheel .venv-conformance build dist out ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-wheel .venv-conformance .venv-peers build dist out ./*.egg-info .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -92,4 +96,11 @@ $(CONFORMANCE): | $(BIN)/python
 	@$(BIN)/python -m venv --clear .venv-conformance
 	@.venv-conformance/bin/python -m pip install -qq --upgrade 'pip>=25.1'
 	@.venv-conformance/bin/python -m pip install -qq --group conformance --editable .
+	@touch $@
+
+$(PEERS): | $(BIN)/python
+	@echo "Installing the memories of others into .venv-peers; this takes a few minutes the first time."
+	@$(BIN)/python -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip install -qq --upgrade 'pip>=25.1'
+	@.venv-peers/bin/python -m pip install -qq --group peers --editable .
 	@touch $@

@@ -114,7 +114,9 @@ def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rule
         whole = replace(whole, seq=tx.next_seq())
         tx.update([whole])
     detail = {"kind": whole.kind.value, "parts": len(parts), "content_hash": whole.content_hash}
-    tx.log([Change(seq=whole.seq, at=now, record=whole.id, event="replaced" if holder else "added", detail=detail)])
+    told = Change(seq=whole.seq, at=now, record=whole.id, event="replaced" if holder else "added", detail=detail)
+    of_whole = {"kind": whole.kind.value, "part_of": whole.id}
+    tx.log([told, *(Change(seq=part.seq, at=now, record=part.id, event="added", detail=of_whole) for part in parts)])
     return whole
 
 

@@ -28,12 +28,13 @@ from mars.errors import InvalidSetting, MarsError
 from mars.memory import points
 from mars.memory.backends.sql import SqlBackend
 from mars.memory.engine import Memory
+from mars.memory.ids import new_store_id
 from mars.memory.index.chroma import ChromaIndex
 from mars.memory.interfaces import Backend
+from mars.testing.comparing import Comparison, compare
 from mars.testing.embedders import RandomEmbedder
-from mars.testing.inspection import Finding, inspect
 from mars.testing.kills import Fork, KillPoint
-from mars.testing.workload import PRESET, Call, Script, follow, perform, told
+from mars.testing.workload import PRESET, Call, Script, perform, told
 
 __all__ = ["Plan", "Report", "soak", "warm"]
 
@@ -254,7 +255,7 @@ def _run(plan: Plan, state: _State, folder: Path, run: int) -> Report:
     hits = chance.randint(1, 2 if point in RARE or state.chain.kind == "chroma" else 12)
     report = Report(runs=1, stores=Counter({state.chain.kind: 1}))
     child = Fork.start(lambda tell: anyio.run(_write, plan, state, folder, f"{plan.seed}/{run}", (point, hits), tell))
-    delay = None if point is not None else chance.uniform(0.0, 0.5)
+    delay = None if point is not None else chance.uniform(0.0, 0.4)
     lines, status = child.heard(kill_after=delay)
     _note(report, state, lines, status, point)
     if report.clean:
@@ -263,7 +264,7 @@ def _run(plan: Plan, state: _State, folder: Path, run: int) -> Report:
         if status != 0 or not found:
             report.errors.append(f"the check of run {run} ended with {os.waitstatus_to_exitcode(status)}")
         else:
-            _conclude(report, state, Finding(**json.loads(found[-1])))
+            _conclude(report, state, Comparison(**json.loads(found[-1])))
     return report
 
 
@@ -293,15 +294,15 @@ def _note(report: Report, state: _State, lines: Sequence[str], status: int, poin
         report.killed["instant"] += 1
 
 
-def _conclude(report: Report, state: _State, finding: Finding) -> None:
+def _conclude(report: Report, state: _State, seen: Comparison) -> None:
     for space, call in enumerate(state.under_way):
-        if call is not None and finding.applied[space]:
+        if call is not None and seen.applied[space]:
             state.logs[space].append(call)
     state.under_way = [None] * TASKS
-    report.applied += finding.landed
+    report.applied += seen.landed
     for name in ("lost", "duplicated", "orphans", "ghosts", "unclean"):
-        setattr(report, name, getattr(finding, name))
-    report.errors += finding.errors
+        setattr(report, name, getattr(seen, name))
+    report.errors += seen.errors
 
 
 async def _write(
@@ -314,20 +315,21 @@ async def _write(
         if point is not None:
             stack.enter_context(KillPoint(point, hits, lambda name: tell(f"dies {name}")))
         backend = plan.open(state.url, state.synchronous)
+        index = open_index(plan.index, folder) if state.chain.kind == "chroma" else None
         async with (
-            Memory.open(backend, embedder=EMBEDDER, preset=PRESET, extract_facts=True, seed=0) as memory,
+            Memory.open(backend, index=index, embedder=EMBEDDER, preset=PRESET, extract_facts=True, seed=0) as memory,
             anyio.create_task_group() as tasks,
         ):
             for space in range(TASKS):
                 script = Script(seed, space, state.last(space), favoured)
                 tasks.start_soon(_drive, memory, script, space, tell)
-            if state.chain.kind == "chroma":
-                tasks.start_soon(_keep_index, memory, open_index(plan.index, folder))
+            if index is not None:
+                tasks.start_soon(_keep_index, memory)
 
 
 def open_index(sort: type[ChromaIndex], folder: Path) -> ChromaIndex:
     """Return the derived index of a chain; nothing is opened before its use."""
-    return sort(folder, store="soak", embedder=EMBEDDER.id, dimension=EMBEDDER.dimension)
+    return sort(folder, store=new_store_id(0), embedder=EMBEDDER.id, dimension=EMBEDDER.dimension)
 
 
 async def _drive(memory: Memory, script: Script, space: int, tell: Callable[[str], None]) -> None:
@@ -342,20 +344,22 @@ async def _drive(memory: Memory, script: Script, space: int, tell: Callable[[str
         tell(f"has {space}")
 
 
-async def _keep_index(memory: Memory, index: ChromaIndex) -> None:
+async def _keep_index(memory: Memory) -> None:
     """Have the index follow while others write; now and then it is made anew."""
-    for turn in range(12):
-        await follow(memory, index, rebuild=turn % 4 == 3)
+    for turn in range(30):
+        await memory.recall("note", namespace=("soak", "0"), exact=False)
+        if turn % 6 == 5:
+            await memory.reindex()
         await anyio.sleep(0.01)
 
 
 async def _check(state: _State, folder: Path, tell: Callable[[str], None]) -> None:
     """Be the child that looks at what was left, and tries again what was under way."""
-    finding = await inspect(
+    seen = await compare(
         lambda: open_sql(state.url, state.synchronous),
         state.logs,
         state.under_way,
         embedder=EMBEDDER,
         index=open_index(ChromaIndex, folder) if state.chain.kind == "chroma" else None,
     )
-    tell(json.dumps(finding.values()))
+    tell(json.dumps(seen.values()))

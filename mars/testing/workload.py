@@ -25,7 +25,6 @@ from mars.testing.clocks import EPOCH
 
 if TYPE_CHECKING:
     from mars.memory.engine import Memory
-    from mars.memory.interfaces import VectorIndex
 
 __all__ = ["PRESET", "REPEATABLE", "Call", "Script", "contents", "perform", "told", "written"]
 
@@ -269,8 +268,3 @@ async def contents(memory: Memory, space: int) -> list[str]:
         return [*named, f"tombstones {graves}"]
 
     return await memory.read(look)
-
-
-async def follow(memory: Memory, index: VectorIndex, rebuild: bool) -> None:
-    """Bring a derived index up to date with the truth, or make it anew."""
-    await memory.read(index.rebuild if rebuild else index.follow)

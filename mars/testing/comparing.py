@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mars.memory.engine import Memory
-from mars.memory.interfaces import Backend, Embedder, Reader, Selection, VectorIndex
-from mars.memory.records import Record, Status
+from mars.memory.findings import FindingKind
+from mars.memory.interfaces import Backend, Embedder, Selection, VectorIndex
+from mars.testing.clocks import EPOCH
 from mars.testing.workload import ADDING, PRESET, REPEATABLE, Call, contents, perform, written
 
-__all__ = ["Finding", "inspect"]
+__all__ = ["Comparison", "compare"]
+
+ORPHANS = frozenset({FindingKind.ORPHAN_VECTOR, FindingKind.MISSING_VECTOR})
+"""What the doctor finds where a vector and its record have not come or gone together."""
 
 EVERYTHING = 10_000
 """More hits than a soak's store has records."""
 
 
 @dataclass(slots=True)
-class Finding:
+class Comparison:
     """What was found; see `mars.testing.soak.Report` for the meaning of the counts."""
 
     lost: int = 0
@@ -41,45 +45,44 @@ class Finding:
     """In words."""
 
     def values(self) -> dict[str, Any]:
-        """Return the finding as JSON values."""
+        """Return the comparison as JSON values."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-async def inspect(
+async def compare(
     open_store: Callable[[], Backend],
     logs: Sequence[Sequence[Call]],
     under_way: Sequence[Call | None],
     *,
     embedder: Embedder,
     index: VectorIndex | None = None,
-) -> Finding:
+) -> Comparison:
     """Open a store and compare it with what acknowledged calls leave; repeat those that were under way."""
-    finding = Finding()
+    seen = Comparison()
     backend = open_store()
     # The server may still be ending the dead client's transaction: whoever writes next waits for that.
     backend.transact(lambda tx: tx.head())
     settings: dict[str, Any] = {"embedder": embedder, "preset": PRESET, "extract_facts": True, "seed": 0}
-    async with Memory.open(backend, **settings) as memory:
+    async with Memory.open(backend, index=index, **settings) as memory:
         async with Memory.open("memory:", **settings) as twin:
             for space, log in enumerate(logs):
-                await _compare(memory, twin, finding, (space, log, under_way[space]))
-        finding.orphans += await memory.read(orphans)
-        if not (finding.lost or finding.duplicated):
+                await _compare(memory, twin, seen, (space, log, under_way[space]))
+        if not (seen.lost or seen.duplicated):
             async with Memory.open("memory:", **settings) as twin:
                 for space, log in enumerate(logs):
-                    done = [*log, *([under_way[space]] if finding.applied[space] else [])]
-                    await _recall(memory, twin, finding, [call for call in done if call is not None])
-            if index is not None:
-                await _candidates(memory, index, embedder, finding)
-        finding.unclean += await _ailing(memory, finding)
+                    done = [*log, *([under_way[space]] if seen.applied[space] else [])]
+                    await _recall(memory, twin, seen, [call for call in done if call is not None])
+        if index is not None:
+            await memory.read(index.follow)
+        await _examine(memory, seen)
     if index is not None:
         index.close()
     backend.close()
-    return finding
+    return seen
 
 
 async def _compare(
-    memory: Memory, twin: Memory, finding: Finding, place: tuple[int, Sequence[Call], Call | None]
+    memory: Memory, twin: Memory, seen: Comparison, place: tuple[int, Sequence[Call], Call | None]
 ) -> None:
     """Compare one namespace with its twin, without and with the call under way, and try that one again."""
     space, log, pending = place
@@ -90,29 +93,29 @@ async def _compare(
     if pending is not None:
         await perform(twin, pending)
         after = await contents(twin, space)
-    finding.applied.append(pending is not None and held == after)
-    finding.landed += finding.applied[space]
+    seen.applied.append(pending is not None and held == after)
+    seen.landed += seen.applied[space]
     if held != before and held != after:
-        _tell_apart(finding, held, before if pending is None else after, f"namespace {space}, {pending}")
+        _tell_apart(seen, held, before if pending is None else after, f"namespace {space}, {pending}")
         return
     if pending is not None and pending.name in REPEATABLE:
         await perform(memory, pending)
-        finding.applied[space] = True
-        _tell_apart(finding, await contents(memory, space), after, f"after {pending} was repeated")
-    finding.duplicated += await _added_again(memory, space, log)
+        seen.applied[space] = True
+        _tell_apart(seen, await contents(memory, space), after, f"after {pending} was repeated")
+    seen.duplicated += await _added_again(memory, space, log)
 
 
-def _tell_apart(finding: Finding, held: Sequence[str], wanted: Sequence[str], where: str) -> None:
+def _tell_apart(seen: Comparison, held: Sequence[str], wanted: Sequence[str], where: str) -> None:
     """Count what is missing and what is too much, records being told by their text."""
     if list(held) == list(wanted):
         return
     there, right = Counter(map(_said, held)), Counter(map(_said, wanted))
     missing, surplus = (right - there).total(), (there - right).total()
     changed = sum(one not in held for one in wanted) - missing
-    finding.lost += missing + max(changed, 0)
-    finding.duplicated += surplus
+    seen.lost += missing + max(changed, 0)
+    seen.duplicated += surplus
     different = next(((one, other) for one, other in zip(held, wanted, strict=False) if one != other), ("", ""))
-    finding.errors.append(f"{where}: {missing} missing, {surplus} too many, {changed} otherwise: {different}"[:4000])
+    seen.errors.append(f"{where}: {missing} missing, {surplus} too many, {changed} otherwise: {different}"[:4000])
 
 
 def _said(line: str) -> str:
@@ -132,13 +135,7 @@ async def _added_again(memory: Memory, space: int, log: Sequence[Call]) -> int:
     return added
 
 
-def orphans(reader: Reader) -> int:
-    """Return how many records lack the vector that they name; those without a record are the doctor's to find."""
-    records = [record for record in reader.select(Selection()) if record.embedder is not None]
-    return len(records) - len(reader.vectors([record.id for record in records]))
-
-
-async def _recall(memory: Memory, twin: Memory, finding: Finding, done: Sequence[Call]) -> None:
+async def _recall(memory: Memory, twin: Memory, seen: Comparison, done: Sequence[Call]) -> None:
     """Compare what a namespace recalls with what is live in it, and with what an undisturbed store recalls."""
     for call in done:
         await perform(twin, call)
@@ -148,33 +145,16 @@ async def _recall(memory: Memory, twin: Memory, finding: Finding, done: Sequence
     live = {row.id for row in await memory.list(scope, now=moment)}
     for query in ("note", "I live in Porto", "weir heron ledger"):
         hits = await memory.recall(query, namespace=scope, k=EVERYTHING, floor=0.0, now=moment)
-        finding.ghosts += sum(hit.record.id not in live for hit in hits)
+        seen.ghosts += sum(hit.record.id not in live for hit in hits)
         right = await twin.recall(query, namespace=scope, k=EVERYTHING, floor=0.0, now=moment)
         if [hit.record.text for hit in hits] != [hit.record.text for hit in right]:
-            finding.errors.append(f"{scope}: {query!r} recalls otherwise than in an undisturbed store")
+            seen.errors.append(f"{scope}: {query!r} recalls otherwise than in an undisturbed store")
 
 
-async def _candidates(memory: Memory, index: VectorIndex, embedder: Embedder, finding: Finding) -> None:
-    """Have the index follow, and compare what it holds with the active records of the truth."""
-
-    def look(reader: Reader) -> tuple[int, int]:
-        index.follow(reader)
-        ghosts = missing = 0
-        for namespace in reader.namespaces():
-            query = embedder.embed([str(namespace)])[0]
-            held = {one for one, _ in index.candidates(namespace, query, EVERYTHING)}
-            rows: list[Record] = reader.select(Selection(namespace=namespace))
-            right = {row.id for row in rows if row.status is Status.ACTIVE and row.embedder is not None}
-            ghosts += len(held - right)
-            missing += len(right - held)
-        return ghosts, missing
-
-    ghosts, missing = await memory.read(look)
-    finding.ghosts += ghosts
-    if missing:
-        finding.errors.append(f"the index lacks {missing} records after it has followed")
-
-
-async def _ailing(memory: Memory, finding: Finding) -> int:
-    """Ask the store's doctor."""
-    return 0
+async def _examine(memory: Memory, seen: Comparison) -> None:
+    """Ask the store's doctor, who looks at the index too."""
+    diagnosis = await memory.doctor(now=EPOCH)
+    seen.unclean += not diagnosis.clean
+    seen.orphans += sum(one.kind in ORPHANS for one in diagnosis.findings)
+    seen.ghosts += sum(one.kind is FindingKind.INDEX_GHOST for one in diagnosis.findings)
+    seen.errors += [f"the doctor finds {one.kind}: {one.message}" for one in diagnosis.findings[:5]]

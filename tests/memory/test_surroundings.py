@@ -1,0 +1,305 @@
+"""What the memory lives in: a disk that fills up, files that may not be written, a clock that goes back, a fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event
+
+from mars.errors import StoreFull
+from mars.memory.engine import Memory
+from mars.memory.records import Grade, NewRecord, Record
+from mars.testing import FixedClock, RandomEmbedder
+
+HOME = ("user-1",)
+EMBEDDER = RandomEmbedder(8)
+
+
+class Disk:
+    """A database file that may grow to a number of pages, which can be raised while it is open."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.pages = 1 << 30
+        self.engine: Engine = create_engine(f"sqlite:///{file}")
+        event.listen(self.engine, "checkout", self._limit)
+
+    def _limit(self, connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {self.pages}")
+
+    def fill(self, spare: int) -> None:
+        """Leave room for so many pages."""
+        with sqlite3.connect(self.file) as database:
+            self.pages = database.execute("PRAGMA page_count").fetchone()[0] + spare
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk that can be filled up."""
+    made = Disk(tmp_path / "a.db")
+    yield made
+    made.engine.dispose()
+
+
+async def test_a_full_disk(disk: Disk) -> None:
+    """Every write path says `StoreFull` and leaves nothing; reads go on; with space again so do writes, in order."""
+    async with Memory.open(disk.engine, embedder=EMBEDDER) as memory:
+        first = await memory.add("there", HOME)
+        disk.fill(spare=0)
+        long = "word " * 3000
+        writes: list[Callable[[], Awaitable[object]]] = [
+            lambda: memory.add(long, HOME),
+            lambda: memory.add_many([NewRecord(text=f"{one} {long}", namespace=HOME) for one in range(5)]),
+            lambda: memory.edit(first.id, text=long),
+            lambda: memory.edit(first.id, short_text=long),
+        ]
+        for write in writes:
+            with pytest.raises(StoreFull, match="free some space"):
+                await write()
+        assert await memory.list(HOME) == [first]
+        assert [hit.record for hit in await memory.recall("there", namespace=HOME)] == [first]
+        disk.pages = 1 << 30
+        assert (await memory.add(long, HOME)).seq == first.seq + 1
+        assert (await memory.doctor()).clean
+
+
+READ_ONLY = """
+import json, os, sys
+import anyio
+from mars.errors import MarsError
+from mars.memory.engine import Memory
+from mars.testing import RandomEmbedder
+from mars.testing.soak import warm
+
+warm()
+if os.geteuid() == 0:  # whom no permission binds
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+async def main():
+    async with Memory.open(sys.argv[1], embedder=RandomEmbedder(8)) as memory:
+        return len(await memory.recall("heron", namespace=("user-1",))), await memory.add("more", ("user-1",))
+
+try:
+    anyio.run(main)
+except MarsError as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+@pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o555), (0o444, 0o755), (0o644, 0o555)])
+def test_files_that_may_not_be_written(file_mode: int, folder_mode: int) -> None:
+    """A file, a folder or both without the right to write: an error that names it, and nothing is lost."""
+    folder = Path(tempfile.mkdtemp(prefix="mars-"))
+    try:
+        file = folder / "a.db"
+        with Memory.open_sync(f"sqlite:///{file}", embedder=EMBEDDER) as memory:
+            held = memory.add("The heron nests by the weir.", HOME)
+        before = file.read_bytes()
+        if os.geteuid() == 0:
+            os.chown(folder, 65534, 65534)
+            os.chown(file, 65534, 65534)
+        file.chmod(file_mode)
+        folder.chmod(folder_mode)
+        line = [sys.executable, "-c", READ_ONLY, f"sqlite:///{file}"]
+        ended = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        name, message = json.loads(ended.stdout or json.dumps(["", ended.stderr]))
+        assert name == "StoreReadOnly", message
+        assert "permissions" in message
+        folder.chmod(0o755)
+        file.chmod(0o644)
+        assert file.read_bytes() == before
+        with Memory.open_sync(f"sqlite:///{file}", embedder=EMBEDDER) as memory:
+            assert memory.list(HOME) == [held]
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+async def test_a_clock_that_goes_back(memory: Memory, clock: FixedClock) -> None:
+    """`seq` goes on, ids stay unique and sort by time and `seq`, retention stays within [0, 1]."""
+    rows: list[Record] = []
+    for step in (0.0, 5.0, -9.0, 2.0, -0.5, 0.0):
+        clock.advance(days=step)
+        rows += await memory.add_many([NewRecord(text=f"note {len(rows)}", namespace=HOME)])
+    assert [row.seq for row in rows] == list(range(1, 7))
+    assert len({row.id for row in rows}) == 6
+    assert sorted(rows, key=lambda row: row.id) == sorted(rows, key=lambda row: (row.created_at, row.seq))
+    clock.advance(days=-30)
+    hits = await memory.recall("note", namespace=HOME)
+    assert [hit.retention for hit in hits] == [1.0] * 6
+    (used,) = await memory.used(rows[1].id, Grade.GOOD, "turn")
+    assert used.strength >= rows[1].strength
+    assert used.last_strengthened == rows[1].last_strengthened
+    assert (await memory.doctor()).clean
+
+
+async def test_time_to_live_when_the_clock_goes_back(memory: Memory, clock: FixedClock) -> None:
+    """What has expired is read again where time goes back, as if no time had passed; what was deleted stays away."""
+    record = await memory.add("short", HOME, expires_at=clock.now() + timedelta(days=1))
+    clock.advance(days=2)
+    assert await memory.list(HOME) == []
+    assert await memory.recall("short", namespace=HOME) == []
+    clock.advance(days=-2)
+    assert await memory.list(HOME) == [record]
+    clock.advance(days=2)
+    assert [row.id for row in await memory.purge_expired()] == [record.id]
+    clock.advance(days=-2)
+    assert await memory.get(record.id) is None
+    assert await memory.recall("short", namespace=HOME) == []
+
+
+async def test_a_sweep_from_the_future(memory: Memory, clock: FixedClock) -> None:
+    """What a sweep has archived by a clock that ran ahead is live again when the clock is right: nothing is lost."""
+    record = await memory.add("a heron", HOME)
+    clock.advance(days=20_000)
+    assert (await memory.sweep()).archived == (record.id,)
+    clock.advance(days=-20_000)
+    assert [hit.record.id for hit in await memory.recall("heron", namespace=HOME)] == [record.id]
+
+
+FORK = """
+import os, signal, sys, threading
+from mars.memory.backends import forks, open_backend
+
+backend = open_backend(sys.argv[1])
+assert backend.transact(lambda t: t.next_seq()) == 1
+if sys.argv[2] == "without":
+    forks._gates.clear()  # the guard finds nothing to guard
+told, tell = os.pipe()
+heard, hear = os.pipe()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    assert backend.transact(lambda t: t.next_seq()) == 2
+    os.write(tell, b"1")
+    os.read(heard, 1)
+    assert backend.transact(lambda t: t.next_seq()) == 3
+    os._exit(0)
+os.read(told, 1)
+backend.close()  # as the last of its process, which tidies up the log
+os.write(hear, b"1")
+assert os.waitpid(child, 0)[1] == 0
+backend = open_backend(sys.argv[1])
+print(backend.read(lambda reader: reader.head()))
+backend.close()
+"""
+
+
+@pytest.mark.parametrize(("guard", "head"), [("with", "3"), ("without", "2")])
+def test_a_fork_loses_nothing(tmp_path: Path, guard: str, head: str) -> None:
+    """What a forked child has acknowledged outlives its parent's closing; without the guard SQLite loses it."""
+    line = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, f"sqlite:///{tmp_path / 'a.db'}", guard]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout.split()) == (0, [head]), ended.stderr
+
+
+FORK_WITHIN = """
+import os, signal, sys, threading
+from mars.errors import StoreUnavailable
+from mars.memory.backends import forks, open_backend
+
+forks.PATIENCE = float(sys.argv[2])
+backend = open_backend(sys.argv[1])
+begun, go = threading.Event(), threading.Event()
+
+def slow(transaction):
+    begun.set()
+    go.wait()
+    return transaction.next_seq()
+
+writer = threading.Thread(target=backend.transact, args=(slow,))
+writer.start()
+begun.wait()
+threading.Timer(0.5, go.set).start()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        print(backend.transact(lambda t: t.next_seq()), flush=True)
+        backend.close()
+    except StoreUnavailable as error:
+        print(error, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+writer.join()
+assert backend.transact(lambda t: t.next_seq()) in (2, 3)
+backend.close()
+"""
+
+
+@pytest.mark.parametrize(("patience", "says"), [("20", "2"), ("0.1", "nothing was written: fork while nothing")])
+def test_a_fork_in_the_midst_of_a_write(tmp_path: Path, patience: str, says: str) -> None:
+    """A fork waits for a transaction of another thread; a child that was forked within one is refused, and told why."""
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    line = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WITHIN, url, patience]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert says in ended.stdout
+
+
+FORKED_MEMORY = """
+import os, signal, sys
+import anyio
+from mars.memory.engine import Memory
+from mars.testing import RandomEmbedder
+
+async def parent():
+    memory = await Memory.open(sys.argv[1], embedder=RandomEmbedder(8)).__aenter__()
+    await memory.add("before", ("a",))
+    return memory
+
+memory = anyio.run(parent)  # its writer's thread waits for more
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    print(anyio.run(memory.add, "in the child", ("a",)).seq, flush=True)
+    anyio.run(memory.close)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert anyio.run(memory.add, "after", ("a",)).seq == 3
+anyio.run(memory.close)
+"""
+
+FORKED_TWIN = """
+import os, signal, sys
+from mars.memory.engine import Memory
+from mars.testing import RandomEmbedder
+
+memory = Memory.open_sync(sys.argv[1], embedder=RandomEmbedder(8)).open()
+memory.add("before", ("a",))
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    try:
+        memory.add("in the child", ("a",))
+    except RuntimeError as error:
+        print(error, flush=True)
+    memory.close()
+    with Memory.open_sync(sys.argv[1], embedder=RandomEmbedder(8)) as own:
+        assert own.add("in the child", ("a",)).seq == 2
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert memory.add("after", ("a",)).seq == 3
+memory.close()
+"""
+
+
+@pytest.mark.parametrize(("code", "says"), [(FORKED_MEMORY, "2"), (FORKED_TWIN, "open another after the fork")])
+def test_a_memory_in_a_forked_child(tmp_path: Path, code: str, says: str) -> None:
+    """A memory goes on in a child that runs a loop of its own; the blocking twin says at once what to do instead."""
+    line = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, f"sqlite:///{tmp_path / 'a.db'}"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert says in ended.stdout

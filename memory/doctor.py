@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from mars.errors import MarsError, StoreCorrupt, StoreUnavailable
+from mars.errors import MarsError, StoreCorrupt, StoreFull, StoreUnavailable
 from mars.language import token_entropy
 from mars.memory.facts import contradicts, is_single_valued
 from mars.memory.findings import Audit, Finding, FindingKind, IndexAudit, Stored, StoredVector
@@ -56,6 +56,8 @@ class Diagnosis:
     """The `seq` up to which the index has followed; None where it was not looked at."""
     index_vectors: int | None = None
     """Vectors in the index; None where it was not looked at."""
+    index_problem: str | None = None
+    """What keeps this memory's index from following, such as a full disk; it is tried again."""
 
     @property
     def clean(self) -> bool:
@@ -254,7 +256,7 @@ def look_at_index(backend: Backend, index: VectorIndex) -> tuple[str, IndexAudit
         return ("in step" if seen.mark == head else "behind"), seen, ()
     except StoreUnavailable:
         return "in use elsewhere", None, ()
-    except StoreCorrupt as error:
+    except (StoreCorrupt, StoreFull) as error:
         return "diverged", None, (_damaged(error),)
 
 

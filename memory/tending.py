@@ -52,6 +52,7 @@ class Tending(Reading):
                 index=state,
                 index_mark=None if held is None else held.mark,
                 index_vectors=None if held is None else held.vectors,
+                index_problem=None if self._follower is None else self._follower.state(seen.head).problem,
             )
 
         return await to_thread.run_sync(look, limiter=self._limiter)
@@ -113,7 +114,8 @@ class Tending(Reading):
     async def reindex(self, progress: Progress | None = None) -> int:
         """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.
 
-        `progress` is called on a worker thread with (`seq` reached, `seq` aimed at).
+        From then on the index follows as long as the memory is open. `progress` is called on a worker thread with
+        (`seq` reached, `seq` aimed at).
         """
         backend, recaller, index = self.backend, self._recaller_if_open(), self._vector_index()
 
@@ -121,7 +123,9 @@ class Tending(Reading):
             recaller.forget()
             return backend.read(lambda reader: index.rebuild(reader, progress))
 
-        return await to_thread.run_sync(rebuild, limiter=self._limiter)
+        held = await to_thread.run_sync(rebuild, limiter=self._limiter)
+        self._following().wake(urgent=True)
+        return held
 
     @contextmanager
     def _index_to_look_at(self) -> Iterator[VectorIndex | None]:

@@ -30,6 +30,11 @@ app = typer.Typer(
 Ids = Annotated[list[str], typer.Argument(help="Ids of records, as `mars memory list` shows them.", show_default=False)]
 """Records by their ids."""
 
+IndexFolder = Annotated[
+    Path | None, typer.Option(help="Where the index lies.", show_default="beside the SQLite file: FILE.chroma")
+]
+"""The option ``--folder``."""
+
 
 @app.command("list")
 def list_records(
@@ -127,16 +132,33 @@ def namespaces(db: Database = None, json: JsonFlag = False) -> None:
 
 
 @app.command()
-def stats(db: Database = None, json: JsonFlag = False) -> None:
+def stats(
+    db: Database = None,
+    index: Annotated[
+        bool,
+        typer.Option("--index", help="Let the Chroma index catch up, and measure what an approximate recall misses."),
+    ] = False,
+    folder: IndexFolder = None,
+    sample: Annotated[int, typer.Option(min=1, help="With --index: about so many records are asked for.")] = 100,
+    k: Annotated[int, typer.Option("-k", min=1, help="With --index: so many hits each.")] = 10,
+    seed: Annotated[int, typer.Option(help="With --index: draws the records.")] = 0,
+    json: JsonFlag = False,
+) -> None:
     """Show what the memory holds, in figures."""
 
     async def work() -> None:
         from dataclasses import asdict
 
         from mars.cli.memory_view import details
+        from mars.cli.progress import progress_bar
 
-        async with open_memory(db or "") as memory:
-            found = asdict(await memory.stats())
+        async with open_memory(db or "", index=(folder or True) if index else None) as memory:
+            measured: dict[str, Any] = {}
+            if index:
+                with progress_bar("changes") as report:
+                    got = await memory.approximate_recall(sample=sample, k=k, seed=seed, progress=report)
+                measured["approximate_recall"] = asdict(got)
+            found = asdict(await memory.stats()) | measured
         values = {
             name: {str(key): count for key, count in value.items()} if isinstance(value, dict) else value
             for name, value in found.items()
@@ -237,9 +259,7 @@ def sweep(
 @app.command()
 def reindex(
     db: Database = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Where the index lies.", show_default="beside the SQLite file: FILE.chroma")
-    ] = None,
+    folder: IndexFolder = None,
     json: JsonFlag = False,
 ) -> None:
     """Build the Chroma index anew from the records. Nothing but a copy is lost with it."""

@@ -28,8 +28,9 @@ def record_values(record: Record, preset: Preset, now: datetime) -> dict[str, An
 
 
 def hit_values(hit: Hit, preset: Preset, now: datetime) -> dict[str, Any]:
-    """Return a hit as JSON values: its record's, and its rank and relevance."""
-    return record_values(hit.record, preset, now) | {"rank": hit.rank, "relevance": hit.relevance}
+    """Return a hit as JSON values: its record's, its rank and relevance, and whether it is exact."""
+    values = record_values(hit.record, preset, now)
+    return values | {"rank": hit.rank, "relevance": hit.relevance, "exact": hit.exact}
 
 
 def change_values(change: Change) -> dict[str, Any]:

@@ -145,6 +145,10 @@ def test_reindex_and_migrate(filled: Terminal) -> None:
     for _ in range(2):
         assert filled.json("memory", "reindex") == {"indexed": 2}
     assert filled.db.with_name("life.db.chroma").is_dir()
+    stats = filled.json("memory", "stats", "--index", "--sample", "5")
+    assert stats["index"]["problem"] is None
+    assert (stats["approximate_recall"]["questions"], stats["approximate_recall"]["approximate"]) == (2, 0)
+    assert "questions 2" in filled.type("memory", "stats", "--index")
     assert filled.json("memory", "migrate")["after"] == REVISIONS[-1]
     assert "nothing to do" in filled.type("memory", "migrate")
 

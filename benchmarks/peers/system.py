@@ -143,8 +143,8 @@ ENTRIES = (
         durabilities=NORMAL | FULL,
         packages=("mars-runtime",),
         how="hybrid rank (half words, half vectors, times retention); `recall` is the share of its own rank's first "
-        "10, every row scored in full without bounds, then that of the first 10 by cosine; `reindex` rebuilds the Chroma "
-        "index, which exact recall does not use, and the shards",
+        "10, every row scored in full without bounds, then that of the first 10 by cosine; `reindex` rebuilds the "
+        "shards and the Chroma index, which exact recall does not use",
     ),
     Entry(
         name="numpy",

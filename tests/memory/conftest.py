@@ -63,16 +63,26 @@ def postgres_store(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-memory", "postgres"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the URL of an empty store, of each kind in turn."""
-    kind = str(request.param)
-    if kind == "postgres":
-        url = str(request.getfixturevalue("postgres_store"))
+@pytest.fixture(scope="session")
+def emptied() -> Callable[[str], None]:
+    """Return a function that deletes all that a PostgreSQL store holds but its id."""
+
+    def empty(url: str) -> None:
         engine = create_engine(url)
         with engine.begin() as connection:
             connection.exec_driver_sql(EMPTY)
         engine.dispose()
+
+    return empty
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite-memory", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, emptied: Callable[[str], None]) -> str:
+    """Return the URL of an empty store, of each kind in turn."""
+    kind = str(request.param)
+    if kind == "postgres":
+        url = str(request.getfixturevalue("postgres_store"))
+        emptied(url)
         return url
     return {
         "memory": "memory:",

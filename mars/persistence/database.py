@@ -106,7 +106,11 @@ class Database:
                 prepare(connection, self._settings)
                 schema.check(connection, self.url)
         except SQLAlchemyError as error:
+            self.close()
             raise translate(error, self.url) from None
+        except BaseException:
+            self.close()
+            raise
         self._state = "open"
         _open.add(self)
 

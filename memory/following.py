@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 
 from mars.memory.interfaces import Backend, IndexUpdate, VectorIndex
 from mars.memory.records import Namespace, Vector
@@ -68,6 +69,7 @@ class Follower:
         self.pace = Pace() if pace is None else pace
         self._backend = backend
         self._changed = Condition()  # its lock may be taken again by its holder
+        self._batch = Lock()
         self._thread: Thread | None = None
         self._process = os.getpid()
         self._closed = False
@@ -92,6 +94,12 @@ class Follower:
             self._woken = True
             self._urgent = self._urgent or urgent
             self._changed.notify_all()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have it stand still within the block, between two batches: for whoever rebuilds the index."""
+        with self._batch:
+            yield
 
     def close(self) -> None:
         """End the thread, after the batch that it is at; idempotent. The index stays open."""
@@ -177,17 +185,21 @@ class Follower:
         mark = self.index.high_water()
         self._note(following=True, mark=mark)
         while not self._closed:
-            update = self._backend.read(self._read_from(mark))
-            if update.head < mark:
-                log.warning("the memory was restored from an older backup: its index starts anew")
-                self.index.clear()
-                mark = 0
-            elif update.upto == mark:
-                break
-            else:
-                mark = self.index.apply(update)
+            with self._batch:
+                update = self._backend.read(self._read_from(mark))
+                if update.upto == mark:
+                    break
+                mark = self._applied(update)
             self._note(following=True, mark=mark)
         self._mended()
+
+    def _applied(self, update: IndexUpdate) -> int:
+        """Apply an update, and return the mark."""
+        if update.head >= update.after:
+            return self.index.apply(update)
+        log.warning("the memory was restored from an older backup: its index starts anew")
+        self.index.clear()
+        return 0
 
     def _read_from(self, mark: int) -> Callable[..., IndexUpdate]:
         return lambda reader: self.index.pending(reader, mark, STEP)

@@ -121,11 +121,12 @@ class Tending(Reading):
 
         def rebuild() -> int:
             recaller.forget()
-            return backend.read(lambda reader: index.rebuild(reader, progress))
+            with self._following().held():
+                held = backend.read(lambda reader: index.rebuild(reader, progress))
+            self._following().wake(urgent=True)
+            return held
 
-        held = await to_thread.run_sync(rebuild, limiter=self._limiter)
-        self._following().wake(urgent=True)
-        return held
+        return await to_thread.run_sync(rebuild, limiter=self._limiter)
 
     @contextmanager
     def _index_to_look_at(self) -> Iterator[VectorIndex | None]:

@@ -2,12 +2,12 @@
 
     python -m benchmarks.embedders [locomo5.json] [--minilm FOLDER]
 
-The worthless ones must not cost anything: `random-…` and `constant-…` know nothing and claim half of the fusion,
+The worthless ones must not cost anything: `random-…` and `constant` know nothing and claim half of the fusion,
 `hashing` is the built-in one as it is, and `hashing-claiming-half` the same vectors under an embedder that claims half
-too. With a folder of MiniLM-class weights (or MARS_EMBEDDER) a real one is measured as well. `difference` is
-the mean over the paired questions of the embedder's R@10 minus that of words alone, `interval` its 95 % bootstrap interval by
-conversation, `weights` the lexical weights that the store's rows led to, one for each conversation. `--fixed` switches
-that off and fuses by the embedder's word: the sabotaged variant, in which the random ones cost.
+too. With a folder of MiniLM-class weights (or MARS_EMBEDDER) a real one is measured as well. `difference` is the mean
+over the paired questions of the embedder's R@10 minus that of words alone, `low` and `high` its 95 % bootstrap interval
+by conversation, `weights` the lexical weights that the store's rows led to, one for each conversation. `--fixed`
+switches that off and fuses by the embedder's word: the sabotaged variant, in which the random ones cost.
 """
 
 from __future__ import annotations
@@ -74,7 +74,11 @@ def main() -> None:
 
 def _figures(report: LocomoReport) -> dict[str, Any]:
     found = report.as_dict()
-    return {"10": found["recall"]["10"], "multi_hop": found["by_category"]["multi_hop"]["10"], "weights": report.weights}
+    return {
+        "10": found["recall"]["10"],
+        "multi_hop": found["by_category"]["multi_hop"]["10"],
+        "weights": report.weights,
+    }
 
 
 if __name__ == "__main__":

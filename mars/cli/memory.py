@@ -95,6 +95,11 @@ def search(
     namespace: NamespaceOption,
     db: Database = None,
     k: Annotated[int, typer.Option("-k", min=1, help="At most so many.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how each rank came about.")] = False,
+    diversity: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="How much each hit shall differ from those before it."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Recall records for a query, best first. Strengthens nothing."""
@@ -103,7 +108,8 @@ def search(
         from mars.cli.memory_view import hit_table, hit_values
 
         async with open_memory(db or "") as memory:
-            hits = await memory.recall(query, namespace=await known_namespace(memory, namespace), k=k)
+            scope = await known_namespace(memory, namespace)
+            hits = await memory.recall(query, namespace=scope, k=k, explain=explain, diversity=diversity)
             now = memory.clock.now()
             if json:
                 output.json([hit_values(hit, memory.preset, now) for hit in hits])

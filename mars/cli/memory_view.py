@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from mars.memory.records import Change, Hit, Provenance, Record
+from mars.memory.records import Change, Explanation, Hit, Provenance, Record
 from mars.memory.views import standing_at
 
 if TYPE_CHECKING:
@@ -28,9 +28,12 @@ def record_values(record: Record, preset: Preset, now: datetime) -> dict[str, An
 
 
 def hit_values(hit: Hit, preset: Preset, now: datetime) -> dict[str, Any]:
-    """Return a hit as JSON values: its record's, its rank and relevance, and whether it is exact."""
+    """Return a hit as JSON values: its record's, its numbers, whether it is exact, and the explanation if asked for."""
     values = record_values(hit.record, preset, now)
-    return values | {"rank": hit.rank, "relevance": hit.relevance, "exact": hit.exact}
+    values |= {"rank": hit.rank, "relevance": hit.relevance, "exact": hit.exact}
+    if hit.explanation is not None:
+        values["explanation"] = {one.name: _plain(getattr(hit.explanation, one.name)) for one in fields(Explanation)}
+    return values
 
 
 def change_values(change: Change) -> dict[str, Any]:
@@ -62,8 +65,23 @@ def hit_table(hits: Sequence[Hit]) -> Table:
     for hit in hits:
         day, who = hit.record.event_time.date().isoformat(), Text(hit.record.speaker or "")
         figures = (f"{hit.rank:.3f}", f"{hit.relevance:.2f}", f"{hit.retention:.0%}")
-        table.add_row(*figures, day, who, Text(shortened(hit.record.text)))
+        text = Text(shortened(hit.record.text))
+        if hit.explanation is not None:
+            text.append(f"\n{_in_short(hit.explanation)}", style="dim")
+        table.add_row(*figures, day, who, text)
     return table
+
+
+def _in_short(parts: Explanation) -> str:
+    """Return in one line how a rank came about."""
+    if parts.weighed:
+        line = f"trust {parts.trust:.2f} · weighted ({in_words(dict(parts.weighed))})"
+    else:
+        factors = f"{parts.retention_factor:.3f} · importance {parts.importance_factor:.2f} · trust {parts.trust:.2f}"
+        line = f"fusion {parts.fusion:.3f} · retention {factors}"
+    words = ", ".join(parts.terms) or "none"
+    line += f"; words {parts.lexical_weight:.2f} ({words}), cosine {parts.cosine:.2f}"
+    return f"{line}; alike {parts.likeness:.2f}" if parts.likeness else line
 
 
 def details(values: dict[str, Any]) -> Table:

@@ -220,3 +220,16 @@ def test_the_version_and_a_typing_error(capfd: pytest.CaptureFixture[str]) -> No
     assert __version__ in capfd.readouterr().out
     assert main(["memry"]) == 2
     assert "memory" in capfd.readouterr().err
+
+
+def test_search_explained_and_diverse(filled: Terminal) -> None:
+    """`search` says how a rank came about and lets hits differ, as JSON and in words; nonsense is refused."""
+    words = ("memory", "search", "Where did Ann move to?", "-n", "ann")
+    assert "explanation" not in filled.json(*words)[0]
+    hits = filled.json(*words, "--explain", "--diversity", "0.5")
+    parts = hits[0]["explanation"]
+    product = parts["fusion"] * parts["retention_factor"] * parts["importance_factor"] * parts["trust"]
+    assert hits[0]["rank"] == pytest.approx(product)
+    assert "fusion" in filled.type(*words, "--explain")
+    assert "fusion" not in filled.type(*words)
+    filled.type(*words, "--diversity", "2", code=2)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mars.errors import InvalidInput
+from mars.errors import InvalidInput, InvalidSetting
 from mars.memory.backends.inmemory import InMemoryBackend
 from mars.memory.embedding import HashingEmbedder
 from mars.memory.engine import Memory
 from mars.memory.filters import ANYTHING_ACTIVE
 from mars.memory.presets import DEFAULT
 from mars.memory.recall import Question, Recaller
+from mars.memory.records import NewRecord
 
 HOME = ("home",)
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
@@ -70,3 +72,31 @@ async def test_eviction() -> None:
             assert len(small.loaded()) == 1
         assert list(small.loaded()) == [("c",)]
         assert list(large.loaded()) == [("a",), ("b",), ("c",)]
+
+
+async def test_memory_cap(tmp_path: Path) -> None:
+    """A memory keeps in memory what its cap allows, says so in `stats`, and answers the same from less of it."""
+    url = f"sqlite:///{tmp_path / 'm.db'}"
+    names = [("a",), ("b",), ("c",)]
+    answers = []
+    for cap in (1 << 30, 3000, 0):
+        async with Memory.open(url, cache_bytes=cap) as memory:
+            if cap == 1 << 30:
+                await memory.add_many(
+                    [NewRecord(text=f"apple {n}", namespace=name) for name in names for n in range(2)]
+                )
+            assert (await memory.stats()).loaded == {}
+            answers.append([await memory.recall("apple", namespace=name, k=2, now=DAY) for name in (*names, names[0])])
+            loaded = (await memory.stats()).loaded
+            assert list(loaded)[-1] == ("a",)
+            assert all(held > 0 for held in loaded.values())
+            assert len(loaded) == (3 if cap == 1 << 30 else 1)
+            assert len(loaded) == 1 or sum(loaded.values()) <= cap
+    assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("cap", [-1, 1.5, True, "2 GiB", None])
+def test_caps_without_meaning(cap: Any) -> None:
+    """A cap that is no number of bytes is refused before anything is opened."""
+    with pytest.raises(InvalidSetting, match="cache_bytes"):
+        Memory.open("memory:", cache_bytes=cap)

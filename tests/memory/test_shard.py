@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mars.errors import InvalidInput, InvalidSetting, InvalidTime, InvalidVector
+from mars.language import terms
 from mars.memory import loading
+from mars.memory.agreement import agreement, vector_share
 from mars.memory.backends import open_backend
 from mars.memory.backends.inmemory import InMemoryBackend
 from mars.memory.curves import EXPONENTIAL, POWER
@@ -27,6 +29,7 @@ from mars.memory.records import Kind, Provenance, Record, Source, Status, Tier, 
 from mars.memory.shard import Match, Shard, search, voiced
 from mars.memory.tiers import TierRule
 from mars.memory.views import is_expired, is_forgotten, standing_at, swept, unswept
+from mars.memory.weights import Weights
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPACE = ("user-1",)
@@ -504,3 +507,174 @@ def test_a_vector_of_another_size_is_named() -> None:
     write(backend, [record], {record.id: np.ones(3, np.float32)})
     with pytest.raises(InvalidVector, match=f"{record.id} has a vector of 3 dimensions; expected {DIMENSION}"):
         backend.read(empty().follow)
+
+
+def brute_weights(
+    records: Sequence[Record],
+    held: Mapping[str, Vector],
+    query: str,
+    vector: Vector,
+    preset: Preset,
+    now: datetime,
+    filter: RecallFilter,
+    floor: float,
+    weights: Weights,
+) -> list[tuple[str, float]]:
+    """Every record by Generative Agents' sum, scaled by hand over all that pass the filter."""
+    loose = preset.but(retention_floor=1.0, importance_floor=1.0)
+    by_words = brute(records, held, query, vector, 0.5, loose, now, len(records), filter, 0.0)
+    trusts = {record.id: record.trust for record in records}
+    fused = {name: rank / trusts[name] for name, rank, _, _ in by_words}
+    relevant = {name: relevance for name, _, relevance, _ in by_words}
+    rows = [record for record in records if passes(record, filter, preset, now)]
+    hours = {each.id: max((now - each.last_strengthened) / timedelta(hours=1), 0.0) for each in rows}
+    parts = [
+        [weights.hourly ** hours[each.id] for each in rows],
+        [each.importance for each in rows],
+        [fused.get(each.id, 0.0) for each in rows],
+    ]
+
+    def scale(value: float, values: Sequence[float]) -> float:
+        return 0.5 if max(values) == min(values) else (value - min(values)) / (max(values) - min(values))
+
+    found = []
+    for row, record in enumerate(rows):
+        by_hand = [scale(part[row], part) for part in parts]
+        total = weights.recency * by_hand[0] + weights.importance * by_hand[1] + weights.relevance * by_hand[2]
+        if relevant.get(record.id, 0.0) >= floor:
+            found.append((record.id, total * record.trust))
+    return sorted(found, key=lambda each: (-each[1], each[0]))
+
+
+factors = st.sampled_from([0.0, 0.5, 1.0, 3.0])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    stores,
+    questions,
+    vectors,
+    st.sampled_from(PRESETS),
+    days,
+    st.integers(0, 20),
+    filters,
+    st.sampled_from([0.0, 0.05, 0.4]),
+    st.tuples(factors, factors, factors).filter(any),
+    st.sampled_from([0.995, 0.5, 1.0, 0.0]),
+)
+def test_weights_equal_brute_force(
+    store: list[tuple[dict[str, Any], Vector]],
+    query: str,
+    vector: Vector,
+    preset: Preset,
+    later: float,
+    k: int,
+    filter: RecallFilter,
+    floor: float,
+    sums: tuple[float, float, float],
+    hourly: float,
+) -> None:
+    """By weights the k best of every eligible row are those of a sum by hand, for one item, none, or all alike too."""
+    records, held = records_of(store)
+    weights = Weights(recency=sums[0], importance=sums[1], relevance=sums[2], hourly=hourly)
+    shard = Shard(SPACE, dimension=DIMENSION, preset=preset, lexical_weight=0.5)
+    shard.apply(records, held)
+    now = NOW + timedelta(days=later)
+    matches = shard.search(query, vector, now=now, k=k, filter=filter, floor=floor, weights=weights, explain=True)
+    expected = brute_weights(records, held, query, vector, preset, now, filter, floor, weights)
+    ranks = dict(expected)
+    # Sums that differ by rounding only may change places; so ranks are compared in order, and ids with their ranks.
+    assert [match.rank for match in matches] == pytest.approx([rank for _, rank in expected[:k]], rel=1e-9, abs=1e-9)
+    assert all(match.rank == pytest.approx(ranks[match.id], rel=1e-9, abs=1e-9) for match in matches)
+    assert [match.id for match in matches] == [
+        match.id for match in sorted(matches, key=lambda each: (-each.rank, each.id))
+    ]
+    for match in matches:
+        parts = match.explanation
+        assert parts is not None
+        total = sum(getattr(weights, name) * part for name, part in parts.weighed.items())
+        assert match.rank == pytest.approx(parts.trust * total, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "values"),
+    [
+        ("the weight", {"weight": 0.6}),
+        ("decay", {"preset": KEEPING.but(retention_floor=0.1)}),
+        ("importance", {"preset": KEEPING.but(importance_floor=0.4)}),
+        ("the clock", {"now": NOW + timedelta(days=8)}),
+        ("the filter", {"filter": RecallFilter(kinds=frozenset({Kind.FACT}))}),
+        ("the floor", {"floor": 0.9}),
+        ("k", {"k": 4}),
+        ("ties", {"ties": True}),
+        ("nothing", {}),
+    ],
+)
+def test_sabotaged_brute_force_shows(sabotage: str, values: dict[str, Any]) -> None:
+    """The comparison with brute force turns red when one ingredient is off, ties included, and not otherwise."""
+    rng = np.random.default_rng(3)
+    texts_here = [" ".join(rng.choice(["dog", "walk", "rome"], 2)) for _ in range(12)]
+    fields: list[dict[str, Any]] = [
+        {
+            "text": text,
+            "importance": float(rng.choice([0.0, 1.0])),
+            "kind": Kind.EPISODE,
+            "last_strengthened": NOW - timedelta(days=float(rng.choice([0.0, 7.0, 40.0]))),
+        }
+        for text in texts_here
+    ]
+    records = [make(number, **each) for number, each in enumerate(fields)] + [make(20 + n, "dog walk") for n in (0, 1)]
+    held = {each.id: np.array(rng.choice([-0.5, 0.5], DIMENSION), np.float32) for each in records[:12]}
+    held |= {each.id: np.full(DIMENSION, 0.5, np.float32) for each in records[12:]}
+    shard = Shard(SPACE, dimension=DIMENSION, preset=KEEPING, lexical_weight=0.5)
+    shard.apply(records, held)
+    vector = np.full(DIMENSION, 0.5, np.float32)
+    asked: dict[str, Any] = {"weight": 0.5, "preset": KEEPING, "now": NOW, "k": 20, "filter": RecallFilter()}
+    given_values = asked | {"floor": 0.05} | {name: value for name, value in values.items() if name != "ties"}
+    expected = brute(records, held, "dog", vector, **given_values)
+    if "ties" in values:
+        expected.sort(key=lambda each: (each[1], each[0]), reverse=True)
+    matches = shard.search("dog", vector, now=NOW, k=20, floor=0.05)
+    assert same(matches, expected) is (sabotage == "nothing")
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 1 << 30),
+    st.integers(2, 120),
+    st.sampled_from(["noise", "topics", "equal"]),
+    st.sampled_from(PRESETS),
+    days,
+    st.integers(0, 30),
+    st.sampled_from([0.0, 0.05]),
+)
+def test_measured_weight_equals_brute_force(
+    seed: int, count: int, meaning: str, preset: Preset, later: float, k: int, floor: float
+) -> None:
+    """A search whose weight comes from the rows equals brute force with the weight that the rows define."""
+    rng = np.random.default_rng(seed)
+    words = [["dog", "walk", "lead"], ["rome", "italy", "trip"], ["tea", "cup", "leaf"]]
+    topics = rng.integers(3, size=count)
+    texts_here = [" ".join([*rng.choice(words[topic], 2), f"n{n}"]) for n, topic in enumerate(topics)]
+    centres = rng.standard_normal((3, 32))
+    made = {"noise": rng.standard_normal((count, 32)), "topics": centres[topics], "equal": np.ones((count, 32))}[
+        meaning
+    ]
+    made = made + (0.3 * rng.standard_normal((count, 32)) if meaning == "topics" else 0.0)
+    unit = np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float32)
+    strengthened = NOW - timedelta(days=3)
+    records = [make(n, text, last_strengthened=strengthened) for n, text in enumerate(texts_here)]
+    held = {record.id: unit[row] for row, record in enumerate(records)}
+    shard = Shard(SPACE, dimension=32, preset=preset, lexical_weight=0.5, measured=True)
+    for at in rng.permutation(count).tolist():
+        shard.apply([records[at]], {records[at].id: held[records[at].id]})
+    order = sorted(range(count), key=lambda row: content_hash(texts_here[row]))
+    says = agreement([frozenset(terms(texts_here[row])) for row in order], unit[order])
+    weight = 1.0 - 0.5 * vector_share([says])
+    assert (weight == 1.0) is (meaning == "equal") or meaning == "noise"
+    now = NOW + timedelta(days=later)
+    matches = shard.search("dog rome", unit[0], now=now, k=k, floor=floor)
+    expected = brute(records, held, "dog rome", unit[0], weight, preset, now, len(records), RecallFilter(), floor)
+    ranks = {name: rank for name, rank, _, _ in expected}
+    assert [each.rank for each in matches] == pytest.approx([each[1] for each in expected[:k]], rel=1e-6, abs=1e-7)
+    assert all(each.rank == pytest.approx(ranks[each.id], rel=1e-6, abs=1e-7) for each in matches)

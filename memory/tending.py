@@ -14,7 +14,7 @@ from mars.errors import InvalidSetting, StoreCorrupt
 from mars.memory import doctor, repairing
 from mars.memory.doctor import Diagnosis
 from mars.memory.findings import Finding, FindingKind
-from mars.memory.interfaces import Reader, VectorIndex
+from mars.memory.interfaces import Backend, Reader, VectorIndex
 from mars.memory.reading import Reading
 from mars.memory.repairing import Repair
 
@@ -22,6 +22,9 @@ Progress = Callable[[int, int], None]
 
 REPAIR_BATCH = 200
 """So many rows are mended in one transaction."""
+
+INDEX_BATCH = 2_000
+"""So many records are read in one view for the index."""
 
 ROUNDS = 4
 """So often a repair looks again at what it has done: one mend may bring another divergence to light."""
@@ -114,15 +117,17 @@ class Tending(Reading):
     async def reindex(self, progress: Progress | None = None) -> int:
         """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.
 
-        From then on the index follows as long as the memory is open. `progress` is called on a worker thread with
-        (`seq` reached, `seq` aimed at).
+        Each batch is read in a view of its own, so that the log of a busy SQLite store is copied back meanwhile. From
+        then on the index follows as long as the memory is open. `progress` is called on a worker thread with (`seq`
+        reached, `seq` aimed at).
         """
         backend, recaller, index = self.backend, self._recaller_if_open(), self._vector_index()
 
         def rebuild() -> int:
             recaller.forget()
             with self._following().held():
-                held = backend.read(lambda reader: index.rebuild(reader, progress))
+                index.clear()
+                held = _follow(backend, index, progress)
             self._following().wake(urgent=True)
             return held
 
@@ -143,6 +148,17 @@ class Tending(Reading):
             yield index
         finally:
             index.close()
+
+
+def _follow(backend: Backend, index: VectorIndex, progress: Progress | None) -> int:
+    """Let an index follow the truth from the start, no view being open while it works; return how many changes."""
+    mark = done = 0
+    while True:
+        update = backend.read(partial(index.pending, after=mark, limit=INDEX_BATCH))
+        mark, done = index.apply(update), done + update.changes
+        repairing.telling(progress, mark, update.head)
+        if mark >= update.head:
+            return done
 
 
 def _texts(reader: Reader, numbers: Sequence[int]) -> dict[int, str]:

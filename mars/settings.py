@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     embedder: str | None = None
     """``MARS_EMBEDDER``: a folder with MiniLM-class weights; the built-in keyless embedder if unset."""
     preset: str = "default"
-    """``MARS_PRESET``: how memory forgets: default, paper or memorybank."""
+    """``MARS_PRESET``: how memory forgets: default, paper, memorybank or generative-agents."""
     model: str | None = None
     """``MARS_MODEL``: a model string such as ``ollama:llama3``; the built-in reader if unset."""
     synchronous: Literal["normal", "full"] = "normal"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mars.memory.strength import Policy
     from mars.memory.sync import SyncMemory
     from mars.memory.tiers import TierRule, TierStrength
+    from mars.memory.weights import Weights
 
 __all__ = [
     "Backend",
@@ -63,6 +64,7 @@ __all__ = [
     "Tier",
     "TierRule",
     "TierStrength",
+    "Weights",
     "contradicts",
     "crossing",
     "extract_facts",
@@ -96,5 +98,6 @@ __getattr__, __dir__ = lazy_exports(
         "mars.memory.strength": ("Policy",),
         "mars.memory.sync": ("SyncMemory",),
         "mars.memory.tiers": ("TierRule", "TierStrength"),
+        "mars.memory.weights": ("Weights",),
     },
 )

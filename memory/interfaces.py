@@ -95,7 +95,10 @@ class Embedder(Protocol):
 
     @property
     def lexical_weight(self) -> float:
-        """Share of the lexical arm in the fusion, in [0, 1]; 1 where vectors add nothing."""
+        """Share of the lexical arm in the fusion, in [0, 1]; 1 where vectors add nothing.
+
+        A claim: between 0 and 1 the rows decide how much of the rest the vectors get (`mars.memory.agreement`).
+        """
         ...
 
     def embed(self, texts: Sequence[str]) -> Vector:

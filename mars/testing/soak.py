@@ -81,8 +81,8 @@ class Plan:
     """Decides calls, points and instants."""
     postgres: Callable[[str], str] | None = None
     """Makes an empty PostgreSQL database of a name and returns its URL; None for SQLite alone."""
-    chroma: bool = True
-    """Whether some runs keep a Chroma index too."""
+    kinds: Sequence[str] = KINDS
+    """The stores in turn; see `KINDS`."""
     open: Open = open_sql
     """Opens the store that a child writes to; checks open it by `open_sql`."""
     index: type[ChromaIndex] = ChromaIndex
@@ -159,8 +159,8 @@ class _Chain:
 def _chains(plan: Plan) -> list[_Chain]:
     chains = []
     for number, start in enumerate(range(0, plan.runs, RUNS_ON_A_STORE)):
-        kind = KINDS[number % len(KINDS)]
-        if (kind == "chroma" and not plan.chroma) or (kind == "postgres" and plan.postgres is None):
+        kind = plan.kinds[number % len(plan.kinds)]
+        if kind == "postgres" and plan.postgres is None:
             kind = "normal"
         chains.append(_Chain(number, kind, range(start, min(start + RUNS_ON_A_STORE, plan.runs))))
     return chains

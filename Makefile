@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory soak-memory bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,9 @@ conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our
 
 bench-memory: $(PEERS)  ## Measure our memory beside others', network off (ARGS="--rows 1000 --systems mars,chroma")
 	.venv-peers/bin/python tests/offline.py -- .venv-peers/bin/python -m benchmarks.peers $(ARGS)
+
+soak-memory: $(DEV)  ## Kill writers again and again and look at what they leave (RUNS=1000)
+	$(BIN)/python -m benchmarks.soak_memory --runs $(or $(RUNS),1000) $(ARGS)
 
 bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 for the slow ones too)
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ISSUE),--issue $(ISSUE)) $(if $(ALL),--all) $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -94,7 +95,7 @@ def check_vector(vector: object, dimension: int | None = None) -> Vector:
         raise InvalidVector(f"an embedding is a row of numbers; got {type(vector).__name__}") from error
     if values.ndim != 1 or values.size == 0 or (dimension is not None and values.size != dimension):
         raise InvalidVector(f"an embedding here has shape [{dimension or 'd'}]; got {list(values.shape)}")
-    if not np.isfinite(values).all():
+    if not math.isfinite(values.dot(values)) and not np.isfinite(values).all():
         raise InvalidVector("an embedding holds NaN or infinity; check the embedder that made it")
     return values
 

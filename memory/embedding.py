@@ -54,8 +54,11 @@ def check_vectors(values: object, count: int, dimension: int, embedder: str) -> 
 
 def normalised(rows: Vector) -> Vector:
     """Return vectors (shape ``[n, d]``) scaled to unit length; a zero vector, which has no direction, stays zero."""
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0.0, lengths, 1.0), dtype=np.float32)
+    wide = rows.astype(np.float64)
+    lengths = np.sqrt(np.add.reduce(wide * wide, axis=1, keepdims=True))
+    lengths[lengths == 0.0] = 1.0
+    wide /= lengths
+    return wide.astype(np.float32)
 
 
 class HashingEmbedder:

@@ -18,6 +18,7 @@ from anyio import to_thread
 from mars.errors import InvalidInput
 from mars.memory import keyed, lifecycle, merging, preparing, writing
 from mars.memory.arguments import id_list, new_record
+from mars.memory.grouping import Adding
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
 from mars.memory.preparing import Fields, Rules
@@ -167,7 +168,7 @@ class Memory(Tending):
             ready = prepared()
         else:
             ready = await to_thread.run_sync(prepared, limiter=self._limiter)
-        return await self._write(lambda tx: writing.store(tx, ready, rules))
+        return await self._write(Adding(ready, rules))
 
     async def put_many(self, values: Iterable[keyed.Keyed], *, now: datetime | None = None) -> Sequence[Record | None]:
         """Let keys hold new values or nothing, in one transaction; return their records in order, None where removed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = (1 << 48) - 1
@@ -23,12 +24,17 @@ def record_id(now: datetime, store_id: str, seq: int) -> str:
     Ids sort by the time of storing, and within a millisecond by the order of storing. Nothing in them is random, so a
     replay of the same writes gives the same ids.
     """
-    millis = min(max((now - _EPOCH) // timedelta(milliseconds=1), 0), _MOST)
+    millis = _millis(now)
     counter = seq & 0xFFFFFFFF
     drawn = int.from_bytes(hashlib.blake2b(f"{store_id}/{seq}".encode(), digest_size=8, person=b"mars-record").digest())
     bits = millis << 80 | 0x7 << 76 | (counter >> 20) << 64 | 0x2 << 62 | (counter & 0xFFFFF) << 42 | drawn >> 22
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@lru_cache(maxsize=64)  # the records of a batch have one time
+def _millis(now: datetime) -> int:
+    return min(max((now - _EPOCH) // timedelta(milliseconds=1), 0), _MOST)
 
 
 def content_hash(text: str) -> str:

@@ -102,6 +102,8 @@ def prepare(
     Those whose places are in `there` were seen in the store, and get no vector and no facts. Raises `InvalidVector` for
     a vector of NaN or of a dimension other than the embedder's.
     """
+    if not rules.extract_facts and not there:
+        return [_prepared(*one) for one in zip(news, times, _embed(news, rules.embedder), strict=True)]
     fresh = [place for place in range(len(news)) if place not in there]
     drawn = {place: _facts_of(news[place]) if rules.extract_facts else () for place in fresh}
     flat = [*(news[place] for place in fresh), *(fact for facts in drawn.values() for fact in facts)]

@@ -13,6 +13,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from mars.errors import StoreClosed
 from mars.memory.following import Follower
+from mars.memory.grouping import grouped
 from mars.memory.ids import new_store_id
 from mars.memory.index import index_folder
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
@@ -114,7 +115,7 @@ class Store:
             if backend is not self._target:
                 backend.close()
             raise
-        self._writer = Writer(lambda works: self._commit(backend, works))
+        self._writer = Writer(grouped(lambda works: self._commit(backend, works)))
         self._backend = backend
         if self._index_wanted:
             self._following()

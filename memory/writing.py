@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, overload
 
 from mars.errors import InvalidInput
@@ -90,6 +91,8 @@ def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
     if a key holds another text.
     """
     claim_embedder(tx, rules.embedder)
+    if all(stands_alone(one, rules) for one in ready):
+        return _append(tx, ready, rules)
     batch = _Batch()
     _look_up(tx, ready, batch)
     result: list[str] = []
@@ -116,6 +119,36 @@ def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
         crowded = {one.new.namespace for one in ready}
         latest.update({record.id: record for record in displace(tx, crowded, rules.preset, max(o.now for o in ready))})
     return Added([latest[one] for one in result], added, [latest[one] for one in dict.fromkeys(facts)])
+
+
+def stands_alone(one: Prepared, rules: Rules) -> bool:
+    """Tell whether a record depends on no other and no other on it, so that storing it reads nothing."""
+    new = one.new
+    return (
+        new.key is None
+        and new.idempotency_key is None
+        and new.kind is not Kind.FACT
+        and not new.provenance.sources
+        and not one.facts
+        and one.vector is not None
+        and rules.preset.capacity is None
+        and rules.of_duplicates(new.kind) is Duplicates.KEEP
+    )
+
+
+def _append(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
+    """Write records that stand alone."""
+    batch = _Batch()
+    records = [new_row(tx, one, rules, batch) for one in ready]
+    vectors = {record.id: one.vector for record, one in zip(records, ready, strict=True) if one.vector is not None}
+    tx.insert(records, vectors)
+    tx.log([_added(record) for record in records])
+    return Added(records, len(records))
+
+
+def _added(record: Record) -> Change:
+    detail = {"kind": record.kind.value, "status": record.status.value, "strength": record.strength}
+    return Change(seq=record.seq, at=record.created_at, record=record.id, event="added", detail=detail)
 
 
 def _from(episode: Record) -> Provenance:
@@ -178,8 +211,7 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
         batch.vectors[record.id] = one.vector
     batch.remember(record)
     batch.likes.note(record)
-    detail = {"kind": record.kind.value, "status": record.status.value, "strength": record.strength}
-    batch.changes.append(Change(seq=record.seq, at=one.now, record=record.id, event="added", detail=detail))
+    batch.changes.append(_added(record))
     if record.kind is Kind.FACT:
         batch.facts.setdefault(_matter(one.new), []).append(record.id)
     if record.kind is Kind.FACT and record.status is Status.ACTIVE:
@@ -235,6 +267,7 @@ def _change(
 
 _NOT_COPIED = ("draw_facts", "embedding", "event_time", "valid_from")
 _COPIED = tuple(name for name in NewRecord.__dataclass_fields__ if name not in _NOT_COPIED)
+_copied = attrgetter(*_COPIED)
 
 
 def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None = None) -> Record:
@@ -244,7 +277,7 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
     seq = tx.next_seq()
     event_time = new.event_time or one.now
     return Record(
-        **{name: getattr(new, name) for name in _COPIED},
+        **dict(zip(_COPIED, _copied(new), strict=True)),
         id=record_id(one.now, rules.store_id, seq),
         seq=seq,
         status=status,

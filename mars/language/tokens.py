@@ -148,9 +148,13 @@ def token_entropy(text: str) -> tuple[float, float]:
     `bits` is `-Σ p·log2 p` over the distinct words; `normalised` divides by log2 of their number, so it lies in
     [0, 1]. Both are 0 for fewer than two distinct words.
     """
-    counts = Counter(words(text))
+    return _entropy(tuple(sorted(Counter(words(text)).values())))
+
+
+@lru_cache(maxsize=1 << 12)  # most short texts repeat no word, or few
+def _entropy(counts: tuple[int, ...]) -> tuple[float, float]:
     if len(counts) < 2:
         return 0.0, 0.0
-    total = counts.total()
-    bits = -math.fsum(n / total * math.log2(n / total) for n in counts.values())
+    total = sum(counts)
+    bits = -math.fsum(n / total * math.log2(n / total) for n in counts)
     return bits, min(1.0, bits / math.log2(len(counts)))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -29,7 +29,15 @@ from sqlalchemy.pool import StaticPool
 from mars.bridge import Twin
 from mars.errors import StoreClosed
 from mars.memory import schema
-from mars.memory.backends.connecting import BUSY_TIMEOUT, Synchronous, engine_for, prepare, settings_for, shown
+from mars.memory.backends.connecting import (
+    BUSY_TIMEOUT,
+    Synchronous,
+    engine_for,
+    prepare,
+    settings_for,
+    shown,
+    write_turn,
+)
 from mars.memory.backends.faults import translate
 from mars.memory.backends.wire import Wire
 from mars.memory.interfaces import Failed, outcome
@@ -70,7 +78,7 @@ class Database:
     ) -> None:
         """Prepare for the database at a URL, or for a live engine, which stays the caller's; nothing is opened yet.
 
-        `busy_timeout` is in seconds. An engine on a database in memory has one connection: give it to nobody else.
+        `busy_timeout` is in seconds.
         Raises `InvalidSetting` for a URL that names no database, `MissingExtra` where the driver is not installed.
         """
         self._owned = not isinstance(target, Engine)
@@ -88,7 +96,7 @@ class Database:
 
     def _renew(self) -> None:
         self._idle: list[Wire] = []
-        self._alone = threading.RLock()
+        self._alone = write_turn(self._engine)
         self._calling = threading.Lock()
         self._caller: Caller | None = None
         self._writer = Writer(self.write_all)
@@ -180,7 +188,7 @@ class Database:
 
     def _transact(self, works: Sequence[Callable[[Wire], Any]]) -> list[Any]:
         points.reach("run_before_write")
-        with self._turn(), self._wire() as wire:
+        with self._alone, self._wire() as wire:
             try:
                 wire.run(self._begin_write)
                 results = [self._one(wire, work) for work in works]
@@ -201,16 +209,12 @@ class Database:
         return result
 
     def _view(self, work: Callable[[Wire], Result]) -> Result:
-        with self._turn(), self._wire() as wire:
+        with self._alone if self._shared else nullcontext(), self._wire() as wire:
             wire.run(self._begin_read)
             try:
                 return work(wire)
             finally:
                 wire.roll_back()
-
-    def _turn(self) -> AbstractContextManager[Any]:
-        """Keep others out where there is only one connection: that of a database in memory."""
-        return self._alone if self._shared else nullcontext()
 
     @contextmanager
     def _wire(self) -> Iterator[Wire]:

@@ -5,8 +5,12 @@ Shared by everything of MARS that keeps tables in the same database.
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+import threading
+from contextlib import AbstractContextManager
+from typing import Any, Literal
 from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
@@ -16,7 +20,16 @@ from sqlalchemy.pool import StaticPool
 from mars.errors import InvalidSetting, MissingExtra
 from mars.memory import schema
 
-__all__ = ["BUSY_TIMEOUT", "Synchronous", "check_dialect", "engine_for", "prepare", "settings_for", "shown"]
+__all__ = [
+    "BUSY_TIMEOUT",
+    "Synchronous",
+    "check_dialect",
+    "engine_for",
+    "prepare",
+    "settings_for",
+    "shown",
+    "write_turn",
+]
 
 Synchronous = Literal["normal", "full"]
 """What an acknowledged write on SQLite survives: ``normal`` a killed process, ``full`` a power loss too."""
@@ -92,6 +105,38 @@ def prepare(connection: Connection, settings: tuple[str, ...]) -> None:
     for statement in settings:
         schema.run_patiently(connection, statement)
     connection.info["mars"] = True
+
+
+def write_turn(engine: Engine) -> AbstractContextManager[Any]:
+    """Return the reentrant lock to hold while writing by this engine; ask again after a fork.
+
+    SQLite has one writer at a time, and who finds it busy sleeps and tries again. So everything in this process that
+    writes to one file, or shares a connection in memory, takes turns by one lock. PostgreSQL's writers need none.
+    """
+    if engine.dialect.name != "sqlite":
+        return threading.RLock()
+    file = (engine.url.database or "").removeprefix("file:").partition("?")[0]
+    key = id(engine.pool) if isinstance(engine.pool, StaticPool) else os.path.realpath(file)
+    with _handing_out:
+        turn = _turns.get(key)
+        if turn is None:
+            turn = _turns[key] = threading.RLock()
+        return turn
+
+
+_turns: WeakValueDictionary[str | int, Any] = WeakValueDictionary()
+_handing_out = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Forget the locks in a child: a thread that it does not have may hold them."""
+    global _handing_out
+    _handing_out = threading.Lock()
+    _turns.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _in_memory(url: URL) -> bool:

@@ -17,7 +17,6 @@ Usable from any thread, and after a fork: parent and child then have connections
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import MappingProxyType
@@ -31,7 +30,15 @@ from sqlalchemy.pool import StaticPool
 
 from mars.errors import StoreClosed, StoreError
 from mars.memory import points, schema
-from mars.memory.backends.connecting import BUSY_TIMEOUT, Synchronous, engine_for, prepare, settings_for, shown
+from mars.memory.backends.connecting import (
+    BUSY_TIMEOUT,
+    Synchronous,
+    engine_for,
+    prepare,
+    settings_for,
+    shown,
+    write_turn,
+)
 from mars.memory.backends.faults import translate
 from mars.memory.backends.forks import Gate, file_of
 from mars.memory.backends.session import SqlReader, SqlTransaction
@@ -64,7 +71,7 @@ class SqlBackend(Backend):
         self._url = shown(engine)
         self._setup = settings_for(self._dialect, synchronous, busy_timeout, self._owned)
         self._shared = isinstance(engine.pool, StaticPool)
-        self._writing = threading.RLock()
+        self._writing = write_turn(engine)
         self._inside = False
         self._at_hand = self._owned and self._dialect == "sqlite"
         self._idle: list[Wire] = []
@@ -273,7 +280,7 @@ class SqlBackend(Backend):
 
     def _forked(self) -> None:
         """Start afresh in a child: the locks and connections of its parent are not the child's to release."""
-        self._writing = threading.RLock()
+        self._writing = write_turn(self._engine)
         self._inside = False
         if self._dialect != "sqlite":
             _left.append((self._idle, self._engine.pool))

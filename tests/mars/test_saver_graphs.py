@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from anyio import create_task_group
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
 
 from mars import CheckpointSaver, Memory
 from mars.memory import NewRecord
@@ -142,15 +145,29 @@ async def test_pruning_without_care_for_delta_channels_is_noticed(url: str) -> N
         assert (await graph.aget_state(config)).values.get("texts", []) == []
 
 
-async def test_a_memory_and_a_saver_share_a_database(url: str) -> None:
-    """Each writes while the other does, and neither loses anything."""
-    async with Memory.open(url) as memory, CheckpointSaver.open(url) as saver:
+@pytest.mark.parametrize("where", ["one file", "one connection in memory"])
+async def test_a_memory_and_a_saver_share_a_database(url: str, where: str) -> None:
+    """Each writes while the other does, and neither loses anything, nor finds the database busy."""
+    if where == "one file":
+        target: Any = url
+    else:
+        target = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    saver = CheckpointSaver.open(target, busy_timeout=0.001)
+    async with Memory.open(target) as memory, saver:
         graph = asking(saver)
-        for number in range(5):
+
+        async def turn(number: int) -> None:
             await memory.add(NewRecord(text=f"The heron was seen {number} times.", namespace=("ann",)))
             await graph.ainvoke({"count": number}, {"configurable": {"thread_id": str(number)}}, durability="sync")
-        assert len(await memory.recall("heron", namespace=("ann",), k=9)) == 5
-        assert len({one.config["configurable"]["thread_id"] async for one in saver.alist(None)}) == 5
+            await memory.add(NewRecord(text=f"And {number} otters.", namespace=("ann",)))
+
+        async with create_task_group() as group:
+            for number in range(20):
+                group.start_soon(turn, number)
+        assert (await memory.stats()).records == 40
+        assert len({one.config["configurable"]["thread_id"] async for one in saver.alist(None)}) == 20
+    if not isinstance(target, str):
+        target.dispose()
 
 
 STRICT = """

@@ -6,7 +6,7 @@ synchronous functions of this package on a worker thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -79,6 +79,7 @@ class Memory(Tending):
         seed: int | str | None = None,
         index: VectorIndex | str | Path | bool | None = None,
         cache_bytes: int = CAP,
+        reembed: bool | Callable[[int, int], None] = False,
         **options: Any,
     ) -> Self:
         """Return a memory that opens when it is entered: ``async with Memory.open("sqlite:///life.db") as memory:``.
@@ -91,9 +92,10 @@ class Memory(Tending):
         records on a thread of its own. Without it that begins with the first ``recall(exact=False)`` or `reindex`, and
         nothing of Chroma is loaded before. `cache_bytes` is how much memory the namespaces that were recalled from may
         take together, 2 GiB by default; beyond it those asked longest ago are dropped and loaded again when they are
-        asked, the one asked last never. `options` go to `mars.memory.backends.open_backend`. Entering raises
-        `EmbedderMismatch` if the store's vectors come from another embedder, `InvalidSetting` for ``index=True`` where
-        there is no file, and the errors of the backend.
+        asked, the one asked last never. With `reembed`, which may be a function that is told (rows passed, rows in
+        all), entering first makes the vectors of another embedder anew; interrupted, the next time goes on. `options`
+        go to `mars.memory.backends.open_backend`. Entering raises `EmbedderMismatch` if the store's vectors come from
+        another embedder, `InvalidSetting` for ``index=True`` where there is no file, and the errors of the backend.
         """
         return cls(
             target,
@@ -104,6 +106,7 @@ class Memory(Tending):
             seed=seed,
             index=index,
             cache_bytes=cache_bytes,
+            reembed=reembed,
             options=options,
         )
 

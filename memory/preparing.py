@@ -24,6 +24,9 @@ from mars.memory.views import is_expired
 FACT_SOURCES = frozenset({Source.USER, Source.OPERATOR})
 """Whose words facts are drawn from: never the assistant's, which may repeat what was recalled."""
 
+CHANGING_FROM = "changing_from"
+"""The store's own fact while its vectors are made anew: the embedder that they came from; empty once that is done."""
+
 AT_ONCE = 4
 """So many records with vectors are prepared on the event loop itself."""
 
@@ -196,10 +199,17 @@ def embedded(texts: Sequence[str], embedder: Embedder) -> list[Vector]:
     return list(check_vectors(embedder.embed(texts), len(texts), embedder.dimension, embedder.id)) if texts else []
 
 
-def check_embedder(stored: str | None, embedder: Embedder) -> None:
-    """Raise `EmbedderMismatch` unless the store has no embedder yet or this very one."""
+def check_embedder(meta: Mapping[str, str], embedder: Embedder) -> None:
+    """Raise `EmbedderMismatch` unless the store's vectors are this embedder's, or it has none yet."""
+    stored, before = meta.get("embedder"), meta.get(CHANGING_FROM)
+    if before:
+        raise EmbedderMismatch(
+            f"the store is changing its embedder from {before!r} to {stored!r}, and not all of its vectors are made: "
+            "finish it with `mars memory reembed --embedder …`, or Memory.open(…, embedder=…, reembed=True)"
+        )
     if stored is not None and stored != embedder.id:
         raise EmbedderMismatch(
             f"the store's vectors were made by {stored!r} and cannot be compared with those of {embedder.id!r}: open "
-            "it with the embedder that made them (embedder=…, or MARS_EMBEDDER), or ingest the texts into a new store"
+            "it with the embedder that made them (embedder=…, or MARS_EMBEDDER), or give it new ones with "
+            "`mars memory reembed --embedder …`, or Memory.open(…, embedder=…, reembed=True)"
         )

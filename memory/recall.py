@@ -20,7 +20,7 @@ from mars.memory.diversity import diversified, pool_size
 from mars.memory.filters import RecallFilter
 from mars.memory.following import Follower
 from mars.memory.interfaces import Backend, Embedder, Reader
-from mars.memory.preparing import embedded
+from mars.memory.preparing import check_embedder, embedded
 from mars.memory.presets import Preset
 from mars.memory.records import Hit, Namespace, Record, Vector
 from mars.memory.shard import Match, Shard, lexical_weights, search, voiced
@@ -132,6 +132,7 @@ class Recaller:
         return found
 
     def _answer(self, reader: Reader, question: Question, vector: Vector | None, nearby: Nearby | None) -> list[Hit]:
+        check_embedder(reader.meta(), self._embedder)  # it may have been changed since the store was opened
         names = [question.scope]
         if question.below:
             depth = len(question.scope)

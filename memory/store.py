@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -11,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
-from mars.errors import StoreClosed
+from mars.errors import InvalidSetting, StoreClosed
 from mars.memory.following import Follower
 from mars.memory.grouping import grouped
 from mars.memory.ids import new_store_id
-from mars.memory.index import index_folder
+from mars.memory.index import drop_files, index_folder
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
-from mars.memory.preparing import Rules, check_embedder
+from mars.memory.preparing import CHANGING_FROM, Rules, check_embedder
 from mars.memory.presets import Preset
 from mars.memory.recall import Recaller, check_cap
 from mars.memory.records import check_time
+from mars.memory.reembedding import Progress, finish, reembed
 from mars.memory.writer import Writer
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Store:
         seed: int | str | None,
         index: VectorIndex | str | Path | bool | None,
         cache_bytes: int,
+        reembed: bool | Progress,
         options: Mapping[str, Any],
     ) -> None:
         self._target = target
@@ -86,6 +89,7 @@ class Store:
         self._index_at = None if isinstance(index, bool) else index
         self._index_wanted = index is not None and index is not False
         self._index: VectorIndex | None = index if isinstance(index, VectorIndex) else None
+        self._reembed = reembed
         self._cache_bytes = check_cap(cache_bytes)
         self._options = options
         self._backend: Backend | None = None
@@ -108,6 +112,8 @@ class Store:
         try:
             if self._index_wanted and self._index_at is None:
                 index_folder(backend.url)
+            if self._reembed:
+                self._change_embedder(backend)
             store_id = self._identify(backend)
             self._rules = Rules(self._preset, self._embedder, store_id, self._extract_facts)
             self._recaller = Recaller(self._preset, self._embedder, self._cache_bytes)
@@ -120,10 +126,18 @@ class Store:
         if self._index_wanted:
             self._following()
 
+    def _change_embedder(self, backend: Backend) -> None:
+        """Let the store's vectors be this embedder's; what is derived of the old ones is dropped."""
+        reembed(backend, self.embedder, self._reembed if callable(self._reembed) else None)
+        if backend.read(lambda reader: bool(reader.meta().get(CHANGING_FROM))):
+            with suppress(InvalidSetting):  # a store that is no file, and nobody named a folder: there is no index
+                drop_files(self._index_folder(backend))
+            finish(backend)
+
     def _identify(self, backend: Backend) -> str:
         """Check the store's embedder and return the store's id, which an empty store takes from the seed."""
         meta, head = backend.read(lambda reader: (dict(reader.meta()), reader.head()))
-        check_embedder(meta.get("embedder"), self.embedder)
+        check_embedder(meta, self.embedder)
         store_id = meta.get("store_id")
         if store_id is None or (self._seed is not None and head == 0):
             store_id = new_store_id(self._seed)
@@ -189,9 +203,12 @@ class Store:
         """Return the derived index anew; raises `InvalidSetting` where no folder is named and none can lie beside."""
         from mars.memory.index.chroma import ChromaIndex
 
-        folder = index_folder(self.backend.url) if self._index_at is None else Path(str(self._index_at))
+        folder = self._index_folder(self.backend)
         embedder = self.embedder
         return ChromaIndex(folder, store=self._rules.store_id, embedder=embedder.id, dimension=embedder.dimension)
+
+    def _index_folder(self, backend: Backend) -> Path:
+        return index_folder(backend.url) if self._index_at is None else Path(str(self._index_at))
 
     def _following(self) -> Follower:
         """Return what lets the derived index follow, begun at its first use. Never blocks for long."""

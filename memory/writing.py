@@ -12,7 +12,7 @@ from mars.errors import InvalidInput
 from mars.language import token_entropy
 from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Embedder, Selection, Transaction
-from mars.memory.lifecycle import REVIEW_REASON, displace, edit
+from mars.memory.lifecycle import REVIEW_REASON, displace, edit, found
 from mars.memory.merging import Likes, told_again
 from mars.memory.preparing import Prepared, Rules, check_embedder, prepare
 from mars.memory.presets import Preset
@@ -321,7 +321,7 @@ def _trust(tx: Transaction, new: NewRecord, preset: Preset, batch: _Batch) -> tu
 def claim_embedder(tx: Transaction, embedder: Embedder) -> None:
     """Note the store's embedder at its first vector; raise `EmbedderMismatch` if it is another one."""
     meta = tx.meta()
-    check_embedder(meta.get("embedder"), embedder)
+    check_embedder(meta, embedder)
     if "embedder" not in meta:
         tx.set_meta({"embedder": embedder.id, "dimension": str(embedder.dimension)})
 
@@ -331,6 +331,7 @@ def revise(
 ) -> Record:
     """Change the given fields of a record, and its vector with its text; return it."""
     if vector is not None:
+        found(tx, [record], now)
         values = {**values, "entropy": token_entropy(values["text"])[0], "embedder": rules.embedder.id}
         claim_embedder(tx, rules.embedder)
         tx.set_vectors(rules.embedder.id, {record: vector})

@@ -38,7 +38,7 @@ WEIGHTS: Mapping[str, int] = MappingProxyType(
     {
         "add": 14, "add_many": 6, "tell": 6, "put": 7, "drop": 2, "edit": 5, "retell": 3, "used": 7, "pin": 2,
         "unpin": 1, "archive": 4, "restore": 4, "review": 3, "undo": 3, "renew": 2, "purge": 4, "purge_old": 2,
-        "sweep": 3, "lend": 3, "purge_expired": 2,
+        "sweep": 3, "lend": 3, "purge_expired": 2, "merge": 2,
     }
 )  # fmt: skip
 """How often each call is made, relatively."""
@@ -47,7 +47,7 @@ SHARED = frozenset({"lend", "purge_expired"})
 """Calls that concern records with a time to live: of the first namespace only, because they reach into every one."""
 
 REPEATABLE = frozenset(
-    {"add", "add_many", "tell", "lend", "edit", "used", "pin", "unpin", "archive", "restore", "review"}
+    {"add", "add_many", "tell", "lend", "edit", "used", "pin", "unpin", "archive", "restore", "review", "merge"}
 )
 """Calls that change nothing when they are made a second time."""
 
@@ -117,7 +117,8 @@ class Script:
                 return call
             places = [place for place, record in enumerate(stored) if wanted(record)]
             if places:
-                chosen = tuple(self._random.sample(places, min(len(places), self._random.randint(1, 2))))
+                count = 2 if name == "merge" else self._random.randint(1, 2)
+                chosen = tuple(self._random.sample(places, min(len(places), count)))
                 return Call(name, self._space, self._number, self._minutes, chosen)
 
 
@@ -138,6 +139,7 @@ TARGETS: Mapping[str, Callable[[Record], bool]] = MappingProxyType(
         "undo": lambda record: record.superseded_by is not None,
         "renew": lambda record: record.expires_at is not None,
         "purge": _any,
+        "merge": lambda record: record.status is Status.ACTIVE and record.kind is Kind.EPISODE,
     }
 )
 """Which records a call may concern; calls that are not named choose none."""
@@ -237,6 +239,8 @@ async def _end(memory: Memory, call: Call, ids: list[str]) -> object:
             return await memory.purge(ids, force=True, now=now)
         case "purge_old":
             return await memory.purge(namespace=call.namespace, now=now)
+        case "merge":
+            return await memory.merge(ids[0], ids[1:], now=now)
         case "purge_expired":
             return await memory.purge_expired(now=now)
         case "sweep":

@@ -386,10 +386,6 @@ class VectorIndex(ABC):
         """Apply what changed since the high-water mark, in batches; return how many records. Repeatable."""
 
     @abstractmethod
-    def rebuild(self, reader: Reader, progress: Callable[[int, int], None] | None = None) -> int:
-        """Drop everything and follow from the start."""
-
-    @abstractmethod
     def audit(self, reader: Reader) -> IndexAudit | None:
         """Compare all that the index holds with the truth; None where there is no index yet. Writes nothing."""
 

@@ -109,7 +109,8 @@ class ChromaIndex(VectorIndex):
             mark, head, done = self.high_water(), reader.head(), 0
             if mark > head:
                 # The truth was restored from an older backup: what was indexed since is not in it.
-                return self.rebuild(reader, progress)
+                self.clear()
+                mark = 0
             while mark < head:
                 update = self.pending(reader, mark)
                 mark, done = self.apply(update), done + update.changes
@@ -125,12 +126,6 @@ class ChromaIndex(VectorIndex):
             for folder in self._folder.glob("data-*"):
                 shutil.rmtree(folder, ignore_errors=True)
             points.reach("index_dropped")
-
-    def rebuild(self, reader: Reader, progress: Progress | None = None) -> int:
-        """See `VectorIndex.rebuild`."""
-        with self._guard:
-            self.clear()
-            return self.follow(reader, progress)
 
     def audit(self, reader: Reader) -> IndexAudit | None:
         """See `VectorIndex.audit`; a purge that is not followed yet is no finding."""

@@ -69,9 +69,9 @@ class System(ABC):
         """Return the ids of the processes that serve it besides this one."""
         return []
 
-    def own_answers(self, questions: Sequence[Question], filtered: bool) -> list[list[str]] | None:
-        """Return the texts that its own definition of rank calls the best; None if that is the cosine."""
-        return None
+    def own_answers(self, questions: Sequence[Question], filtered: bool) -> list[list[str]]:
+        """Return the texts that its own definition of rank calls the best, for an entry that has its `own_rank`."""
+        raise Unsupported("it ranks by the cosine")
 
     def timed_adds(self, rows: Sequence[Row], seconds: float) -> list[float]:
         """Return the seconds that each add takes; stops early when `seconds` are over."""
@@ -115,6 +115,8 @@ class Entry:
     """So many rows are one batch of `bulk_add`."""
     bulk_while_loading: bool = True
     """Whether the store is filled by the batches that are timed; else some batches are timed afterwards."""
+    own_rank: bool = False
+    """Whether it ranks by more than the cosine, and can tell what would come first by its own definition."""
     persistent: bool = True
     """Whether anything is left when its process ends."""
     largest: int = 100_000
@@ -142,6 +144,7 @@ ENTRIES = (
         place="benchmarks.peers.ours:Mars",
         durabilities=NORMAL | FULL,
         packages=("mars-runtime",),
+        own_rank=True,
         how="hybrid rank (half words, half vectors, times retention); `recall` is the share of its own rank's first "
         "10, every row scored in full without bounds, then that of the first 10 by cosine; `reindex` rebuilds the "
         "shards and the Chroma index, which exact recall does not use",

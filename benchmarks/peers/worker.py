@@ -63,8 +63,7 @@ class Measured:
         }
 
     def _own(self, filtered: bool) -> dict[str, Any]:
-        answers = self._system.own_answers(self._questions, filtered)
-        return {"answers": None if answers is None else [numbers(texts) for texts in answers]}
+        return {"answers": [numbers(texts) for texts in self._system.own_answers(self._questions, filtered)]}
 
     def _reindex(self) -> dict[str, Any]:
         started = time.perf_counter()

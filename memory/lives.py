@@ -111,4 +111,4 @@ class Lives:
 
     def chosen(self, flags: Flags) -> list[str]:
         """Return the ids of the flagged records."""
-        return [self.ids[place] for place in np.flatnonzero(flags)]
+        return [self.ids[place] for place in np.flatnonzero(flags).tolist()]

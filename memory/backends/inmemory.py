@@ -123,6 +123,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         super().__init__(contents)
         self._undo: list[Undo] = []
         self._doom = Doom()
+        self._disordered: dict[int, dict[int, str]] = {}
         head = contents.head
         self._undo.append(lambda: setattr(contents, "head", head))
 
@@ -142,6 +143,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
                 self._undo.append(lambda one=record.id: self._unlink(one))  # type: ignore[misc]
                 if record.id in vectors:
                     self._put_vector(record.id, vectors[record.id])
+            self._order()
 
     def update(self, records: Sequence[Record]) -> None:
         with self._doom:
@@ -154,6 +156,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
                     raise InvalidInput("a record with this key is already in its namespace; nothing was written")
                 self._swap(record)
                 self._undo.append(lambda old=old: self._swap(old, in_order=False))  # type: ignore[misc]
+            self._order()
 
     def set_vectors(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
         with self._doom:
@@ -203,6 +206,17 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         self._all.removed = [grave for grave in before if grave[1] not in gone]
         self._undo.append(lambda: setattr(self._all, "removed", before))
 
+    def bury(self, graves: Sequence[tuple[int, str, Namespace]]) -> None:
+        before = self._all.removed
+        self._all.removed = sorted([*before, *graves])
+        self._undo.append(lambda: setattr(self._all, "removed", before))
+
+    def clear(self) -> None:
+        graves, past = self._all.removed, self._all.history
+        self._all.removed, self._all.history = [], {}
+        self._undo.append(lambda: (setattr(self._all, "removed", graves), setattr(self._all, "history", past)))
+        self.remove(list(self._all.records.values()))
+
     def drop_orphans(self) -> int:
         return 0
 
@@ -223,13 +237,21 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         everything.records[record.id] = record
         space = everything.spaces.setdefault(record.namespace, {})
         for ordered in (everything.by_seq, space):
+            if ordered and next(reversed(ordered)) > record.seq:
+                self._disordered[id(ordered)] = ordered
             ordered[record.seq] = record.id
-            if not in_order:
-                ascending = sorted(ordered.items())
-                ordered.clear()
-                ordered.update(ascending)
+        if not in_order:
+            self._order()
         for key in _keys(record):
             everything.keys[key] = record.id
+
+    def _order(self) -> None:
+        """Put what was linked after a newer record into the order of `seq`."""
+        for ordered in self._disordered.values():
+            ascending = sorted(ordered.items())
+            ordered.clear()
+            ordered.update(ascending)
+        self._disordered.clear()
 
     def _unlink(self, one: str) -> None:
         record = self._all.records.pop(one)

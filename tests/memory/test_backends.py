@@ -280,6 +280,25 @@ def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Bui
     assert backend.read(lambda reader: reader.citing({"a"}, [("nobody",)])) == []
 
 
+def test_order_is_by_seq_however_it_was_written(backend: Backend, make_record: Build) -> None:
+    """Records that are inserted after a newer one was changed are found in their places, and by `after_seq`."""
+
+    def work(tx: Transaction) -> None:
+        first = make_record(tx.next_seq())
+        tx.insert([first], {})
+        second, third = make_record(tx.next_seq()), make_record(tx.next_seq())
+        tx.update([replace(first, seq=tx.next_seq())])
+        tx.insert([replace(second, seq=tx.next_seq()), third], {})
+
+    backend.transact(work)
+    for selection in (Selection(), Selection(namespace=("user-1",))):
+        found = backend.read(lambda reader, selection=selection: reader.select(selection))  # type: ignore[misc]
+        assert [record.seq for record in found] == [3, 4, 5]
+        later = replace(selection, after_seq=3)
+        found = backend.read(lambda reader, later=later: reader.select(later))  # type: ignore[misc]
+        assert [record.seq for record in found] == [4, 5]
+
+
 def test_pages_are_read_as_they_are_asked_for(backend: Backend, make_record: Build, put: Put) -> None:
     """`each` gives in either order what `select` gives, over many pages, and can be left early."""
     stored = put(backend, *(make_record(0, kind=list(Kind)[number % 2]) for number in range(700)))

@@ -19,6 +19,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mars.memory.findings import Audit, IndexAudit, Stored
 from mars.memory.lives import Lives
+from mars.memory.outcomes import Failed as Failed
+from mars.memory.outcomes import outcome as outcome
 from mars.memory.loading import PART, Loaded, loaded
 from mars.memory.records import (
     Change,
@@ -95,10 +97,7 @@ class Embedder(Protocol):
 
     @property
     def lexical_weight(self) -> float:
-        """Share of the lexical arm in the fusion, in [0, 1]; 1 where vectors add nothing.
-
-        A claim: between 0 and 1 the rows decide how much of the rest the vectors get (`mars.memory.agreement`).
-        """
+        """The claimed share of the lexical arm in the fusion, in [0, 1]; see `mars.memory.agreement`."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vector:
@@ -281,28 +280,20 @@ class Transaction(Reader):
         """Forget that records with these ids were ever purged."""
 
     @abstractmethod
+    def bury(self, graves: Sequence[tuple[int, str, Namespace]]) -> None:
+        """Note that these were purged, (seq, id, namespace) each; they are not in the store."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Delete every record, vector and change, leaving nothing but a tombstone with a new `seq` for each record."""
+
+    @abstractmethod
     def drop_orphans(self) -> int:
         """Delete the vectors that belong to no record; return how many."""
 
     @abstractmethod
     def rebuild_indexes(self) -> None:
         """Make the database's own indexes anew, those that are missing too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """What `Backend.transact_all` returns for a piece of work that raised."""
-
-    error: BaseException
-    """What it raised."""
-
-
-def outcome(run: Callable[[], Result]) -> Result | Failed:
-    """Return what a function returns, or `Failed` with what it raises."""
-    try:
-        return run()
-    except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
-        return Failed(error)
 
 
 class Backend(ABC):

@@ -19,9 +19,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from mars.memory.findings import Audit, IndexAudit, Stored
 from mars.memory.lives import Lives
+from mars.memory.loading import PART, Loaded, loaded
 from mars.memory.outcomes import Failed as Failed
 from mars.memory.outcomes import outcome as outcome
-from mars.memory.loading import PART, Loaded, loaded
 from mars.memory.records import (
     Change,
     Explanation,

@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from anyio import to_thread
 
 from mars.errors import InvalidSetting, StoreCorrupt
-from mars.memory import doctor, repairing
+from mars.memory import copies, doctor, repairing
+from mars.memory.copies import Copied
 from mars.memory.doctor import Diagnosis
 from mars.memory.findings import Finding, FindingKind
 from mars.memory.interfaces import Backend, Reader, VectorIndex
+from mars.memory.preparing import check_embedder
 from mars.memory.reading import Reading
 from mars.memory.repairing import Repair
 
@@ -113,6 +116,30 @@ class Tending(Reading):
             made = await to_thread.run_sync(repairing.embed_again, texts, self._rules, limiter=self._limiter)
             await self._write(partial(repairing.mend_rows, numbers=batch, vectors=made, rules=self._rules, now=now))
             repairing.telling(progress, start + len(batch), len(numbers))
+
+    async def backup(self, path: str | Path, *, overwrite: bool = False, progress: Progress | None = None) -> Copied:
+        """Copy the whole store into one file, as one moment shows it; others may write meanwhile.
+
+        The file is portable: `restore_backup` takes it back on any backend. It appears when it is complete and has been
+        read through. `progress` is called on a worker thread with (`seq` reached, `seq` aimed at). Raises `InvalidFile`
+        where there is a file already, unless `overwrite`.
+        """
+        target = Path(path)
+        return await self.read(lambda reader: copies.write(reader, target, overwrite, progress))
+
+    async def restore_backup(
+        self, path: str | Path, *, force: bool = False, progress: Progress | None = None
+    ) -> Copied:
+        """Let the store hold what a copy holds, all or nothing; whoever has it open sees that at the next call.
+
+        The file is read through before anything is written. With `force` a store that is not empty is emptied first, in
+        the same transaction. Raises `InvalidFile` for a damaged copy, `EmbedderMismatch` for one of another embedder,
+        `InvalidInput` for a store that is not empty.
+        """
+        copied = await to_thread.run_sync(copies.check, Path(path), limiter=self._limiter)
+        check_embedder(copied.meta, self.embedder)
+        await self._write(lambda tx: copies.load(tx, copied, force, progress))
+        return copied
 
     async def reindex(self, progress: Progress | None = None) -> int:
         """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.

@@ -58,6 +58,10 @@ class Inspection:
     """(list of ids)"""
     drop_orphans: str
     """()"""
+    clear: tuple[str, ...]
+    """Empties the tables of records, vectors, history and tombstones."""
+    inhabitants: str
+    """() → id, namespace of every record."""
     create: tuple[str, ...]
     """Makes each index that is missing."""
 
@@ -94,6 +98,8 @@ def inspection(dialect: str) -> Inspection:
         rewrite=text(update(records).where(row.number == bindparam("same")).values(_parameters())),
         exhume=text(delete(tombstones).where(among(tombstones.c.id, "ids", dialect))),
         drop_orphans=text(delete(vectors).where(orphaned)),
+        clear=tuple(text(delete(table)) for table in (records, vectors, history, tombstones)),
+        inhabitants=text(select(row.id, row.namespace).order_by(row.number)),
         create=tuple(constant(CreateIndex(one, if_not_exists=True)) for one in _indexes()),
     )
 

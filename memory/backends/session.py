@@ -237,6 +237,19 @@ class SqlTransaction(SqlReader, Transaction):
         """See `Transaction.exhume`."""
         self._run(inspection(self._dialect).exhume, self._listed(ids))
 
+    def bury(self, graves: Sequence[tuple[int, str, Namespace]]) -> None:
+        """See `Transaction.bury`."""
+        if graves:
+            self._run(self._sql.bury, [(seq, one, namespace_text(namespace)) for seq, one, namespace in graves])
+
+    def clear(self) -> None:
+        """See `Transaction.clear`."""
+        gone = self._rows(inspection(self._dialect).inhabitants)
+        for statement in inspection(self._dialect).clear:
+            self._run(statement, ())
+        if gone:
+            self._run(self._sql.bury, [(self.next_seq(), one, namespace) for one, namespace in gone])
+
     def drop_orphans(self) -> int:
         """See `Transaction.drop_orphans`."""
         return self._run(inspection(self._dialect).drop_orphans, ())

@@ -9,7 +9,6 @@ import typer
 
 from mars.cli.memory_editing import app as editing
 from mars.cli.memory_tending import app as tending
-from mars.cli.memory_editing import app as editing
 from mars.cli.output import (
     Database,
     JsonFlag,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Look into a memory, and tend it.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
-app.registered_commands += editing.registered_commands
 app.registered_commands += editing.registered_commands + tending.registered_commands
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of records, as `mars memory list` shows them.", show_default=False)]

@@ -188,9 +188,8 @@ class Database:
 
     def _transact(self, works: Sequence[Callable[[Wire], Any]]) -> list[Any]:
         points.reach("run_before_write")
-        with self._alone, self._wire() as wire:
+        with self._alone, self._wire(self._begin_write) as wire:
             try:
-                wire.run(self._begin_write)
                 results = [self._one(wire, work) for work in works]
                 points.reach("run_before_commit")
                 wire.run("COMMIT")
@@ -209,19 +208,18 @@ class Database:
         return result
 
     def _view(self, work: Callable[[Wire], Result]) -> Result:
-        with self._alone if self._shared else nullcontext(), self._wire() as wire:
-            wire.run(self._begin_read)
+        with self._alone if self._shared else nullcontext(), self._wire(self._begin_read) as wire:
             try:
                 return work(wire)
             finally:
                 wire.roll_back()
 
     @contextmanager
-    def _wire(self) -> Iterator[Wire]:
-        """Lend a connection that nobody else uses, and keep it for the next time."""
+    def _wire(self, begin: str) -> Iterator[Wire]:
+        """Lend a connection that nobody else uses, with a transaction begun, and keep it for the next time."""
         idle = self._idle
         try:
-            wire = self._taken()
+            wire = self._begun(begin)
             try:
                 yield wire
             finally:
@@ -231,6 +229,29 @@ class Database:
                     idle.append(wire)
         except SQLAlchemyError as error:
             raise translate(error, self.url) from None
+
+    def _begun(self, begin: str) -> Wire:
+        """Begin on a connection at hand; where the server has ended it meanwhile, on a new one."""
+        wire = self._taken()
+        try:
+            wire.run(begin)
+            return wire
+        except BaseException:
+            lost = wire.connection.invalidated
+            wire.connection.close()
+            if not lost:
+                raise
+        while self._idle:
+            stale = self._idle.pop().connection
+            stale.invalidate()
+            stale.close()
+        wire = self._taken()
+        try:
+            wire.run(begin)
+        except BaseException:
+            wire.connection.close()
+            raise
+        return wire
 
     def _taken(self) -> Wire:
         with suppress(IndexError):  # not `if self._idle`: another thread may take the last one meanwhile

@@ -190,6 +190,26 @@ def test_a_database_that_stays_locked(tmp_path: Path) -> None:
         assert len(list(saver.list(thread("t")))) == 1
 
 
+def test_a_server_that_ends_its_connections(fresh_database: Callable[[], str]) -> None:
+    """After a restart of PostgreSQL, say, the next read and the next write go over new connections."""
+    url = fresh_database()
+    with CheckpointSaver.open(url) as saver:
+        config = thread("t")
+        for step in range(3):
+            config = saver.put(config, empty_checkpoint(), {"step": step}, {})
+            other = create_engine(url)
+            with other.connect() as connection:
+                ended = connection.execute(
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                ).scalars()
+                assert any(ended)
+            other.dispose()
+        assert [one.metadata["step"] for one in saver.list(thread("t"))] == [2, 1, 0]
+
+
 def test_what_is_no_database(tmp_path: Path) -> None:
     """A file that is none, a folder that is missing, a URL that is none: each says what helps."""
     (tmp_path / "notes.txt").write_bytes(b"these are my notes\n" * 200)

@@ -39,8 +39,8 @@ ROUNDS = 6
 STRIDE = 16
 """One in so many rows is looked at to guess which bounds are large."""
 
-CHUNK = 8192
-"""So many rows are projected at a time."""
+CHUNK = 1024
+"""So many rows are looked at or projected at a time: what is copied of them is soon given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +140,13 @@ class Head:
         """Find the directions that hold most of the rows' length, by subspace iteration on a sample."""
         self._fitted, self._known, self._directions = len(matrix), 0, None
         self._dirty.clear()
-        sample = matrix[:: max(1, len(matrix) // SAMPLE)].astype(np.float64)
+        sample = matrix[:: max(1, len(matrix) // SAMPLE)]
         count = min(self._bounds.dimensions, matrix.shape[1])
         self._heads, self._rest = np.zeros((0, count), np.float32), np.zeros(0, np.float32)
-        moments = sample.T @ sample
+        moments = np.zeros((matrix.shape[1], matrix.shape[1]))
+        for start in range(0, len(sample), CHUNK):
+            some = sample[start : start + CHUNK].astype(np.float64)
+            moments += some.T @ some
         found: Any = np.random.default_rng(0).standard_normal((matrix.shape[1], count))
         for _ in range(ROUNDS):
             found = _orthonormal(moments @ found)

@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from mars.language import terms
+from mars.language import stem, terms
 
 __all__ = ["TF_BITS", "TF_MASK", "Corpus", "Integers", "Numbers"]
 
@@ -47,7 +47,8 @@ class _Pieces(dict[str, int]):
 
     def __missing__(self, piece: str) -> int:
         number = self[piece] = len(self.counts)
-        numbers = [self.terms[term] for term in terms(piece)]
+        plain = piece.isascii() and piece.isalnum()
+        numbers = [self.terms[term] for term in ((stem(piece.lower()),) if plain else terms(piece))]
         self.found += numbers
         self.counts.append(len(numbers))
         return number

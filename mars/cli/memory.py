@@ -212,12 +212,6 @@ def archive(
 
 
 @app.command()
-def restore(ids: Ids, db: Database = None, json: JsonFlag = False) -> None:
-    """Bring archived or forgotten records back, as fresh as new."""
-    _tend(db, json, "restored", lambda memory: memory.restore(ids))
-
-
-@app.command()
 def pin(
     ids: Ids,
     db: Database = None,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, show_namespace
+from mars.errors import InvalidSetting
 
 if TYPE_CHECKING:
+    from mars.memory.copies import Copied
     from mars.memory.doctor import Diagnosis
     from mars.memory.findings import Finding
 
@@ -105,6 +107,74 @@ def reembed(
         output.json({"embedder": name, "records": passed[0]})
     else:
         output.print(f"{passed[0]:,} records passed; the vectors are those of {name}. Set MARS_EMBEDDER to it")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as memory.jsonl.", show_default=False)],
+    db: Database = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Copy the whole memory into one portable file, as one moment shows it. Others may write meanwhile."""
+
+    async def work() -> Any:
+        from mars.cli.progress import progress_bar
+
+        async with open_memory(db or "") as memory:
+            with progress_bar("changes") as report:
+                return await memory.backup(file, overwrite=overwrite, progress=report)
+
+    _print_copied(run_async(work), "copied", json)
+
+
+@app.command()
+def restore(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of archived or forgotten records.", show_default=False)
+    ] = None,
+    db: Database = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A file that `mars memory backup` wrote.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Give up what the memory holds.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Bring archived records back, as fresh as new; or with --from a whole memory from its backup."""
+    if (file is None) == (not ids):
+        raise InvalidSetting("name the ids of records to bring back, or a backup: mars memory restore --from FILE")
+
+    async def bring_back() -> Any:
+        async with open_memory(db or "") as memory:
+            return await memory.restore(ids or [])
+
+    async def replace() -> Any:
+        from mars.cli.progress import progress_bar
+        from mars.memory.copies import check
+
+        assert file is not None
+        check(file)  # before a database is made for it
+        async with open_memory(db or "", create=True) as memory:
+            with progress_bar("changes") as report:
+                return await memory.restore_backup(file, force=force, progress=report)
+
+    if file is not None:
+        _print_copied(run_async(replace), "restored", json)
+        return
+    records = run_async(bring_back)
+    if json:
+        output.json({"restored": [record.id for record in records]})
+    else:
+        output.print(f"{len(records):,} restored")
+
+
+def _print_copied(copied: Copied, done: str, json: bool) -> None:
+    if json:
+        output.json(
+            {"file": str(copied.path), "records": copied.records, "head": copied.head, "blake2b": copied.digest}
+        )
+    else:
+        output.print(f"{copied.records:,} records {done}: {copied.path}")
 
 
 def diagnosis_values(seen: Diagnosis) -> dict[str, Any]:

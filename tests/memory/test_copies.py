@@ -47,9 +47,9 @@ async def live(memory: Memory, clock: FixedClock, count: int = 600) -> None:
         for n in range(count)
     ]
     records = list(await memory.add_many(news))
-    fact = {"namespace": AWAY, "kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
+    fact: dict[str, Any] = {"namespace": AWAY, "kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
     for city in ("Bern", "Oslo"):
-        await memory.add(NewRecord(text=f"Ann lives in {city}.", value=city, **fact))  # type: ignore[arg-type]
+        await memory.add(NewRecord(text=f"Ann lives in {city}.", value=city, **fact))
         clock.advance(days=1.123456789)
     await memory.used(records[3].id, turn="t")
     await memory.edit(records[4].id, text="another")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def tables(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 async def filled(memory: Memory, url: str) -> Patient:
     """Store three episodes, one of them under keys, and a fact that another took the place of."""
-    lives = {"kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
+    lives: dict[str, Any] = {"kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
     news = [
         NewRecord(text="The heron nests by the weir.", namespace=HOME, key="a", idempotency_key="i"),
         NewRecord(text="The kettle is blue.", namespace=HOME, key="b", idempotency_key="j"),
@@ -353,6 +354,28 @@ async def test_index_marks_and_strays(indexed: Patient) -> None:
     folder = index_folder(indexed.url)
     next(folder.glob("data-*/chroma.sqlite3")).write_bytes(b"nonsense" * 1000)
     await mended(indexed, FindingKind.INDEX_DAMAGED, None)
+
+
+def busy(url: str) -> bool:
+    """Whether something keeps SQLite from copying its whole log back into the file."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.close()
+    return bool(blocked)
+
+
+async def test_a_rebuild_keeps_no_view_open(indexed: Patient) -> None:
+    """While the index is rebuilt the log can be copied back, so it cannot grow without bound; a view would forbid it."""
+    seen: list[bool] = []
+
+    def told(done: int, total: int) -> None:
+        indexed.sql("UPDATE mars_meta SET value = value")
+        seen.append(busy(indexed.url))
+
+    assert await indexed.memory.reindex(told) == 5
+    assert seen == [False]
+    await indexed.memory.read(lambda reader: (reader.head(), told(0, 0)))
+    assert seen == [False, True]
 
 
 async def test_index_of_somebody_else(indexed: Patient, clock: FixedClock) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -89,6 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     def say(text: str) -> None:
         print(f"[{time.monotonic() - clock:6.0f} s] {text}", file=sys.stderr, flush=True)
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that nothing is left behind
     results: list[dict[str, Any]] = []
     about = describe(systems, started)
     with tempfile.TemporaryDirectory() as folder:

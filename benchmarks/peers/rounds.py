@@ -118,6 +118,8 @@ class Size:
             for member in self._team:
                 if not member.why:
                     self._fill_one(member, start, stop)
+        for member in self._team:
+            member.filled = not member.why
 
     def _fill_one(self, member: Member, start: int, stop: int) -> None:
         timed = member.entry.bulk_while_loading
@@ -249,8 +251,9 @@ class Size:
                 if not member.entry.persistent or sum(cell.times) > ENOUGH:
                     continue
                 try:
-                    if member.why:
+                    if not member.filled:
                         raise Gone(member.why)
+                    member.why = ""
                     member.start()
                     answer = member.ask("open_and_ask")
                 except Gone as error:

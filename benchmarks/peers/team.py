@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.peers.system import Entry
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 300.0
+PATIENCE = 600.0
 """So many seconds may one order take."""
 
 QUIET = {"MEM0_TELEMETRY": "False", "ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
@@ -35,6 +35,8 @@ class Member:
         """Seconds that filling it has taken."""
         self.why = ""
         """Why it does no more; empty while it does."""
+        self.filled = False
+        """Whether all rows are in its store, so that it can be opened again whatever came later."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -146,7 +146,7 @@ def test_every_point_was_hit(report: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("sort", "key", "runs"),
-    [("early", "lost", 15), ("torn", "orphans", 15), ("doubling", "duplicated", 5), ("haunted", "ghosts", 30)],
+    [("early", "lost", 15), ("torn", "orphans", 15), ("doubling", "duplicated", 5), ("haunted", "ghosts", 20)],
 )
 def test_sabotaged(tmp_path: Path, sort: str, key: str, runs: int) -> None:
     """A commit after the acknowledgement, vectors after the commit, a doubled row, an index that never forgets."""

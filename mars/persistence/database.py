@@ -6,8 +6,8 @@ it. *Durable*: when `Database.write` returns, the change survives the death of t
 and, with ``"full"``, the loss of power; PostgreSQL has its own settings. *Fresh*: a read sees every commit of any
 process made before it.
 
-Usable from any thread and any event loop, and after a fork: a child leaves its parent's connections and writer alone
-and makes its own.
+Usable from any thread and any event loop, and after a fork: parent and child then have connections and threads of their
+own (`mars.memory.backends.forks`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -39,6 +39,7 @@ from mars.memory.backends.connecting import (
     write_turn,
 )
 from mars.memory.backends.faults import translate
+from mars.memory.backends.forks import Gate, file_of
 from mars.memory.backends.wire import Wire
 from mars.memory.interfaces import Failed, outcome
 from mars.memory.writer import Writer
@@ -92,14 +93,18 @@ class Database:
         self._begin_write, self._begin_read = _BEGINNINGS[self.dialect == "sqlite"]
         self._shared = isinstance(engine.pool, StaticPool)
         self._state = "not open yet"
+        self._idle: list[Wire] = []
+        on_file = self.dialect == "sqlite" and not self._shared
+        self._gate: AbstractContextManager[None] = (
+            Gate(file_of(engine.url), self._close_idle) if on_file else nullcontext()
+        )
+        self._writer = Writer(self.write_all)
         self._renew()
 
     def _renew(self) -> None:
-        self._idle: list[Wire] = []
         self._alone = write_turn(self._engine)
         self._calling = threading.Lock()
         self._caller: Caller | None = None
-        self._writer = Writer(self.write_all)
 
     def open(self) -> None:
         """Connect, and create the schema in a fresh database. Blocks.
@@ -110,7 +115,7 @@ class Database:
         if self._state != "not open yet":
             raise StoreClosed(f"{self.url} was opened before: make another")
         try:
-            with self._engine.connect() as connection:
+            with self._gate, self._engine.connect() as connection:
                 prepare(connection, self._settings)
                 schema.check(connection, self.url)
         except SQLAlchemyError as error:
@@ -134,6 +139,12 @@ class Database:
             self._idle.pop().connection.close()
         if self._owned:
             self._engine.dispose()
+
+    def _close_idle(self) -> None:
+        """Close the connections that nobody uses; those of an engine that was given are made anew by its pool."""
+        while self._idle:
+            self._idle.pop().connection.close()
+        self._engine.dispose()
 
     def check_open(self) -> None:
         """Raise `StoreClosed` unless the database is open."""
@@ -219,14 +230,15 @@ class Database:
         """Lend a connection that nobody else uses, with a transaction begun, and keep it for the next time."""
         idle = self._idle
         try:
-            wire = self._begun(begin)
-            try:
-                yield wire
-            finally:
-                if self._state == "closed" or wire.connection.invalidated or not self._owned:
-                    wire.connection.close()
-                else:
-                    idle.append(wire)
+            with self._gate:
+                wire = self._begun(begin)
+                try:
+                    yield wire
+                finally:
+                    if self._state == "closed" or wire.connection.invalidated or not self._owned:
+                        wire.connection.close()
+                    else:
+                        idle.append(wire)
         except SQLAlchemyError as error:
             raise translate(error, self.url) from None
 
@@ -266,11 +278,11 @@ class Database:
 
     def _forked(self) -> None:
         """Start afresh in a child: the locks, connections and threads of its parent are not the child's."""
-        _left.append((self._idle, self._engine.pool, self._writer, self._caller))
-        kept = self._idle if self._shared else []  # a database in memory was copied by the fork, connection and all
+        _left.append(self._caller)
         self._renew()
-        self._idle = kept
-        if not self._shared:
+        if self.dialect != "sqlite":  # a database in memory was copied, and a file's connections are closed before it
+            _left.append((self._idle, self._engine.pool))
+            self._idle = []
             self._engine.dispose(close=False)
 
 

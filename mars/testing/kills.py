@@ -16,6 +16,7 @@ from typing import Self
 
 from mars.errors import InvalidSetting, ScriptError
 from mars.memory import points
+from mars.persistence.points import POINTS as RUN_POINTS
 
 __all__ = ["Fork", "KillPoint"]
 
@@ -23,13 +24,14 @@ __all__ = ["Fork", "KillPoint"]
 class KillPoint:
     """Within its ``with`` block, ends this process by SIGKILL when a point was reached so many times.
 
-    The points are those of `mars.memory.points`. For child processes only: nothing is closed, flushed or returned.
-    `dying` is called with the point just before, in the thread that reached it.
+    The points are those of `mars.memory.points` and `mars.persistence.points`. For child processes only: nothing is
+    closed, flushed or returned. `dying` is called with the point just before, in the thread that reached it.
     """
 
     def __init__(self, point: str, hits: int = 1, dying: Callable[[str], object] | None = None) -> None:
-        if point not in points.POINTS:
-            raise InvalidSetting(f"there is no point {point!r}; choose one of {', '.join(points.POINTS)}")
+        known = {**points.POINTS, **RUN_POINTS}
+        if point not in known:
+            raise InvalidSetting(f"there is no point {point!r}; choose one of {', '.join(known)}")
         if hits < 1:
             raise InvalidSetting(f"hits counts from 1; got {hits!r}")
         self._point = point

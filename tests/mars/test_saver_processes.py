@@ -35,22 +35,17 @@ with CheckpointSaver.open(url) as saver:
 """
 
 DIES = """
-import os, signal, sys, threading, time
+import sys, threading, time
 from langgraph.checkpoint.base import empty_checkpoint
 from mars import CheckpointSaver
-from mars.memory import points
+from mars.testing import KillPoint
 
 url, point, how = sys.argv[1:]
-
-def watcher(reached):
-    if reached == point:
-        os.kill(os.getpid(), signal.SIGKILL)
-
 with CheckpointSaver.open(url) as saver:
     config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
     first = saver.put(config, empty_checkpoint(), {"step": 0}, {})
     print("acknowledged", flush=True)
-    points.watch(watcher)
+    KillPoint(point).__enter__()
     second = first, empty_checkpoint(), {"step": 1}, {}
     if how == "hasty":
         threading.Timer(0.5, saver.put, second).start()
@@ -147,6 +142,31 @@ def test_a_fork_of_an_open_saver(url: str) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         saver.put(first, empty_checkpoint(), {"step": 2}, {})
         assert sorted(one.metadata["step"] for one in saver.list(thread("t"))) == [0, 1, 2]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_outlives_its_parents_saver(url: str) -> None:
+    """What a forked child acknowledges while its parent closes the saver is there afterwards."""
+    reading, writing = os.pipe()
+    with CheckpointSaver.open(url) as saver:
+        saver.put(thread("t"), empty_checkpoint(), {"step": 0}, {})
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                saver.put(thread("t"), empty_checkpoint(), {"step": 1}, {})
+                os.read(reading, 1)
+                saver.put(thread("t"), empty_checkpoint(), {"step": 2}, {})
+                status = 0
+            finally:
+                os._exit(status)
+    os.write(writing, b".")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(reading)
+    os.close(writing)
+    with CheckpointSaver.open(url) as saver:
+        assert [one.metadata["step"] for one in saver.list(thread("t"))] == [2, 1, 0]
 
 
 def test_another_schema_is_refused(url: str) -> None:

@@ -6,7 +6,8 @@ Records carry their vectors (384 dimensions): embedding is excluded. For each si
 `add` is one awaited `Memory.add`, `tasks` are 100 tasks that each await one after the other, `bulk` is `add_many` of
 1,000 records. The floor writes the same three rows per record (record, vector, history) with the same indexes through
 Python's sqlite3: one transaction for each (`floor_add`), or 1,000 in one (`floor_bulk`). Rounds of both alternate, so
-that what else the machine does falls on both. Times in milliseconds; `per_second` is the median of the rounds;
+that what else the machine does falls on both. Times in milliseconds; `per_second` is the median of the rounds,
+`per_cpu_second` the same by processor time of all threads, which what else the machine does matters less to;
 `add_to_floor` and `bulk_to_floor` are ratios of medians, `largest_to_smallest` that of `add` over the sizes of store.
 """
 
@@ -126,10 +127,11 @@ def figures(times: list[float], size: int) -> dict[str, float]:
     }
 
 
-async def timed(work: Callable[[], Awaitable[object]]) -> float:
-    """Return the seconds that a piece of work takes."""
-    started = time.perf_counter()
+async def timed(work: Callable[[], Awaitable[object]], cpu: list[float]) -> float:
+    """Return the seconds that a piece of work takes, and note those of the processor, of all threads."""
+    started, spent = time.perf_counter(), time.process_time()
     await work()
+    cpu.append(time.process_time() - spent)
     return time.perf_counter() - started
 
 
@@ -154,7 +156,7 @@ async def fill(memory: Memory, source: Source, rows: int) -> None:
 
 async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dict[str, Any]:
     """Return the figures of one size and durability."""
-    source, times = Source(), dict[str, list[float]]()
+    source, times, cpu = Source(), dict[str, list[float]](), dict[str, list[float]](add=[], tasks=[], bulk=[])
     file = folder / f"{rows}-{synchronous}.db"
     async with Memory.open(f"sqlite:///{file}", embedder=Given(), synchronous=synchronous) as memory:
         await fill(memory, source, rows)
@@ -166,14 +168,14 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
         floor = Floor(twin, synchronous, pattern, 10 * rows)
         for _ in range(rounds):
             (new,), row = source.take(1), floor.rows(1)
-            times.setdefault("add", []).append(await timed(lambda new=new: memory.add(new)))  # type: ignore[misc]
+            times.setdefault("add", []).append(await timed(lambda new=new: memory.add(new), cpu["add"]))  # type: ignore[misc]
             started = time.perf_counter()
             floor.write(row)
             times.setdefault("floor_add", []).append(time.perf_counter() - started)
         for _ in range(max(5, rounds // 30)):
             many, batch, table = source.take(TASKS * EACH), source.take(BULK), floor.rows(BULK)
-            times.setdefault("tasks", []).append(await timed(lambda many=many: from_tasks(memory, many)))  # type: ignore[misc]
-            times.setdefault("bulk", []).append(await timed(lambda batch=batch: memory.add_many(batch)))  # type: ignore[misc]
+            times.setdefault("tasks", []).append(await timed(lambda many=many: from_tasks(memory, many), cpu["tasks"]))  # type: ignore[misc]
+            times.setdefault("bulk", []).append(await timed(lambda batch=batch: memory.add_many(batch), cpu["bulk"]))  # type: ignore[misc]
             started = time.perf_counter()
             floor.write(table)
             times.setdefault("floor_bulk", []).append(time.perf_counter() - started)
@@ -182,6 +184,8 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
         left.unlink()
     sizes = {"tasks": TASKS * EACH, "bulk": BULK, "floor_bulk": BULK}
     found: dict[str, Any] = {name: figures(seconds, sizes.get(name, 1)) for name, seconds in times.items()}
+    for name, seconds in cpu.items():
+        found[name]["per_cpu_second"] = round(sizes.get(name, 1) / statistics.median(seconds))
     for name in ("add", "bulk"):
         found[f"{name}_to_floor"] = round(found[name]["median_ms"] / found[f"floor_{name}"]["median_ms"], 2)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from mars.errors import InvalidInput, InvalidVector, NotFound
 from mars.memory.backends.rows import micros
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
 from mars.memory.lives import KINDS, STATUSES
+from mars.memory.loading import COLUMNS, PART, loaded
 from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
 
 FIRST, LAST = (datetime.min + timedelta(days=1), datetime.max - timedelta(days=1))  # noqa: DTZ901 - hypothesis adds UTC
@@ -384,3 +386,32 @@ def test_a_use_is_found_by_its_turn(backend: Backend, make_record: Build, put: P
     found = backend.read(lambda reader: [reader.graded(one.id, name) for name in asked])
     assert found == [name in names for name in asked]
     assert not backend.read(lambda reader: reader.graded(two.id, "t1"))
+
+
+def test_columns_hold_what_the_records_hold(backend: Backend, make_record: Build) -> None:
+    """A namespace comes in parts, with its vectors, whatever the database; others stay out."""
+    size = PART + 3
+    vector = np.array([0.6, 0.8], np.float32)
+
+    def write(tx: Transaction) -> None:
+        fields: dict[str, Any] = {
+            "expires_at": datetime(2027, 1, 1, tzinfo=UTC),
+            "metadata": {"x": [1]},
+            "pinned": True,
+            "boost": 1.5,
+        }
+        records = [make_record(tx.next_seq(), **fields) for _ in range(size)]
+        tx.insert(records, {records[-1].id: vector})
+        tx.insert([make_record(tx.next_seq(), namespace=("user-2",))], {})
+
+    backend.transact(write)
+    stored = backend.read(lambda reader: reader.select(Selection(namespace=("user-1",))))
+    parts = backend.read(lambda reader: list(reader.load(("user-1",))))
+    assert [(len(part), part.later) for part in parts] == [(PART, 3), (3, 0)]
+    expected = loaded(stored, {stored[-1].id: vector}, 0)
+    for name in (*COLUMNS, "vector"):
+        found = [value for part in parts for value in getattr(part, name)]
+        wanted = getattr(expected, name)
+        assert (list(map(json.loads, found)) if name == "metadata" else found) == (
+            list(map(json.loads, wanted)) if name == "metadata" else list(wanted)
+        )

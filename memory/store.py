@@ -230,20 +230,9 @@ class Store:
         return await to_thread.run_sync(self.backend.read, work, limiter=self._limiter)
 
     async def _write(self, work: Callable[[Transaction], Result]) -> Result:
-        """Run `work` on the writer's thread; when this returns it is committed. No thread waits for that.
-
-        A call that is cancelled before its turn has come has written nothing; later it is finished first.
-        """
+        """Run `work` on the writer's thread; when this returns it is committed. See `Writer.perform`."""
         _ = self.backend
-        ticket = self._writer.put(work)
-        try:
-            await ticket.done.wait()
-        except BaseException:
-            if not self._writer.withdraw(ticket):
-                with CancelScope(shield=True):
-                    await ticket.done.wait()
-            raise
-        return ticket.result()
+        return await self._writer.perform(work)
 
     def _at(self, now: datetime | None) -> datetime:
         return check_time(self._clock.now() if now is None else now)

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
-from anyio import Event
+from anyio import CancelScope, Event
 
 from mars.errors import StoreClosed
 from mars.memory import points
@@ -89,6 +89,21 @@ class Writer:
                 self._thread = Thread(target=self._run, name="mars-writer", daemon=True)
                 self._thread.start()
         return ticket
+
+    async def perform(self, work: Callable[[Transaction], Result]) -> Result:
+        """Do work and wait for its commit, which no thread waits for; return what the work returned.
+
+        A call that is cancelled before its turn has come has written nothing; later it is finished first.
+        """
+        ticket = self.put(work)
+        try:
+            await ticket.done.wait()
+        except BaseException:
+            if not self.withdraw(ticket):
+                with CancelScope(shield=True):
+                    await ticket.done.wait()
+            raise
+        return ticket.result()
 
     def withdraw(self, ticket: Ticket[Any]) -> bool:
         """Take work back if its turn has not come, and tell whether that was so."""

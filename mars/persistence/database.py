@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
@@ -167,17 +167,8 @@ class Database:
         be run again after its transaction was rolled back.
         """
         self.check_open()
-        put: Callable[[Callable[[Any], Result]], Any] = self._writer.put
-        ticket = put(work)
-        try:
-            await ticket.done.wait()
-        except BaseException:
-            if not self._writer.withdraw(ticket):
-                with CancelScope(shield=True):
-                    await ticket.done.wait()
-            raise
-        result: Result = ticket.result()
-        return result
+        perform: Callable[[Callable[[Any], Result]], Awaitable[Result]] = self._writer.perform
+        return await perform(work)
 
     async def read(self, work: Callable[[Wire], Result]) -> Result:
         """Run `work` on a worker thread in one snapshot."""

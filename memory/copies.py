@@ -151,7 +151,8 @@ def _read(path: Path) -> Iterator[Part]:
             header = _header(path, first)
             digest.update(first)
             copied = Copied(path=path, records=0, head=header["head"], meta=header["meta"], digest="")
-            rows, graves, changes = list[tuple[Record, Vector | None]](), list[tuple[int, str, Namespace]](), []
+            rows, graves = list[tuple[Record, Vector | None]](), list[tuple[int, str, Namespace]]()
+            changes: list[Change] = []
             for data in file:
                 line = json.loads(data)
                 if "end" in line:

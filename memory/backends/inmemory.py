@@ -214,7 +214,8 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
     def clear(self) -> None:
         graves, past = self._all.removed, self._all.history
         self._all.removed, self._all.history = [], {}
-        self._undo.append(lambda: (setattr(self._all, "removed", graves), setattr(self._all, "history", past)))
+        self._undo.append(lambda: setattr(self._all, "removed", graves))
+        self._undo.append(lambda: setattr(self._all, "history", past))
         self.remove(list(self._all.records.values()))
 
     def drop_orphans(self) -> int:

@@ -19,7 +19,7 @@ from mars.memory.findings import FindingKind
 from mars.memory.ids import content_hash
 from mars.memory.index import index_folder
 from mars.memory.index.chroma import ChromaIndex
-from mars.memory.interfaces import Selection
+from mars.memory.interfaces import Reader, Selection
 from mars.memory.records import Change, Kind, NewRecord, Record, Status
 from mars.testing import FixedClock, RandomEmbedder
 
@@ -374,7 +374,12 @@ async def test_a_rebuild_keeps_no_view_open(indexed: Patient) -> None:
 
     assert await indexed.memory.reindex(told) == 5
     assert seen == [False]
-    await indexed.memory.read(lambda reader: (reader.namespaces(), told(0, 0)))
+
+    def hold(reader: Reader) -> None:
+        reader.namespaces()
+        told(0, 0)
+
+    await indexed.memory.read(hold)
     assert seen == [False, True]
 
 

@@ -166,6 +166,7 @@ EXEMPT = {
     "stats": "has a rule of its own: it counts the whole store",
     "doctor": "reads the whole store and returns findings, no text",
     "repair": "mends the whole store; returns findings, no text",
+    "restore_backup": "replaces the whole store, see test_copies.py",
     "reindex": "rebuilds what is derived; needs Chroma, see test_chroma.py",
     "approximate_recall": "measures the Chroma index, whose partitions test_chroma.py tests",
     "backup": "copies the whole store as it is; returns no text",

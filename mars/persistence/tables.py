@@ -7,11 +7,11 @@ ids of checkpoints sort by time.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaData, Table, Text
 
 from mars.memory.tables import NAMING, label, partial_index
 
-__all__ = ["checkpoints", "metadata", "writes"]
+__all__ = ["calls", "checkpoints", "metadata", "spending", "writes"]
 
 metadata = MetaData(naming_convention=NAMING)
 """The tables of a run, for migrations and for the test that compares the two."""
@@ -46,3 +46,53 @@ writes = Table(
     sqlite_with_rowid=False,
 )
 """What a task wrote since a checkpoint; replayed in the order of ``task_path``, ``task_id``, ``idx``."""
+
+calls = Table(
+    "mars_calls",
+    metadata,
+    Column("conversation", label(), primary_key=True),
+    Column("turn", label(), primary_key=True),
+    Column("iteration", Integer, primary_key=True, autoincrement=False),
+    Column("role", label(), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("held_tokens", BigInteger, nullable=False),
+    Column("held_cost", Double, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", Double),
+    Column("latency", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""One row per attempt of a call: the intent first, its outcome later. ``body`` is ASCII JSON text, ``cost`` is empty
+where it is not known, ``latency`` is in seconds."""
+
+spending = Table(
+    "mars_spending",
+    metadata,
+    Column("scope", label(), primary_key=True),
+    Column("name", label(), primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("tool_calls", BigInteger, nullable=False),
+    Column("retries", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    Column("maybe_paid", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("last_calls", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", Double, nullable=False),
+    Column("wall", Double, nullable=False),
+    Column("working", Double, nullable=False),
+    Column("held_calls", BigInteger, nullable=False),
+    Column("held_tokens", BigInteger, nullable=False),
+    Column("held_cost", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What a turn, a role, a conversation or a user has spent, and what is reserved for calls without an outcome."""

@@ -20,7 +20,14 @@ MarsError
 │   └── EmbedderMismatch    the store's vectors come from another embedder
 ├── ModelError              the model misbehaves or cannot be reached
 │   ├── ModelUnavailable    no such model, or the extra that brings it is missing
-│   └── ModelOutputError    what the model returned is of no use
+│   ├── ModelOutputError    what the model returned is of no use
+│   └── CallFailed          a call failed in an earlier process, and its error is on record
+├── BudgetExhausted         a call was not made: a budget has no room for it; a run ends early by it and does not raise
+├── ConversationError       a conversation that cannot take the turn
+│   ├── ConversationBusy    another run is writing to it
+│   ├── TurnUnfinished      its last turn is half done: resume it first
+│   ├── LeaseLost           another run has taken over; the write was refused
+│   └── StateMismatch       the saved state is of a version that this code cannot go on with
 ├── MissingExtra            an optional dependency is not installed
 ├── InvalidUpdate           a node of the graph returned what the state has no place for
 └── ScriptError             a double of mars.testing was used otherwise than its script says
@@ -110,6 +117,34 @@ class ModelUnavailable(ModelError):
 
 class ModelOutputError(ModelError):
     """What the model returned is of no use, also after a repair was asked for."""
+
+
+class ConversationError(MarsError):
+    """A conversation cannot take the turn."""
+
+
+class ConversationBusy(ConversationError):
+    """Another run is writing to the conversation."""
+
+
+class TurnUnfinished(ConversationError):
+    """The conversation's last turn is half done; the message names how to go on."""
+
+
+class LeaseLost(ConversationError):
+    """Another run has taken the conversation over, so a write was refused."""
+
+
+class StateMismatch(ConversationError):
+    """The saved state is of a version that this code cannot go on with."""
+
+
+class CallFailed(ModelError):
+    """A call failed before this process resumed its turn; the message is the error's type and words."""
+
+
+class BudgetExhausted(MarsError):
+    """A call was not made because a budget has no room for it."""
 
 
 class MissingExtra(MarsError, ImportError):

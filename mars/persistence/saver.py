@@ -27,6 +27,7 @@ from mars.persistence import encoding
 from mars.persistence.checkpoints import Checkpoints, Place, Row, Write
 from mars.persistence.database import Database
 from mars.persistence.deltas import Ancestry, ancestry, needed
+from mars.persistence.leases import check, fence_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -219,7 +220,13 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
     ) -> RunnableConfig:
         """Store a checkpoint after the one that the config names; return the config that names it."""
         row = encoding.row_of(self.serde, config, checkpoint, metadata)
-        await self._database.write(lambda wire: Checkpoints(wire).put(row))
+        fence = fence_of(config)
+
+        def work(wire: Wire) -> None:
+            check(wire, fence)
+            Checkpoints(wire).put(row)
+
+        await self._database.write(work)
         return encoding.config_of(row.place, row.id)
 
     async def aput_writes(
@@ -231,8 +238,14 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
         """
         rows = encoding.write_rows(self.serde, config, writes, task_id, task_path)
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        fence = fence_of(config)
+
+        def work(wire: Wire) -> None:
+            check(wire, fence)
+            Checkpoints(wire).put_writes(rows, replace)
+
         if rows:
-            await self._database.write(lambda wire: Checkpoints(wire).put_writes(rows, replace))
+            await self._database.write(work)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete every checkpoint of a thread, with what tasks wrote."""

@@ -7,11 +7,11 @@ ids of checkpoints sort by time.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from mars.memory.tables import NAMING, label, partial_index
 
-__all__ = ["calls", "checkpoints", "metadata", "spending", "writes"]
+__all__ = ["calls", "checkpoints", "conversations", "metadata", "spending", "transcript", "turns", "writes"]
 
 metadata = MetaData(naming_convention=NAMING)
 """The tables of a run, for migrations and for the test that compares the two."""
@@ -96,3 +96,49 @@ spending = Table(
     sqlite_with_rowid=False,
 )
 """What a turn, a role, a conversation or a user has spent, and what is reserved for calls without an outcome."""
+
+conversations = Table(
+    "mars_conversations",
+    metadata,
+    Column("thread_id", label(), primary_key=True),
+    Column("conversation", label(), nullable=False),
+    Column("turns", BigInteger, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("holder", label()),
+    Column("held_until", BigInteger, nullable=False),
+    Column("stop", BigInteger, nullable=False),
+    Index("ix_mars_conversations_conversation", "conversation"),
+    sqlite_with_rowid=False,
+)
+"""One row per conversation: how many turns were begun, the summary of those that left the window, and the lease.
+``held_until`` is in milliseconds since 1970 by the database's clock, ``stop`` the token of the run asked to stop."""
+
+turns = Table(
+    "mars_turns",
+    metadata,
+    Column("thread_id", label(), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("turn", label(), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("checkpoint_id", label()),
+    Column("name", label()),
+    partial_index("ix_mars_turns_unfinished", "thread_id", where="input <> ''"),
+    sqlite_with_rowid=False,
+)
+"""One row per turn. ``input`` is its first state as JSON until it is finished, and empty then."""
+
+transcript = Table(
+    "mars_transcript",
+    metadata,
+    Column("thread_id", label(), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("speaker", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("said_at", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What was said, word for word: one row per utterance, ``place`` within the turn ``number``; never changed."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import (
-    AIMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -43,12 +42,12 @@ from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, 
 from mars.memory.interfaces import Kind
 from mars.results import Event, EventKind, RunStatus
 from mars.state import VERSION, State, checked, evidence_of, namespace_of, task_of
-from mars.tools import Toolbox
+from mars.tools import Toolbox, read_calls, whole_reply
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.base import LanguageModelInput
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.runnables import Runnable
 
     from mars.memory.engine import Memory
@@ -163,16 +162,18 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a provider may raise anything
             return Command(goto="consolidate", update=failure(error))
         left = self.assistant.max_actions - state["actions"]
-        if reply.tool_calls and left > 0:
-            proposed: list[dict[str, Any]] = [
-                {"id": str(c["id"]), "tool": c["name"], "arguments": c["args"]} for c in reply.tool_calls
-            ]
+        calls = read_calls(reply, f"{state['turn']}-{state['iteration']}-{len(state['scratch'])}")
+        if (calls.proposed or calls.unreadable) and left > 0:
             over = f"Not run: at most {self.assistant.max_actions} actions"
-            unrun = [self.toolbox.reply(Action(**values), over, failed=True) for values in proposed[left:]]
+            for message in calls.unreadable:
+                emit(EventKind.TOOL, "tools", str(message.content), action={"tool": message.name}, failed=True)
+            unrun = [self.toolbox.reply(Action(**values), over, failed=True) for values in calls.proposed[left:]]
+            told = map(message_to_dict, (calls.reply, *calls.unreadable, *unrun))
             update = {
-                "scratch": [*state["scratch"], message_to_dict(reply), *map(message_to_dict, unrun)],
-                "pending": proposed[:left],
-                "actions": state["actions"] + len(proposed[:left]),
+                "scratch": [*state["scratch"], *told],
+                "pending": list(calls.proposed[:left]),
+                "actions": state["actions"] + len(calls.proposed[:left]) + len(calls.unreadable),
+                "rejected_actions": state["rejected_actions"] + len(calls.unreadable),
             }
             return Command(goto="review_action", update=update)
         draft = reply.text.strip() or NOT_KNOWN
@@ -186,11 +187,7 @@ class Loop:
             if chunk.text:
                 emit(EventKind.TOKEN, self.assistant.name, chunk.text)
             whole = chunk if whole is None else whole + chunk
-        return AIMessage(
-            content=whole.content if whole else "",
-            tool_calls=list(whole.tool_calls) if whole else [],
-            usage_metadata=whole.usage_metadata if whole else None,
-        )
+        return whole_reply(whole)
 
     def _prompt(self, state: State) -> list[BaseMessage]:
         evidence = evidence_of(state)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -25,6 +27,87 @@ READ_ONLY = "read_only"
 MAX_OUTPUT = 20_000
 """The most characters of a tool's output that enter a prompt."""
 
+MAX_ARGUMENTS = 500
+"""The most characters of arguments that cannot be read which are shown to the model again."""
+
+
+class Calls(NamedTuple):
+    """The tool calls of one reply, read."""
+
+    reply: AIMessage
+    """The reply; each of its calls, readable or not, has an id of its own."""
+    proposed: tuple[dict[str, Any], ...]
+    """The calls that can be read: id, tool, arguments."""
+    unreadable: tuple[ToolMessage, ...]
+    """For each other call the error that the model gets instead of a result."""
+
+
+def whole_reply(streamed: AIMessageChunk | None) -> AIMessage:
+    """Return the message that streamed chunks add up to, with usage; empty where nothing came.
+
+    Arguments are read strictly. LangChain completes half a JSON object to some whole one, so that a call that was cut
+    off would run with arguments that the model never gave; here it is an invalid call.
+    """
+    if streamed is None:
+        return AIMessage(content="")
+    calls, invalid = list(streamed.tool_calls), list(streamed.invalid_tool_calls)
+    if streamed.tool_call_chunks:
+        calls, invalid = [], []
+        for chunk in streamed.tool_call_chunks:
+            arguments = _object(chunk["args"] or "{}")
+            if arguments is None or not chunk["name"]:
+                invalid.append(invalid_tool_call(name=chunk["name"], args=chunk["args"], id=chunk["id"], error=None))
+            else:
+                calls.append(tool_call(name=chunk["name"], args=arguments, id=chunk["id"]))
+    return AIMessage(
+        content=streamed.content, tool_calls=calls, invalid_tool_calls=invalid, usage_metadata=streamed.usage_metadata
+    )
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_calls(reply: AIMessage, mark: str) -> Calls:
+    """Return the tool calls of a reply; nothing that the model called goes missing.
+
+    A call without an id, or with one that an earlier call of the reply has, gets one made of `mark` and its place, so
+    that a call and its result always belong together. Arguments that are no JSON object are an error that the model
+    reads and can mend; such a call is no action, and nothing runs.
+    """
+    taken: set[str] = set()
+
+    def own(given: str | None) -> str:
+        name = given if given and given not in taken else f"{mark}-{len(taken)}"
+        taken.add(name)
+        return name
+
+    good = [tool_call(name=call["name"], args=call["args"], id=own(call["id"])) for call in reply.tool_calls]
+    bad = [
+        invalid_tool_call(name=call["name"] or "unnamed", args=call["args"] or "", id=own(call["id"]), error=None)
+        for call in reply.invalid_tool_calls
+    ]
+    return Calls(
+        reply=reply.model_copy(update={"tool_calls": good, "invalid_tool_calls": bad}),
+        proposed=tuple({"id": str(call["id"]), "tool": call["name"], "arguments": call["args"]} for call in good),
+        unreadable=tuple(
+            ToolMessage(
+                content=(
+                    "Not run: the arguments are no JSON object. Call the tool again with one. They were: "
+                    f"{str(call['args'])[:MAX_ARGUMENTS]}"
+                ),
+                tool_call_id=str(call["id"]),
+                name=call["name"],
+                status="error",
+            )
+            for call in bad
+        ),
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
@@ -42,6 +125,16 @@ class Toolbox:
         if twice:
             raise InvalidSetting(f"two tools have the same name: {', '.join(sorted(twice))}")
         return cls({tool.name: tool for tool in made})
+
+    def only(self, names: Collection[str] | None) -> Toolbox:
+        """Return the tools of these names, all for None; raise `InvalidSetting` for one that is not there."""
+        if names is None:
+            return self
+        unknown = sorted(set(names) - set(self.tools))
+        if unknown:
+            there = ", ".join(sorted(self.tools)) or "none: give them to Mars.open(tools=…)"
+            raise InvalidSetting(f"there is no tool {', '.join(unknown)}; the tools are {there}")
+        return Toolbox({name: tool for name, tool in self.tools.items() if name in names})
 
     @property
     def schemas(self) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,8 @@ class Step:
     """What it says."""
     tool_calls: tuple[tuple[str, dict[str, Any]], ...] = ()
     """Tools that it calls: (name, arguments)."""
+    raw_calls: tuple[tuple[str | None, str], ...] = ()
+    """Tools that it calls badly: (name, arguments as text, which may be no JSON); these calls have no id."""
     structured: dict[str, Any] | None = None
     """The object it gives where structured output was asked for; `text` is parsed else."""
     error: BaseException | None = None
@@ -146,6 +148,10 @@ class ScriptedModel(BaseChatModel):
                 {"name": name, "args": arguments, "id": f"call-{number}-{place}", "type": "tool_call"}
                 for place, (name, arguments) in enumerate(step.tool_calls)
             ],
+            invalid_tool_calls=[
+                {"name": name, "args": text, "id": None, "error": None, "type": "invalid_tool_call"}
+                for name, text in step.raw_calls
+            ],
             usage_metadata=_usage(messages, step),
         )
 
@@ -178,8 +184,14 @@ class ScriptedModel(BaseChatModel):
             message=AIMessageChunk(
                 content=words[-1],
                 tool_call_chunks=[
-                    {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": index}
-                    for index, call in enumerate(whole.tool_calls)
+                    *(
+                        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": index}
+                        for index, call in enumerate(whole.tool_calls)
+                    ),
+                    *(
+                        {"name": name, "args": text, "id": None, "index": index}
+                        for index, (name, text) in enumerate(step.raw_calls, len(whole.tool_calls))
+                    ),
                 ],
                 usage_metadata=whole.usage_metadata,
                 chunk_position="last",

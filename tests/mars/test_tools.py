@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 
 from mars import Assistant, Check, Checker, Issue, Mars, Review, RunStatus, Team, Verifier
 from mars.agents.verdicts import IssueKind
 from mars.agents.verifiers import CallableVerifier
 from mars.errors import InvalidSetting, ModelUnavailable
+from mars.results import EventKind
 from mars.testing import InMemoryBackend, ScriptedModel, Step
-from mars.tools import MAX_OUTPUT, READ_ONLY, Toolbox
+from mars.tools import MAX_OUTPUT, READ_ONLY, Toolbox, read_calls
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +116,61 @@ async def test_one_reply_cannot_exceed_the_bound() -> None:
     async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
         await mars.run("Put pens away", user="ann")
     assert desk.put == [str(number) for number in range(15)]
+
+
+@pytest.mark.parametrize("text", ['{"thing": "bo', "[1]", "put it there", "[" * 10_000])
+async def test_a_call_that_cannot_be_read_is_an_error_that_the_model_sees(text: str) -> None:
+    """Half a JSON object is not completed to a whole one and run; the model is told, and may mend it."""
+    desk = Desk()
+    model = ScriptedModel(
+        [Step(raw_calls=(("put", text),)), calling("pen"), Step(text="Done.", expect="pen is in the drawer")]
+    )
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
+        events = [event async for event in mars.stream("Put the book away", user="ann")]
+    told = model.calls[1].messages[-1]
+    assert isinstance(told, ToolMessage)
+    assert told.status == "error"
+    assert "no JSON object" in str(told.content)
+    assert text[:20] in str(told.content)
+    called = model.calls[1].messages[-2]
+    assert isinstance(called, AIMessage)
+    assert [call["id"] for call in called.invalid_tool_calls] == [told.tool_call_id]
+    assert [event.data["failed"] for event in events if event.kind is EventKind.TOOL] == [True, False]
+    assert desk.put == ["pen"]
+
+
+async def test_calls_without_an_id_get_one_each() -> None:
+    """Two calls that a model names alike, or not at all, keep their own results; none is called "None"."""
+    desk = Desk()
+    nameless = Step(raw_calls=(("put", '{"thing": "pen"}'), ("put", '{"thing": "cup"}')))
+    model = ScriptedModel([nameless, Step(text="Done.", expect="cup is in the drawer")])
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
+        await mars.run("Put them away", user="ann")
+    replies = [message for message in model.calls[1].messages if isinstance(message, ToolMessage)]
+    assert desk.put == ["pen", "cup"]
+    assert len({message.tool_call_id for message in replies} | {"None"}) == 3
+
+
+def test_ids_are_unique_within_a_reply() -> None:
+    """A provider that gives one id to two calls, one of them unreadable, does not mix up their results."""
+    reply = AIMessage(
+        content="",
+        tool_calls=[{"name": "put", "args": {}, "id": "1"}, {"name": "put", "args": {"thing": "pen"}, "id": "1"}],
+        invalid_tool_calls=[{"name": None, "args": None, "id": "1", "error": "e", "type": "invalid_tool_call"}],
+    )
+    calls = read_calls(reply, "turn")
+    ids = [action["id"] for action in calls.proposed] + [message.tool_call_id for message in calls.unreadable]
+    assert ids == ["1", "turn-1", "turn-2"]
+    assert [call["id"] for call in calls.reply.tool_calls] == ids[:2]
+
+
+async def test_three_unreadable_calls_in_a_row_end_the_turn() -> None:
+    """A model that cannot write a call is stopped like one whose calls are rejected."""
+    model = ScriptedModel([Step(raw_calls=(("put", "?"),))] * 3)
+    async with Mars.open(InMemoryBackend(), tools=[Desk().tool()], team=approving(model)) as mars:
+        result = await mars.run("Tidy up", user="ann")
+    assert result.status is RunStatus.INVALID_ACTION
+    model.assert_finished()
 
 
 async def test_a_failure_is_no_evidence() -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mars.models.reader import ReaderModel
     from mars.persistence.saver import CheckpointSaver
     from mars.results import Event, RunResult, RunStatus
-    from mars.runtime import Mars, Team
+    from mars.runtime import Mars
+    from mars.team import Team
 
 __all__ = [
     "Assistant",
@@ -69,6 +70,7 @@ __getattr__, __dir__ = lazy_exports(
         "mars.models.reader": ("ReaderModel",),
         "mars.persistence.saver": ("CheckpointSaver",),
         "mars.results": ("Event", "RunResult", "RunStatus"),
-        "mars.runtime": ("Mars", "Team"),
+        "mars.runtime": ("Mars",),
+        "mars.team": ("Team",),
     },
 )

@@ -6,14 +6,14 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mars.agents.interfaces import Verifier
 from mars.agents.reflections import Reflection
-from mars.agents.roles import Assistant, Checker, Reflector, User
+from mars.agents.roles import Checker, User
 from mars.agents.verdicts import Verdict
 from mars.bridge import Twin, blocking, streaming
 from mars.errors import InvalidSetting, StoreClosed
@@ -25,6 +25,7 @@ from mars.models.resolve import resolve_model
 from mars.nodes import Loop
 from mars.results import Attempt, CitedSource, Event, EventKind, RunResult, RunStatus
 from mars.state import State
+from mars.team import Team
 from mars.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -32,42 +33,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool
     from langgraph.types import StreamMode
-
-SWITCHES = ("checker", "reflection", "memory")
-"""What can be switched off for an ablation: off means no calls and no rows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Team:
-    """Who works in the loop, and by which limits."""
-
-    assistant: Assistant = field(default_factory=Assistant)
-    """Drafts the answer."""
-    checker: Checker = field(default_factory=Checker)
-    """Checks actions and drafts."""
-    reflector: Reflector = field(default_factory=Reflector)
-    """Draws the lessons."""
-    iterations: int = 3
-    """The most drafts of one turn, N >= 1."""
-    k: int = 8
-    """How many records the first recall of a turn brings."""
-    floor: float = 0.1
-    """Least relevance of a recalled record, in [0, 1]."""
-    window: int = 6
-    """How many of the conversation's newest turns the prompt holds."""
-    remember: bool = True
-    """Whether what the user tells, and the turn itself, is stored."""
-    without: frozenset[str] = frozenset()
-    """Switches that are off: checker, reflection, memory."""
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise InvalidSetting(f"iterations must be 1 or more; got {self.iterations}")
-        if self.k < 1:
-            raise InvalidSetting(f"k must be 1 or more; got {self.k}")
-        unknown = self.without - set(SWITCHES)
-        if unknown:
-            raise InvalidSetting(f"without knows {', '.join(SWITCHES)}; got {', '.join(sorted(unknown))}")
 
 
 class Mars:

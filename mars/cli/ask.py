@@ -15,7 +15,7 @@ from mars.results import EventKind
 if TYPE_CHECKING:
     from mars.memory.interfaces import Namespace
     from mars.results import Event, RunResult
-    from mars.runtime import Team
+    from mars.team import Team
 
 ModelOption = Annotated[
     str, typer.Option("--model", help="reader (built in, no key), or provider:name.", envvar="MARS_MODEL")
@@ -37,7 +37,7 @@ def ask(
     json: JsonFlag = False,
 ) -> None:
     """Answer a question from a memory, with sources, retention and the Checker's verdict."""
-    from mars.runtime import Team
+    from mars.team import Team
 
     team = Team(k=k, iterations=iterations, remember=remember)
     if question.strip() and not remember and not asks(question):

@@ -19,8 +19,9 @@ from mars.memory.presets import Preset, preset
 from mars.memory.records import days_between
 from mars.memory.views import standing_at
 from mars.results import Event, EventKind, RunResult
-from mars.runtime import SWITCHES, Mars, Team
+from mars.runtime import Mars
 from mars.simulation.life import DAYS, Act, Life, Turn
+from mars.team import SWITCHES, Team
 from mars.testing.clocks import FixedClock
 
 ABLATIONS = (*SWITCHES, "decay")

@@ -23,11 +23,11 @@ from mars.agents.verifiers import CallableVerifier
 from mars.cli import main
 from mars.errors import InvalidSetting
 from mars.memory.interfaces import Status, Tier
-from mars.runtime import Team
 from mars.simulation.life import DAYS, Act, Part, draw_life
 from mars.simulation.picture import draw_picture
 from mars.simulation.report import lived, report
 from mars.simulation.story import Answered, Faded, Moment, Story, live
+from mars.team import Team
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGES = ROOT / "benchmarks" / "demo_seeds.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +10,7 @@ from typing import Any
 
 from mars.agents.reflections import Reflection
 from mars.agents.verdicts import Verdict, best
+from mars.persistence.budgets import Usage
 
 
 class RunStatus(StrEnum):
@@ -106,6 +107,12 @@ class RunResult:
     """Id of the turn."""
     error: str | None = None
     """What failed, if the status is task_error."""
+    stop_reason: str = ""
+    """What ended the turn: which budget, if one did; else the status."""
+    usage: Usage = field(default_factory=Usage)
+    """What the turn has spent, in every process that worked on it."""
+    latency: float = 0.0
+    """Seconds that processes have worked on the turn, waiting included."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -134,6 +141,9 @@ class RunResult:
             "conversation": self.conversation,
             "turn": self.turn,
             "error": self.error,
+            "stop_reason": self.stop_reason,
+            "usage": self.usage.plain(),
+            "latency": round(self.latency, 3),
         }
 
 
@@ -147,6 +157,8 @@ class EventKind(StrEnum):
     MEMORY_READ = "memory_read"
     MEMORY_WRITE = "memory_write"
     TOOL = "tool"
+    RETRY = "retry"
+    BUDGET = "budget"
     FINAL = "final"
 
 
@@ -164,3 +176,43 @@ class Event:
     """For programs: JSON values."""
     result: RunResult | None = None
     """The result, in the final event."""
+
+
+def read_result(values: Mapping[str, Any]) -> RunResult:
+    """Return the result that a finished state holds."""
+    attempts = tuple(
+        Attempt(
+            iteration=attempt["iteration"],
+            draft=attempt["draft"],
+            verdict=Verdict.model_validate(attempt["verdict"]),
+            sources=_sources(attempt["sources"]),
+        )
+        for attempt in values.get("attempts", ())
+    )
+    return RunResult(
+        answer=values.get("answer", ""),
+        status=RunStatus(values.get("status") or RunStatus.TASK_ERROR),
+        approved=values.get("approved", False),
+        sources=_sources(values.get("sources", [])),
+        iterations=len(attempts),
+        attempts=attempts,
+        reflections=tuple(Reflection.from_plain(lesson) for lesson in values.get("reflections", ())),
+        recalled=len(values.get("evidence", ())),
+        conversation=values.get("conversation", ""),
+        turn=values.get("turn", ""),
+        error=values.get("error") or None,
+    )
+
+
+def _sources(plain: Sequence[dict[str, Any]]) -> tuple[CitedSource, ...]:
+    return tuple(
+        CitedSource(
+            record=values["record"],
+            text=values["text"],
+            speaker=values["speaker"],
+            said_at=datetime.fromisoformat(values["said_at"]),
+            retention=values["retention"],
+            relevance=values["relevance"],
+        )
+        for values in plain
+    )

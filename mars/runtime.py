@@ -12,9 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mars.agents.interfaces import Verifier
-from mars.agents.reflections import Reflection
 from mars.agents.roles import Checker, User
-from mars.agents.verdicts import Verdict
 from mars.bridge import Twin, blocking, streaming
 from mars.errors import InvalidSetting, StoreClosed
 from mars.graph import compile_graph, recursion_limit
@@ -23,7 +21,7 @@ from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
 from mars.models.resolve import resolve_model
 from mars.nodes import Loop
-from mars.results import Attempt, CitedSource, Event, EventKind, RunResult, RunStatus
+from mars.results import Event, EventKind, RunResult, read_result
 from mars.state import State
 from mars.team import Team
 from mars.tools import Toolbox
@@ -245,43 +243,3 @@ def _with_verifiers(checker: Checker, verifiers: Sequence[Verifier]) -> Checker:
 def _judged(checker: Checker, judged: bool) -> Checker:
     rules = checker.evidence_rules
     return replace(checker, evidence_rules=not judged if rules is None else rules)
-
-
-def read_result(values: State | dict[str, Any]) -> RunResult:
-    """Return the result that a finished state holds."""
-    attempts = tuple(
-        Attempt(
-            iteration=attempt["iteration"],
-            draft=attempt["draft"],
-            verdict=Verdict.model_validate(attempt["verdict"]),
-            sources=_sources(attempt["sources"]),
-        )
-        for attempt in values.get("attempts", ())
-    )
-    return RunResult(
-        answer=values.get("answer", ""),
-        status=RunStatus(values.get("status") or RunStatus.TASK_ERROR),
-        approved=values.get("approved", False),
-        sources=_sources(values.get("sources", [])),
-        iterations=len(attempts),
-        attempts=attempts,
-        reflections=tuple(Reflection.from_plain(lesson) for lesson in values.get("reflections", ())),
-        recalled=len(values.get("evidence", ())),
-        conversation=values.get("conversation", ""),
-        turn=values.get("turn", ""),
-        error=values.get("error") or None,
-    )
-
-
-def _sources(plain: Sequence[dict[str, Any]]) -> tuple[CitedSource, ...]:
-    return tuple(
-        CitedSource(
-            record=values["record"],
-            text=values["text"],
-            speaker=values["speaker"],
-            said_at=datetime.fromisoformat(values["said_at"]),
-            retention=values["retention"],
-            relevance=values["relevance"],
-        )
-        for values in plain
-    )

@@ -14,11 +14,11 @@ from typing import Any, TypedDict, TypeVar
 from langgraph.types import Command
 
 from mars.agents.interfaces import Evidence, Task
-from mars.errors import InvalidUpdate
+from mars.errors import InvalidUpdate, StateMismatch
 from mars.memory.interfaces import Namespace
 
-VERSION = 1
-"""Version of the state's schema."""
+VERSION = 2
+"""Version of the state's schema: 1 had no running summary."""
 
 
 class State(TypedDict, total=False):
@@ -42,6 +42,8 @@ class State(TypedDict, total=False):
     """What the Checker's own search found for the current draft."""
     window: list[dict[str, Any]]
     """The newest turns of the conversation: speaker and text."""
+    summary: str
+    """What was said before them, in a few lines; empty where nothing keeps a transcript."""
     lessons: list[dict[str, Any]]
     """Reflections of earlier turns that fit the task."""
     reflections: list[dict[str, Any]]
@@ -62,6 +64,16 @@ class State(TypedDict, total=False):
     """Empty while the turn runs; a `RunStatus` then."""
     error: str
     """What failed, for task_error."""
+    stop_reason: str
+    """What ended the turn early, in words; empty else."""
+    calls: int
+    """Calls of models and tools so far in this turn: their ordinals in the ledger."""
+    budget: dict[str, Any]
+    """What this turn may spend, beside the team's budgets; empty without one."""
+    usage: dict[str, Any]
+    """What the turn has spent, once it is over."""
+    latency: float
+    """Seconds that processes have worked on the turn, once it is over."""
     answer: str
     """The answer for the user, once there is one."""
     approved: bool
@@ -123,3 +135,19 @@ def checked(node: Callable[..., Awaitable[Update]]) -> Callable[..., Awaitable[U
         return update
 
     return run
+
+
+def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has to change in a saved state of an older version; nothing for the current one.
+
+    Raises `StateMismatch` for a version that this code does not know.
+    """
+    found = values.get("version", VERSION)
+    if found == VERSION:
+        return {}
+    if found != 1:
+        raise StateMismatch(
+            f"the unfinished turn was saved as version {found} of the state, this code has {VERSION}: finish it with "
+            'the version of mars-runtime that began it, or give it up by run(…, on_unfinished="abandon")'
+        )
+    return {"version": VERSION, "summary": ""}

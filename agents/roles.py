@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 Strategy = Literal["none", "last_attempt", "reflexion", "both"]
-"""What the next attempt sees of the failed one: nothing, its draft and verdict, the reflections, or both."""
+"""What the next attempt sees of the failed one: nothing, its draft and verdict, the reflections, or both.
+
+As in Reflexion's released code, ``none`` and ``last_attempt`` never ask the Reflector.
+"""
 
 STRATEGIES: tuple[Strategy, ...] = ("none", "last_attempt", "reflexion", "both")
 
@@ -46,6 +49,8 @@ class Assistant:
     """Its chat model; the runtime's default model if None."""
     max_actions: int = 15
     """The most tool calls in one iteration (AgentBench's database rounds)."""
+    tools: tuple[str, ...] | None = None
+    """Names of the tools that it may use, of those that Mars was opened with; None: all of them."""
 
     def __post_init__(self) -> None:
         if self.max_actions < 0:
@@ -97,3 +102,13 @@ class Reflector:
             raise InvalidSetting(f"strategy must be one of {', '.join(STRATEGIES)}; got {self.strategy!r}")
         if self.keep < 1:
             raise InvalidSetting(f"keep must be 1 or more; got {self.keep}; use strategy='none' for no reflections")
+
+    @property
+    def reflects(self) -> bool:
+        """Whether reflections are drawn, shown and kept."""
+        return self.strategy in ("reflexion", "both")
+
+    @property
+    def retells(self) -> bool:
+        """Whether the next attempt sees the failed draft and its verdict."""
+        return self.strategy in ("last_attempt", "both")

@@ -1,13 +1,35 @@
-"""Who works in the loop, with which prompts, models and tools, and by which limits: data, chosen per task."""
+"""Who works in the loop, with which prompts, models and tools, and by which limits: data, chosen per task.
+
+A file holds one team, or several under ``teams``, as TOML or JSON:
+
+```toml
+[teams.careful]
+iterations = 4
+assistant = { name = "analyst", model = "openai:gpt-4o", tools = ["search"], prompt = "You answer from …" }
+checker = { model = "openai:gpt-4o-mini" }
+reflector = { strategy = "both", keep = 3 }
+```
+
+What a file cannot hold (verifiers, models that are objects) is given in code.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from mars.agents.prompts import Prompt
 from mars.agents.roles import Assistant, Checker, Reflector
-from mars.errors import InvalidSetting
+from mars.errors import InvalidFile, InvalidSetting
+from mars.persistence.budgets import Budget, Budgets
 
-SWITCHES = ("checker", "reflection", "memory")
+SWITCHES = ("checker", "reflection", "memory", "decay")
 """What can be switched off for an ablation: off means no calls and no rows."""
 
 
@@ -31,14 +53,203 @@ class Team:
     """How many of the conversation's newest turns the prompt holds."""
     remember: bool = True
     """Whether what the user tells, and the turn itself, is stored."""
+    keep_prompts: bool = False
+    """Whether each attempt keeps the Assistant's prompt, for trajectories to train on."""
+    budget: Budget | Budgets | None = None
+    """What may be spent: a single budget is that of each turn."""
     without: frozenset[str] = frozenset()
-    """Switches that are off: checker, reflection, memory."""
+    """Switches that are off: checker, reflection, memory, decay."""
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise InvalidSetting(f"iterations must be 1 or more; got {self.iterations}")
         if self.k < 1:
             raise InvalidSetting(f"k must be 1 or more; got {self.k}")
+        if not 0.0 <= self.floor <= 1.0:
+            raise InvalidSetting(f"floor must lie in [0, 1]; got {self.floor!r}")
+        if self.window < 0:
+            raise InvalidSetting(f"window must be 0 or more; got {self.window}")
         unknown = self.without - set(SWITCHES)
         if unknown:
             raise InvalidSetting(f"without knows {', '.join(SWITCHES)}; got {', '.join(sorted(unknown))}")
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any], where: str = "the team") -> Team:
+        """Return the team that JSON values describe; what they leave out is as in `Team()`.
+
+        Raises `InvalidSetting` that names `where`, the key, and what is allowed there.
+        """
+        return _team(_read(_TeamValues, values, where), where)
+
+    @classmethod
+    def from_file(cls, path: str | Path, name: str | None = None) -> Team:
+        """Return the team in a TOML or JSON file; with several in it, the one of this name.
+
+        Raises `InvalidFile` for a file that cannot be read, and else as `from_plain`.
+        """
+        teams = read_teams(path)
+        if name is None and len(teams) == 1:
+            return next(iter(teams.values()))
+        if name not in teams:
+            asked = "name one of them" if name is None else f"there is no team {name!r}"
+            raise InvalidSetting(f"{path}: {asked}: {', '.join(teams)}")
+        return teams[name]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the team as JSON values that `from_plain` takes; values that are as in `Team()` are left out.
+
+        Raises `InvalidSetting` for a model that is an object and for verifiers: they are code, not data.
+        """
+        roles = {name: _plain_role(name, getattr(self, name), type(getattr(self, name))()) for name in _ROLES}
+        limits = {name: getattr(self, name) for name in _LIMITS if getattr(self, name) != getattr(Team(), name)}
+        values: dict[str, Any] = {**{name: role for name, role in roles.items() if role}, **limits}
+        return {**values, "without": sorted(self.without)} if self.without else values
+
+
+_ROLES = ("assistant", "checker", "reflector")
+_LIMITS = ("iterations", "k", "floor", "window", "remember", "keep_prompts")
+_CODE = ("verifiers", "action_verifiers")
+
+
+class _Values(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _PromptValues(_Values):
+    name: str
+    version: int
+    text: str
+
+
+class _RoleValues(_Values):
+    name: str | None = None
+    prompt: _PromptValues | None = None
+    model: str | None = None
+
+    @field_validator("prompt", "action_prompt", mode="before", check_fields=False)
+    @classmethod
+    def _words(cls, value: object) -> object:
+        """Take words alone for a prompt of version 1 that has no name of its own."""
+        return {"name": "", "version": 1, "text": value} if isinstance(value, str) else value
+
+
+class _AssistantValues(_RoleValues):
+    max_actions: int | None = None
+    tools: list[str] | None = None
+
+
+class _CheckerValues(_RoleValues):
+    action_prompt: _PromptValues | None = None
+    evidence_rules: bool | None = None
+
+
+class _ReflectorValues(_RoleValues):
+    strategy: str | None = None
+    keep: int | None = None
+
+
+class _TeamValues(_Values):
+    assistant: _AssistantValues | None = None
+    checker: _CheckerValues | None = None
+    reflector: _ReflectorValues | None = None
+    iterations: int | None = None
+    k: int | None = None
+    floor: float | None = None
+    window: int | None = None
+    remember: bool | None = None
+    keep_prompts: bool | None = None
+    without: list[str] | None = None
+
+
+Read = TypeVar("Read", bound=BaseModel)
+Role = TypeVar("Role", Assistant, Checker, Reflector)
+
+
+def read_teams(path: str | Path) -> dict[str, Team]:
+    """Return the teams of a TOML or JSON file by name; one that holds a single team gives it the name of the file.
+
+    Raises `InvalidFile` for a file that is missing or of another format, `InvalidSetting` for what it says.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InvalidFile(f"the team's file {file} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        form = "JSON" if file.suffix.lower() == ".json" else "TOML (name it .json if it is JSON)"
+        raise InvalidFile(f"{file} is no {form}: {error}") from None
+    if not isinstance(values, dict):
+        raise InvalidFile(f"{file} holds no object; write the team's keys, or several teams under `teams`")
+    if "teams" not in values:
+        return {file.stem: Team.from_plain(values, str(file))}
+    named, others = values["teams"], sorted(set(values) - {"teams"})
+    if others or not isinstance(named, dict) or not named:
+        raise InvalidSetting(
+            f"{file}: `teams` maps names to teams, and nothing stands beside it; got {others or named}"
+        )
+    return {name: Team.from_plain(team, f"{file}: teams.{name}") for name, team in named.items()}
+
+
+def _read(kind: type[Read], values: object, where: str) -> Read:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if str(part) in _KEYS) or "a team"
+        if first["type"] == "extra_forbidden":
+            *path, key = map(str, first["loc"])
+            owner: type[BaseModel]
+            if key in _CODE:
+                raise InvalidSetting(f"{where}: {key} are code: give them to Mars.open(), not in a file") from None
+            owner = kind if not path else _OF_ROLE[path[0]] if len(path) == 1 else _PromptValues
+            raise InvalidSetting(f"{where}: there is no {key!r}; known are {', '.join(owner.model_fields)}") from None
+        raise InvalidSetting(f"{where}: {place}: {first['msg']}") from None
+
+
+_OF_ROLE: dict[str, type[BaseModel]] = {
+    "assistant": _AssistantValues,
+    "checker": _CheckerValues,
+    "reflector": _ReflectorValues,
+}
+_KEYS = {name for kind in (_TeamValues, _PromptValues, *_OF_ROLE.values()) for name in kind.model_fields}
+
+
+def _team(values: _TeamValues, where: str) -> Team:
+    given = {name: getattr(values, name) for name in _LIMITS if getattr(values, name) is not None}
+    try:
+        return Team(
+            assistant=_role(Assistant(), values.assistant),
+            checker=_role(Checker(), values.checker),
+            reflector=_role(Reflector(), values.reflector),
+            without=frozenset(values.without or ()),
+            **given,
+        )
+    except InvalidSetting as error:
+        raise InvalidSetting(f"{where}: {error}") from None
+
+
+def _role(role: Role, values: _RoleValues | None) -> Role:
+    """Return a role with the values of a file; a prompt without a name bears the role's."""
+    changes: dict[str, Any] = {}
+    for name, value in values or ():
+        if value is None:
+            continue
+        if isinstance(value, _PromptValues):
+            value = Prompt(name=value.name or f"{role.name}_{name}", version=value.version, text=value.text)
+        changes[name] = tuple(value) if isinstance(value, list) else value
+    return replace(role, **changes)
+
+
+def _plain_role(name: str, role: Assistant | Checker | Reflector, usual: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in role.__dataclass_fields__:
+        value = getattr(role, key)
+        if value == getattr(usual, key):
+            continue
+        if key in _CODE or (key == "model" and not isinstance(value, str)):
+            raise InvalidSetting(f"{name}.{key} is code and cannot be written as data; name a model as provider:name")
+        if isinstance(value, Prompt):
+            value = {"name": value.name, "version": value.version, "text": value.text}
+        values[key] = list(value) if isinstance(value, tuple) else value
+    return values

@@ -24,7 +24,7 @@ from mars.simulation.life import DAYS, Act, Life, Turn
 from mars.team import SWITCHES, Team
 from mars.testing.clocks import FixedClock
 
-ABLATIONS = (*SWITCHES, "decay")
+ABLATIONS = SWITCHES
 """What a life can be lived without."""
 BASE_DAYS = 7.0
 """Base strength of the demo's memories in days. The paper's is not published; one day forgets all between visits."""

@@ -199,12 +199,19 @@ def _read(kind: type[Read], values: object, where: str) -> Read:
         place = ".".join(str(part) for part in first["loc"] if str(part) in _KEYS) or "a team"
         if first["type"] == "extra_forbidden":
             *path, key = map(str, first["loc"])
-            owner: type[BaseModel]
             if key in _CODE:
                 raise InvalidSetting(f"{where}: {key} are code: give them to Mars.open(), not in a file") from None
-            owner = kind if not path else _OF_ROLE[path[0]] if len(path) == 1 else _PromptValues
-            raise InvalidSetting(f"{where}: there is no {key!r}; known are {', '.join(owner.model_fields)}") from None
+            raise InvalidSetting(
+                f"{where}: there is no {key!r}; known are {', '.join(_owner(kind, path).model_fields)}"
+            ) from None
         raise InvalidSetting(f"{where}: {place}: {first['msg']}") from None
+
+
+def _owner(kind: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """Return what has the keys at a path within a team."""
+    if not path:
+        return kind
+    return _OF_ROLE[path[0]] if len(path) == 1 else _PromptValues
 
 
 _OF_ROLE: dict[str, type[BaseModel]] = {
@@ -212,7 +219,8 @@ _OF_ROLE: dict[str, type[BaseModel]] = {
     "checker": _CheckerValues,
     "reflector": _ReflectorValues,
 }
-_KEYS = {name for kind in (_TeamValues, _PromptValues, *_OF_ROLE.values()) for name in kind.model_fields}
+_KINDS: tuple[type[BaseModel], ...] = (_TeamValues, _PromptValues, *_OF_ROLE.values())
+_KEYS = {name for kind in _KINDS for name in kind.model_fields}
 
 
 def _team(values: _TeamValues, where: str) -> Team:

@@ -117,6 +117,24 @@ class Memory(Tending):
 
         return SyncMemory(cls.open(target, **settings))
 
+    def under(self, preset: str | Preset) -> Self:
+        """Return another memory over this open one's store, by another preset: enter it, and leave it before this one.
+
+        Both see each other's writes; what each has loaded for recall counts against a `cache_bytes` of its own.
+        """
+        return type(self)(
+            self.backend,
+            embedder=self.embedder,
+            preset=preset_named(preset),
+            clock=self.clock,
+            extract_facts=self._extract_facts,
+            seed=None,
+            index=None,
+            cache_bytes=self._cache_bytes,
+            reembed=False,
+            options={},
+        )
+
     # Writing
 
     async def add(

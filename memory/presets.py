@@ -32,6 +32,9 @@ def _bases(episode: float, fact: float, reflection: float, procedure: float) -> 
     return MappingProxyType(days)
 
 
+FLATTEST = Curve(Shape.POWER, 0.01)
+"""R stays above .5 for 10^25 strengths."""
+
 _DUPLICATES = {
     Kind.EPISODE: Duplicates.KEEP,
     Kind.FACT: Duplicates.MERGE,
@@ -171,6 +174,23 @@ class Preset:
             return replace(self, **{"name": "custom", **values})
         except TypeError as error:
             raise InvalidSetting(f"a preset has no such value: {error}") from error
+
+    def without_decay(self) -> Preset:
+        """Return a copy by which age decides nothing: not what is found, not its order, not what makes room.
+
+        The curve is the flattest there is, so that every record of years is short-term; for ablations.
+        """
+        weights = self.weights
+        if weights is not None:
+            weights = replace(weights, recency=0.0, relevance=weights.relevance or float(not weights.importance))
+        return self.but(
+            name=f"{self.name}, decay off",
+            curve=FLATTEST,
+            tiers=TierRule(theta1=0.2, theta2=0.1, forgets=False),
+            retention_floor=1.0,
+            weights=weights,
+            capacity=None,
+        )
 
 
 DEFAULT = Preset(name="default")

@@ -8,10 +8,13 @@ import pytest
 
 from mars.errors import InvalidSetting
 from mars.memory.curves import EBBINGHAUS1885, EXPONENTIAL, POWER, Curve, Shape, crossing
+from mars.memory.engine import Memory
 from mars.memory.presets import DEFAULT, MEMORYBANK, PAPER, PRESETS, Preset, preset
 from mars.memory.records import Kind
 from mars.memory.strength import Policy
 from mars.memory.tiers import TierRule
+from mars.memory.weights import Weights
+from mars.testing import FixedClock, InMemoryBackend
 
 
 @pytest.mark.wheel
@@ -115,3 +118,28 @@ def test_frozen() -> None:
         DEFAULT.capacity = 3  # type: ignore[misc]
     with pytest.raises(TypeError):
         DEFAULT.base_strength[Kind.FACT] = 1.0  # type: ignore[index]
+
+
+@pytest.mark.anyio
+async def test_without_decay_age_decides_nothing() -> None:
+    """Under a preset without decay what is forgotten elsewhere is found, nothing is archived, and all is short-term."""
+    clock = FixedClock()
+    async with Memory.open(InMemoryBackend(), clock=clock, preset="paper") as memory:
+        await memory.add("My dog is called Rex.", ("ann",), conversation="c")
+        clock.advance(days=4000)
+        async with memory.under(memory.preset.without_decay()) as undecayed:
+            (old,) = await undecayed.recall("dog Rex", namespace=("ann",))
+            (same,) = await undecayed.recall("dog Rex", namespace=("ann",), now=clock.now() - timedelta(days=4000))
+            assert old.rank == same.rank
+            assert (await undecayed.sweep()).archived == ()
+            assert len(await undecayed.window(("ann",), "c")) == 1
+        assert await memory.recall("dog Rex", namespace=("ann",)) == []
+        assert len((await memory.sweep()).archived) == 1
+
+
+def test_weights_without_decay_still_order() -> None:
+    """Recency no longer counts; where it was all that counted, relevance does."""
+    usual = preset("generative-agents").without_decay().weights
+    only = preset("default").but(weights=Weights(recency=1.0, importance=0.0, relevance=0.0)).without_decay().weights
+    assert usual == Weights(recency=0.0)
+    assert only == Weights(recency=0.0, importance=0.0, relevance=1.0)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from mars.agents.interfaces import NOTED, Review, Verifier
+from mars.agents.interfaces import NOTED, ChatModel, Review, Verifier
 from mars.agents.judge import ask_judge
 from mars.agents.rendering import as_line, block, citations, render_memories, render_task, render_tools, says_not_known
 from mars.agents.roles import Checker
 from mars.agents.verdicts import Check, Decision, Outcome, Verdict, combine
 from mars.language import asks
-
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
 
 
 class NoClaimVerifier:
@@ -39,7 +35,7 @@ async def run_verifiers(verifiers: Sequence[Verifier], review: Review) -> list[C
     return checks
 
 
-async def review_output(checker: Checker, judge: BaseChatModel | None, review: Review) -> Verdict:
+async def review_output(checker: Checker, judge: ChatModel | None, review: Review) -> Verdict:
     """Return the verdict on a draft (MARS): any failed verifier vetoes, then the judge or the rules decide."""
     verifiers: list[Verifier] = [NoClaimVerifier(), *checker.verifiers]
     if checker.uses_rules:
@@ -58,7 +54,7 @@ async def review_output(checker: Checker, judge: BaseChatModel | None, review: R
     return judged.model_copy(update=update)
 
 
-async def review_action(checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier) -> Verdict:
+async def review_action(checker: Checker, judge: ChatModel | None, review: Review, arguments: Verifier) -> Verdict:
     """Return the verdict on a proposed action (CMAT): a rejected one never reaches its environment."""
     checks = await run_verifiers([arguments, *checker.action_verifiers], review)
     by_rules = combine(checks)

@@ -11,10 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mars.agents.verdicts import Check
 from mars.memory.interfaces import Hit, Record
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.base import LanguageModelInput
+    from langchain_core.messages import AIMessage
 
 NOT_KNOWN = "Not known."
 """What an Assistant answers when its evidence does not hold the answer."""
@@ -168,3 +172,20 @@ class Verifier(Protocol):
     async def verify(self, review: Review) -> Check:
         """Return a passed, failed or undecided check. A verifier that raises counts as undecided, and is named."""
         ...
+
+
+class Structured(Protocol):
+    """A model that replies with objects of one schema."""
+
+    async def ainvoke(self, input: LanguageModelInput) -> Any:
+        """Return such an object, or its values; raises where the reply is none."""
+
+
+class ChatModel(Protocol):
+    """What an agent needs of a model; every langchain-core chat model is one."""
+
+    async def ainvoke(self, input: LanguageModelInput) -> AIMessage:
+        """Return the reply to a prompt; raises what the provider raises."""
+
+    def with_structured_output(self, schema: type) -> Structured:
+        """Return what replies with objects of a schema; raises where the model has no structured output."""

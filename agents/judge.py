@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mars.agents.interfaces import ChatModel
 from mars.agents.prompts import REPAIR, Prompt
 from mars.agents.verdicts import Check, Decision, Issue, IssueKind, Verdict
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
 
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
@@ -64,7 +64,7 @@ def system_text(prompt: Prompt) -> str:
     return prompt.text.replace("{kinds}", ", ".join(kind.value for kind in IssueKind))
 
 
-async def ask_judge(model: BaseChatModel, prompt: Prompt, blocks: str) -> Verdict:
+async def ask_judge(model: ChatModel, prompt: Prompt, blocks: str) -> Verdict:
     """Return the judge's verdict on rendered blocks; an abstention if no rung of the ladder gives one."""
     from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
@@ -89,7 +89,7 @@ async def ask_judge(model: BaseChatModel, prompt: Prompt, blocks: str) -> Verdic
     )
 
 
-async def _structured(model: BaseChatModel, messages: list[BaseMessage]) -> Judgement | None:
+async def _structured(model: ChatModel, messages: list[BaseMessage]) -> Judgement | None:
     """Return the judgement through native structured output; None if the model has none or gives no valid one."""
     try:
         reply: Any = await model.with_structured_output(Judgement).ainvoke(messages)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from mars.agents.interfaces import Review
+from mars.agents.interfaces import ChatModel, Review
 from mars.agents.reflection_rules import reflect_by_rules
 from mars.agents.reflections import Reflection
 from mars.agents.rendering import (
@@ -22,13 +21,10 @@ from mars.agents.rendering import (
 from mars.agents.roles import Reflector
 from mars.agents.verdicts import Verdict
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
 
 async def reflect(
     reflector: Reflector,
-    model: BaseChatModel | None,
+    model: ChatModel | None,
     review: Review,
     verdict: Verdict,
     earlier: Sequence[Reflection],
@@ -47,7 +43,7 @@ async def reflect(
 
 
 async def _in_words_of(
-    model: BaseChatModel,
+    model: ChatModel,
     reflector: Reflector,
     review: Review,
     verdict: Verdict,
@@ -67,4 +63,9 @@ async def _in_words_of(
     )
     reply = await model.ainvoke([SystemMessage(reflector.prompt.text), HumanMessage(blocks)])
     words = reply.text.strip()
-    return replace(by_rules, text=words, origin=getattr(model, "model_name", model._llm_type)) if words else by_rules
+    return replace(by_rules, text=words, origin=_name_of(model)) if words else by_rules
+
+
+def _name_of(model: ChatModel) -> str:
+    name = getattr(model, "model_name", None) or getattr(model, "_llm_type", "model")
+    return str(name)

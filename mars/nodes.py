@@ -17,9 +17,9 @@ from langchain_core.messages import (
     message_to_dict,
     messages_from_dict,
 )
-from langgraph.config import get_stream_writer
 from langgraph.types import Command
 
+from mars.actions import act
 from mars.agents.checking import review_action, review_output
 from mars.agents.interfaces import NOT_KNOWN, Action, Evidence, Review
 from mars.agents.progress import no_progress
@@ -29,6 +29,7 @@ from mars.agents.rendering import (
     as_line,
     block,
     citations,
+    render_conversation,
     render_lessons,
     render_memories,
     render_task,
@@ -38,17 +39,18 @@ from mars.agents.rendering import (
 from mars.agents.roles import Assistant, Checker, Reflector
 from mars.agents.verdicts import Check, Decision, IssueKind, Verdict, best, combine
 from mars.agents.verifiers import ArgumentsVerifier
+from mars.calls import Calls, placed
 from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, recent_turns
+from mars.errors import BudgetExhausted
+from mars.events import emit, failure
 from mars.memory.interfaces import Kind
-from mars.results import Event, EventKind, RunStatus
-from mars.state import VERSION, State, checked, evidence_of, namespace_of, task_of
-from mars.tools import Toolbox, read_calls, whole_reply
+from mars.results import EventKind, RunStatus
+from mars.role_models import RoleModel
+from mars.state import VERSION, State, evidence_of, namespace_of, task_of
+from mars.tools import Toolbox, read_calls
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.language_models.base import LanguageModelInput
-    from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.runnables import Runnable
+    from langchain_core.messages import BaseMessage
 
     from mars.memory.engine import Memory
 
@@ -67,16 +69,18 @@ class Loop:
     """The store; None answers without any memory."""
     assistant: Assistant
     """The role that drafts."""
-    assistant_model: Runnable[LanguageModelInput, AIMessage]
+    assistant_model: RoleModel
     """Its model, with its tools bound."""
     checker: Checker | None
     """The role that checks; None lets every draft leave unchecked."""
-    judge: BaseChatModel | None = None
+    judge: RoleModel | None = None
     """The Checker's model; None: the evidence rules."""
     reflector: Reflector | None
     """The role that reflects; None tries again without a lesson."""
-    reflector_model: BaseChatModel | None = None
+    reflector_model: RoleModel | None = None
     """Its model; None: the rules."""
+    calls: Calls = field(default_factory=Calls)
+    """How models and tools are called; the models above call by it."""
     toolbox: Toolbox = field(default_factory=Toolbox)
     """The Assistant's tools."""
     iterations: int = 3
@@ -92,7 +96,7 @@ class Loop:
     remember: bool = True
     """Whether what the user tells, and the turn itself, is stored."""
 
-    @checked
+    @placed
     async def begin(self, state: State) -> dict[str, Any]:
         """Reset what belongs to one turn."""
         return {
@@ -100,7 +104,7 @@ class Loop:
             "iteration": 1,
             "evidence": [],
             "wider": [],
-            "window": await recent_turns(
+            "window": state["window"] if "summary" in state else await recent_turns(
                 self.memory, namespace_of(state), state["conversation"], self.window, task_of(state).asked_at
             ),
             "lessons": [],
@@ -109,16 +113,18 @@ class Loop:
             "pending": [],
             "actions": 0,
             "rejected_actions": 0,
+            "calls": 0,
             "draft": "",
             "attempts": [],
             "status": "",
             "error": "",
+            "stop_reason": "",
             "answer": "",
             "approved": False,
             "sources": [],
         }
 
-    @checked
+    @placed
     async def recall(self, state: State) -> dict[str, Any]:
         """Bring records and earlier lessons into the turn, as wide as the lessons say."""
         if self.memory is None:
@@ -154,11 +160,11 @@ class Loop:
     def _plan(self, state: State) -> Plan:
         return combined_plan([Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]])
 
-    @checked
+    @placed
     async def draft(self, state: State) -> Command[Literal["review_action", "checker", "consolidate"]]:
         """Let the Assistant act or draft."""
         try:
-            reply = await self._ask(self._prompt(state))
+            reply, ended = await self.assistant_model.stream(self._prompt(state), may_end=not state["attempts"])
         except Exception as error:  # noqa: BLE001 - a provider may raise anything
             return Command(goto="consolidate", update=failure(error))
         left = self.assistant.max_actions - state["actions"]
@@ -178,16 +184,7 @@ class Loop:
             return Command(goto="review_action", update=update)
         draft = reply.text.strip() or NOT_KNOWN
         emit(EventKind.DRAFT, self.assistant.name, draft, iteration=state["iteration"])
-        return Command(goto="checker", update={"draft": draft})
-
-    async def _ask(self, messages: list[BaseMessage]) -> AIMessage:
-        """Stream the model's reply, token by token, and return it whole."""
-        whole: Any = None
-        async for chunk in self.assistant_model.astream(messages):
-            if chunk.text:
-                emit(EventKind.TOKEN, self.assistant.name, chunk.text)
-            whole = chunk if whole is None else whole + chunk
-        return whole_reply(whole)
+        return Command(goto="checker", update={"draft": draft, "stop_reason": ended})
 
     def _prompt(self, state: State) -> list[BaseMessage]:
         evidence = evidence_of(state)
@@ -200,7 +197,7 @@ class Loop:
             last = state["attempts"][-1]
             issues = [issue["directive"] for issue in last["verdict"]["issues"]]
             blocks += block("last_attempt", [as_line({"draft": last["draft"], "issues": issues})])
-        blocks += block("conversation", map(as_line, state["window"]))
+        blocks += render_conversation(state.get("summary", ""), state["window"])
         blocks += render_task(task_of(state))
         return [
             SystemMessage(self.assistant.prompt.text),
@@ -208,7 +205,7 @@ class Loop:
             *messages_from_dict(state["scratch"]),
         ]
 
-    @checked
+    @placed
     async def review_action(self, state: State) -> Command[Literal["tools", "assistant", "consolidate"]]:
         """Let the Checker see each proposed action before anything happens; a rejected one never runs."""
         passed: list[dict[str, Any]] = []
@@ -242,18 +239,21 @@ class Loop:
         review = Review(task=task_of(state), draft="", evidence=tuple(evidence_of(state)), action=action)
         return await review_action(self.checker, self.judge, review, ArgumentsVerifier(self.toolbox.schemas))
 
-    @checked
-    async def tools(self, state: State) -> dict[str, Any]:
+    @placed
+    async def tools(self, state: State) -> Command[Literal["assistant", "consolidate"]]:
         """Run the approved actions; what fails says so in its own words."""
         scratch = list(state["scratch"])
         for values in state["pending"]:
             action = Action(**values)
-            message = await self.toolbox.run(action)
+            try:
+                message = await act(self.calls, self.toolbox, action)
+            except BudgetExhausted as error:
+                return Command(goto="consolidate", update={"scratch": scratch, "pending": [], **failure(error)})
             emit(EventKind.TOOL, "tools", str(message.content), action=values, failed=message.status == "error")
             scratch.append(message_to_dict(message))
-        return {"scratch": scratch, "pending": []}
+        return Command(goto="assistant", update={"scratch": scratch, "pending": []})
 
-    @checked
+    @placed
     async def check(self, state: State) -> Command[Literal["reflect", "consolidate"]]:
         """Let the Checker judge the draft, and decide whether the turn goes on."""
         wider: list[Evidence] = []
@@ -283,7 +283,7 @@ class Loop:
         }
         attempts = [*state["attempts"], attempt]
         status = self._status(state, attempts)
-        over = status and (verdict.approved or self.checker is None or status is RunStatus.COMPLETED)
+        over = verdict.approved or self.checker is None or status in (RunStatus.COMPLETED, RunStatus.BUDGET_EXHAUSTED)
         update = {
             "attempts": attempts,
             "wider": [item.plain() for item in wider],
@@ -323,6 +323,8 @@ class Loop:
         newest = verdicts[-1]
         if newest.approved or self.checker is None:
             return RunStatus.COMPLETED
+        if state["stop_reason"]:
+            return RunStatus.BUDGET_EXHAUSTED
         if says_not_known(attempts[-1]["draft"]) and newest.decision is Decision.ABSTAINED:
             return RunStatus.COMPLETED
         if state["iteration"] >= self.iterations:
@@ -332,7 +334,7 @@ class Loop:
             return RunStatus.NO_PROGRESS
         return None
 
-    @checked
+    @placed
     async def reflect(self, state: State) -> Command[Literal["recall", "consolidate"]]:
         """Draw a lesson from the rejected draft, and try again if the turn is not over."""
         goto: Literal["recall", "consolidate"] = "consolidate" if state["status"] else "recall"
@@ -350,7 +352,7 @@ class Loop:
             update["reflections"] = [*state["reflections"], lesson.plain()][-self.reflector.keep :]
         return Command(goto=goto, update=update)
 
-    @checked
+    @placed
     async def consolidate(self, state: State) -> dict[str, Any]:
         """Choose the answer, strengthen what it rests on, and remember the turn and its lessons."""
         attempts = state["attempts"]
@@ -375,21 +377,10 @@ class Loop:
                 blamed=tuple(dict.fromkeys(record for attempt in attempts for record in attempt["blamed"])),
                 reflections=tuple(Reflection.from_plain(values) for values in state["reflections"]),
             )
-            written = await consolidate_turn(self.memory, turn, remember=self.remember)
+            written = await consolidate_turn(self.memory, turn, remember=self.remember, turns="summary" not in state)
             emit(EventKind.MEMORY_WRITE, "memory", f"wrote {sum(written.values())} changes", **written)
-        return update
-
-
-def failure(error: Exception) -> dict[str, Any]:
-    """Return how a turn ends whose model failed; a broken promise of a test's model is no failure of a model."""
-    if isinstance(error, AssertionError):
-        raise error
-    return {"status": RunStatus.TASK_ERROR.value, "error": f"{type(error).__name__}: {error}"}
-
-
-def emit(kind: EventKind, role: str, text: str = "", **data: Any) -> None:
-    """Put an event into the stream."""
-    get_stream_writer()(Event(kind=kind, role=role, text=text, data=data))
+        spent = await self.calls.close_turn()
+        return {**update, "usage": spent.usage.plain(), "latency": spent.wall}
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

@@ -189,9 +189,10 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
         )
         for attempt in values.get("attempts", ())
     )
+    status = RunStatus(values.get("status") or (RunStatus.WAITING if _asks(values) else RunStatus.TASK_ERROR))
     return RunResult(
         answer=values.get("answer", ""),
-        status=RunStatus(values.get("status") or RunStatus.TASK_ERROR),
+        status=status,
         approved=values.get("approved", False),
         sources=_sources(values.get("sources", [])),
         iterations=len(attempts),
@@ -201,7 +202,15 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
         conversation=values.get("conversation", ""),
         turn=values.get("turn", ""),
         error=values.get("error") or None,
+        stop_reason=values.get("stop_reason") or status.value,
+        usage=Usage(**values.get("usage") or {}),
+        latency=values.get("latency", 0.0),
     )
+
+
+def _asks(values: Mapping[str, Any]) -> bool:
+    """Whether a graph stopped to ask a person."""
+    return bool(values.get("__interrupt__"))
 
 
 def _sources(plain: Sequence[dict[str, Any]]) -> tuple[CitedSource, ...]:

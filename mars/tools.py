@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.errors import GraphBubbleUp
 
 from mars.errors import InvalidSetting, ModelUnavailable
 
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 READ_ONLY = "read_only"
 """Key of a tool's metadata; true if it changes nothing and needs no review."""
+
+IDEMPOTENT = "idempotent"
+"""Key of a tool's metadata; true if running it twice with the same arguments is as good as once."""
+
+WAS_DONE = "was_done"
+"""Key of a tool's metadata, or an attribute of the tool or its function: called with an action's idempotency key, it
+says whether that action happened: its result, True where that is not known, or None or False."""
+
+KEY_ARGUMENT = "idempotency_key"
+"""A tool with a parameter of this name is given the action's key, the same whenever that action is run; annotate it
+with `langchain_core.tools.InjectedToolArg`, so that no model fills it in."""
 
 MAX_OUTPUT = 20_000
 """The most characters of a tool's output that enter a prompt."""
@@ -148,6 +160,28 @@ class Toolbox:
         tool = self.tools.get(name)
         return bool(tool and tool.metadata and tool.metadata.get(READ_ONLY))
 
+    def takes_key(self, name: str) -> bool:
+        """Return whether the tool takes the idempotency key of an action."""
+        tool = self.tools.get(name)
+        return tool is not None and KEY_ARGUMENT in getattr(tool.get_input_schema(), "model_fields", {})
+
+    def repeatable(self, name: str) -> bool:
+        """Return whether an action may be run again although it may have had its effect."""
+        tool = self.tools.get(name)
+        if tool is None or self.read_only(name):
+            return True
+        idempotent = bool(tool.metadata and tool.metadata.get(IDEMPOTENT))
+        return idempotent or (self.takes_key(name) and self.was_done(name) is None)
+
+    def was_done(self, name: str) -> Callable[[str], Any] | None:
+        """Return what says whether an action of this tool happened, by its key, if the tool has it."""
+        tool = self.tools[name]
+        function = getattr(tool, "coroutine", None) or getattr(tool, "func", None)
+        found = (
+            (tool.metadata or {}).get(WAS_DONE) or getattr(tool, WAS_DONE, None) or getattr(function, WAS_DONE, None)
+        )
+        return found if callable(found) else None
+
     def bind(self, model: BaseChatModel) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with the tools bound; the model itself if there are none."""
         if not self.tools:
@@ -168,13 +202,16 @@ class Toolbox:
             content=text, tool_call_id=action.id, name=action.tool, status="error" if failed else "success"
         )
 
-    async def run(self, action: Action) -> ToolMessage:
-        """Run an action; an error becomes the reply, verbatim."""
+    async def run(self, action: Action, key: str = "") -> ToolMessage:
+        """Run an action, known by an idempotency key; an error becomes the reply, verbatim."""
         tool = self.tools.get(action.tool)
         if tool is None:
             return self.reply(action, f"there is no tool {action.tool!r}", failed=True)
+        arguments = {**action.arguments, KEY_ARGUMENT: key} if self.takes_key(action.tool) else dict(action.arguments)
         try:
-            result = await tool.ainvoke(dict(action.arguments))
+            result = await tool.ainvoke(arguments)
+        except GraphBubbleUp:
+            raise  # the tool asks a person
         except Exception as error:  # noqa: BLE001 - a tool may raise anything; its words go to the Assistant
             return self.reply(action, f"{type(error).__name__}: {error}", failed=True)
         return self.reply(action, result if isinstance(result, str) else str(result))

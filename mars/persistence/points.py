@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from mars.memory.points import reach
 
-__all__ = ["POINTS", "reach"]
+__all__ = ["CALL_POINTS", "POINTS", "reach"]
 
 POINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -21,3 +21,13 @@ POINTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What each point's name means."""
+
+CALL_POINTS: Mapping[str, str] = MappingProxyType(
+    {
+        "call_wanted": "a call is wanted, nothing of it is in the ledger",
+        "call_intended": "the intent is committed, the call has not been made",
+        "call_returned": "the model or the tool has returned, the outcome is not committed",
+        "call_settled": "the outcome is committed, the node goes on",
+    }
+)
+"""The points of every call of a model or a tool."""

@@ -16,6 +16,7 @@ from typing import Self
 
 from mars.errors import InvalidSetting, ScriptError
 from mars.memory import points
+from mars.persistence.points import CALL_POINTS
 from mars.persistence.points import POINTS as RUN_POINTS
 
 __all__ = ["Fork", "KillPoint"]
@@ -29,7 +30,7 @@ class KillPoint:
     """
 
     def __init__(self, point: str, hits: int = 1, dying: Callable[[str], object] | None = None) -> None:
-        known = {**points.POINTS, **RUN_POINTS}
+        known = {**points.POINTS, **RUN_POINTS, **CALL_POINTS}
         if point not in known:
             raise InvalidSetting(f"there is no point {point!r}; choose one of {', '.join(known)}")
         if hits < 1:

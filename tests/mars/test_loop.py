@@ -15,6 +15,7 @@ from mars.consolidation import TURNS
 from mars.errors import InvalidInput, InvalidSetting, InvalidUpdate
 from mars.memory.interfaces import Kind
 from mars.results import EventKind
+from mars.retrying import CallPolicy
 from mars.state import check_update
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 HOME = ("ann",)
 QUESTION = "Where does Ann's sister live?"
+AT_ONCE = CallPolicy(first_wait=0.0)
 YES = Step(structured={"approved": True, "score": 0.9, "used": ["m1"]})
 
 
@@ -251,8 +253,8 @@ async def test_events_carry_their_role_and_the_last_holds_the_result(memory: Mem
 
 async def test_a_failing_model_ends_with_what_was_done(memory: Memory) -> None:
     """The provider's words are in the result; the first draft is not lost."""
-    model = ScriptedModel(["Oslo, perhaps [m1].", Step(error=ConnectionError("the provider is down"))])
-    async with Mars.open(memory, team=team(model, ScriptedModel([no()]))) as mars:
+    model = ScriptedModel(["Oslo, perhaps [m1].", *[Step(error=ConnectionError("the provider is down"))] * 3])
+    async with Mars.open(memory, team=team(model, ScriptedModel([no()])), policy=AT_ONCE) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert result.status is RunStatus.TASK_ERROR
     assert result.error == "ConnectionError: the provider is down"
@@ -262,10 +264,10 @@ async def test_a_failing_model_ends_with_what_was_done(memory: Memory) -> None:
 @pytest.mark.parametrize("who", ["checker", "reflector"])
 async def test_any_failing_model_ends_with_what_was_done(memory: Memory, who: str) -> None:
     """A judge or a Reflector that is down costs neither the draft nor the words of the error."""
-    down = ScriptedModel([Step(error=ConnectionError("down"))])
+    down = ScriptedModel([Step(error=ConnectionError("down"))] * 3)
     judge = down if who == "checker" else ScriptedModel([no()])
     model = ScriptedModel(["Oslo, perhaps [m1]."])
-    async with Mars.open(memory, team=team(model, judge, reflector=Reflector(model=down))) as mars:
+    async with Mars.open(memory, team=team(model, judge, reflector=Reflector(model=down)), policy=AT_ONCE) as mars:
         result = await mars.run(QUESTION, user="ann")
     assert (result.status, result.error) == (RunStatus.TASK_ERROR, "ConnectionError: down")
     assert (result.answer, result.approved) == ("Oslo, perhaps.", False)

@@ -186,7 +186,7 @@ async def test_a_failure_is_no_evidence() -> None:
 async def test_a_judge_of_actions_that_is_down_ends_the_turn() -> None:
     """Nothing runs that could not be reviewed."""
     desk = Desk()
-    down = ScriptedModel([Step(error=ConnectionError("down"))])
+    down = ScriptedModel([Step(error=PermissionError("no key"))])
     team = Team(assistant=Assistant(model=ScriptedModel([calling("pen")])), checker=Checker(model=down))
     async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=team) as mars:
         result = await mars.run("Put the pen away", user="ann")

@@ -1,0 +1,75 @@
+"""Actions through the ledger: run once, and after a crash never again without knowing what came of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import anyio
+from langchain_core.messages import ToolMessage
+from langgraph.types import interrupt
+
+from mars.agents.interfaces import Action
+from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here, idempotency_key
+from mars.errors import InvalidInput
+from mars.tools import Toolbox
+
+DONE_BEFORE = "This was done before; its result is not known."
+"""What the Assistant is told of an action that had its effect in a process that ended."""
+
+
+async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
+    """Run an action, or return what is on record of it.
+
+    One that was cut off by the end of a process is run again only where that does no harm: a tool that only reads, one
+    that says it is idempotent, or one that takes the action's ``idempotency_key``. Else its ``was_done`` is asked with
+    that key, and where there is none, a person: the graph is interrupted, and goes on with what the person says.
+    """
+    key = here().next("tools")
+    mark = idempotency_key(key)
+
+    async def make() -> Reply:
+        message = toolbox.reply(action, "", failed=True)
+        with anyio.move_on_after(calls.policy.tool_timeout) as scope:
+            message = await toolbox.run(action, mark)
+        if scope.cancelled_caught:
+            late = f"TimeoutError: no result within {calls.policy.tool_timeout:g} s; it may have had its effect"
+            message = toolbox.reply(action, late, failed=True)
+        return Reply(body={"content": str(message.content), "failed": message.status == "error"})
+
+    wanted = Wanted(key=key, kind="tool", name=action.tool, careful=not toolbox.repeatable(action.tool))
+    try:
+        body = await calls.perform(wanted, make)
+    except OutcomeUnknown:
+        await calls.ledger.resolve(key, await _found_out(toolbox, action, mark), here().fence)
+        body = await calls.perform(wanted, make)
+    status: Literal["success", "error"] = "error" if body["failed"] else "success"
+    return ToolMessage(content=body["content"], tool_call_id=action.id, name=action.tool, status=status)
+
+
+async def _found_out(toolbox: Toolbox, action: Action, mark: str) -> dict[str, Any] | None:
+    """Return what came of an action, by its tool's `was_done` or by a person; None if it did not happen."""
+    was_done = toolbox.was_done(action.tool)
+    if was_done is not None:
+        answer = was_done(mark)
+        answer = await answer if inspect.isawaitable(answer) else answer
+    else:
+        decision = interrupt(
+            {
+                "reason": "outcome_unknown",
+                "tool": action.tool,
+                "arguments": dict(action.arguments),
+                "idempotency_key": mark,
+                "answer": {"done": "true or false", "result": "what it returned, if known"},
+            }
+        )
+        if not isinstance(decision, Mapping) or not isinstance(decision.get("done"), bool):
+            raise InvalidInput(
+                f"say what came of {action.tool}: "
+                f'{{"done": true, "result": "…"}} or {{"done": false}}; got {decision!r}'
+            )
+        answer = decision.get("result", True) if decision["done"] else False
+    if answer is None or answer is False:
+        return None
+    return {"content": DONE_BEFORE if answer is True else str(answer), "failed": False}

@@ -1,0 +1,347 @@
+"""The boundary where models and tools are called: every call goes through the ledger, under time limits and budgets.
+
+Agents know nothing of this: they get a `mars.role_models.RoleModel` where they would get a chat model. Which call of
+which turn it is comes from the node that is running, through a context variable (`placed`): calls are numbered from the
+state that the node began with, so that a node that is executed again asks for the same calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+import anyio
+from anyio import CancelScope
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import Command
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+from mars.errors import BudgetExhausted, CallFailed, InvalidSetting
+from mars.models.prices import Price, Prices, built_in, price_of
+from mars.persistence import points
+from mars.persistence.budgets import Budget, Budgets, Limits, Scope, Spending, Usage
+from mars.persistence.call_rows import Call, Key
+from mars.persistence.leases import Fence, fence_of
+from mars.persistence.ledger import Begun, Ledger, MemoryLedger, Outcome, Request
+from mars.retrying import CallPolicy, is_transient
+from mars.state import State, checked
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Place:
+    """Where in which turn a node runs, and how many calls it has made."""
+
+    conversation: str
+    turn: str
+    iteration: int
+    user: str
+    budget: Budget | None
+    """What this turn may spend, beside what the team says."""
+    calls: int
+    """Calls of the turn so far: the ordinal of the next one."""
+    fence: Fence | None = None
+    """What the conversation's lease is checked by."""
+    began: float = field(default_factory=time.monotonic)
+    """When the node began, on the monotonic clock."""
+
+    @classmethod
+    def of(cls, state: State) -> Place:
+        """Return the place that a state is at."""
+        budget = state.get("budget")
+        return cls(
+            conversation=state["conversation"],
+            turn=state["turn"],
+            iteration=state.get("iteration", 1),
+            user=state["task"]["user"],
+            budget=Budget(**budget) if budget else None,
+            calls=state.get("calls", 0),
+            fence=fence_of(var_child_runnable_config.get()),
+        )
+
+    def next(self, role: str) -> Key:
+        """Return the key of the next call."""
+        self.calls += 1
+        return Key(self.conversation, self.turn, self.iteration, role, self.calls)
+
+    def scopes(self, role: str) -> dict[str, Scope]:
+        """Return whose spending a call of a role counts for."""
+        names = {"turn": self.turn, "role": f"{self.turn}/{role}", "conversation": self.conversation, "user": self.user}
+        return {kind: Scope(kind, name) for kind, name in names.items()}
+
+
+_place: ContextVar[Place] = ContextVar("mars_place")
+
+
+def here() -> Place:
+    """Return where the running node is; raises `LookupError` outside of a node."""
+    return _place.get()
+
+
+def placed(node: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Wrap a node (a method of one argument, the state): its calls are numbered, and what it returns is validated."""
+    validated = checked(node)
+
+    @wraps(node)
+    async def run(self: Any, state: State) -> Any:
+        place = Place.of(state)
+        token = _place.set(place)
+        try:
+            update = await validated(self, state)
+        finally:
+            _place.reset(token)
+        if place.calls != state.get("calls", 0):
+            values: Any = update.update if isinstance(update, Command) else update
+            values["calls"] = place.calls
+        return update
+
+    return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a model or a tool returned."""
+
+    body: dict[str, Any]
+    """JSON values, as they are recorded."""
+    usage: Mapping[str, Any] | None = None
+    """``usage_metadata`` of the reply, if the model gives it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be called."""
+
+    key: Key
+    """Which call it is."""
+    name: str
+    """Of the model or the tool."""
+    kind: str = "model"
+    """model or tool."""
+    hold: tuple[int, int] = (0, 0)
+    """Input and output tokens to reserve."""
+    careful: bool = False
+    """Whether it must not be made again while its outcome is not known."""
+    last: bool = False
+    """Whether it is the one call that is allowed when a budget is used up."""
+
+
+class OutcomeUnknown(Exception):
+    """An action was begun in a process that ended, and may have had its effect."""
+
+
+class _Again(Exception):
+    """An attempt failed and another one may succeed."""
+
+    def __init__(self, error: Exception, attempt: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.attempt = attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Makes calls, each recorded, limited and counted."""
+
+    ledger: Ledger = field(default_factory=MemoryLedger)
+    """Where they are recorded."""
+    policy: CallPolicy = field(default_factory=CallPolicy)
+    """Time limits and retries."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """What turns, roles, conversations and users may spend."""
+    prices: Prices = field(default_factory=built_in)
+    """What models cost."""
+    models: set[str] = field(default_factory=set)
+    """Names of the models that are called."""
+    _marks: dict[str, float] = field(default_factory=dict)
+    """Until when, on the monotonic clock, the wall time of a turn is on record."""
+
+    async def perform(self, wanted: Wanted, make: Callable[[], Awaitable[Reply]]) -> dict[str, Any]:
+        """Make a call, or return what is on record of it, as JSON values.
+
+        Raises what the call raises when it is not to be tried again, `CallFailed` where that is on record,
+        `BudgetExhausted` where no budget has room, `OutcomeUnknown` for a careful call that was cut off.
+        """
+        request = self._request(wanted)
+
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            assert isinstance(error, _Again)
+            return self.policy.wait(error.attempt, error.error, "/".join(map(str, wanted.key)))
+
+        retrying = AsyncRetrying(retry=retry_if_exception_type(_Again), wait=wait, sleep=anyio.sleep, reraise=True)
+        body: dict[str, Any] = await retrying(self._attempt, request, make)
+        return body
+
+    def _request(self, wanted: Wanted) -> Request:
+        price = price_of(wanted.name, self.prices) if wanted.kind == "model" else None
+        return Request(
+            key=wanted.key,
+            kind=wanted.kind,
+            name=wanted.name,
+            limits=self._limits(here(), wanted.key.role),
+            hold_tokens=sum(wanted.hold),
+            hold_cost=price.of(*wanted.hold) if price else 0.0,
+            careful=wanted.careful,
+            last=wanted.last,
+            fence=here().fence,
+        )
+
+    def _limits(self, place: Place, role: str) -> Limits:
+        scopes = place.scopes(role)
+        extra = (place.budget,) if place.budget else ()
+        return tuple(
+            (scope, (*self.budgets.limits(scope), *(extra if kind == "turn" else ())))
+            for kind, scope in sorted(scopes.items())
+        )
+
+    async def _attempt(self, request: Request, make: Callable[[], Awaitable[Reply]]) -> dict[str, Any]:
+        points.reach("call_wanted")
+        begun = await self._begin(request)
+        if begun.recorded is not None:
+            return _recorded(begun.recorded)
+        points.reach("call_intended")
+        limit = self.policy.timeout if request.kind == "model" else None
+        within = min((one for one in (limit, begun.left) if one is not None), default=None)
+        started = time.monotonic()
+        try:
+            with anyio.move_on_after(within) as scope:
+                reply = await make()
+            if scope.cancelled_caught:
+                raise _late(request, within, begun.left)
+        except BaseException as error:
+            await self._fail(request, begun.attempt, error, time.monotonic() - started)
+            raise
+        latency = time.monotonic() - started
+        points.reach("call_returned")
+        await self._settle(request, begun.attempt, self._outcome(request, reply, latency))
+        points.reach("call_settled")
+        return reply.body
+
+    async def _begin(self, request: Request) -> Begun:
+        begun, cancelled = await _whole(self.ledger.begin(request, self._wall()))
+        self._mark()
+        if cancelled is not None:
+            if begun.recorded is None:
+                await self._settle(request, begun.attempt, Outcome(state="unissued"))
+            raise cancelled
+        return begun
+
+    async def _fail(self, request: Request, attempt: int, error: BaseException, latency: float) -> None:
+        """Record an attempt that failed; raise `_Again` if there is to be another one."""
+        again = isinstance(error, Exception) and is_transient(error) and attempt < self.policy.attempts
+        state = "retry" if again else "failed"
+        if isinstance(error, GraphBubbleUp):
+            state = "unissued"  # a tool that asks a person begins anew with the answer
+        elif isinstance(error, BudgetExhausted) or not isinstance(error, Exception):
+            state = "cancelled"
+        outcome = Outcome(state=state, body=f"{type(error).__name__}: {error}", cost=0.0, latency=latency)
+        await self._settle(request, attempt, outcome)
+        if again and isinstance(error, Exception):
+            raise _Again(error, attempt) from error
+
+    def _outcome(self, request: Request, reply: Reply, latency: float) -> Outcome:
+        usage = reply.usage or {}
+        read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
+        price = price_of(request.name, self.prices) if request.kind == "model" else None
+        return Outcome(
+            state="done",
+            body=reply.body,
+            input_tokens=read,
+            output_tokens=written,
+            cost=_cost(price, reply.usage, read, written),
+            cached=usage.get("total_cost") == 0,  # langchain-core's mark of a reply out of a cache
+            latency=latency,
+        )
+
+    async def _settle(self, request: Request, attempt: int, outcome: Outcome) -> None:
+        """Record an outcome to the end, also when this is cancelled meanwhile."""
+        settled = self.ledger.settle(request, attempt, outcome, self._wall())
+        _, cancelled = await _whole(settled)
+        self._mark()
+        if cancelled is not None:
+            raise cancelled
+
+    def _wall(self) -> float:
+        place = here()
+        return max(0.0, time.monotonic() - self._marks.get(place.turn, place.began))
+
+    def _mark(self) -> None:
+        self._marks[here().turn] = time.monotonic()
+
+    async def close_turn(self) -> Spending:
+        """Return what the turn of the running node has spent; its wall time is complete."""
+        place = here()
+        spent = await self.ledger.spent(place.scopes("")["turn"])
+        wall = spent.wall + self._wall()
+        self._marks.pop(place.turn, None)
+        return spent + Spending(wall=wall - spent.wall)
+
+    async def usage(self, kind: str, name: str) -> Usage:
+        """Return what a turn, a role, a conversation or a user has spent."""
+        return (await self.ledger.spent(Scope(kind, name))).usage
+
+    def check_priced(self, budget: Budget | None) -> None:
+        """Raise `InvalidSetting` where a budget of cost, this or the team's, is to hold for a model without a price."""
+        limited = any(one.cost is not None for one in (*self.budgets.all, *((budget,) if budget else ())))
+        model = next((name for name in sorted(self.models) if price_of(name, self.prices) is None), None)
+        if limited and model is not None:
+            raise InvalidSetting(
+                f"a budget of cost cannot hold: the price table has no {model!r}; add it by Mars.open(prices="
+                f'{{"{model}": Price(input=…, output=…)}}), or limit calls or tokens instead'
+            )
+
+    @property
+    def last_call(self) -> bool:
+        """Whether the turn of the running node may answer once more when a budget is used up."""
+        budget = here().budget
+        return any(one.last_call for one in (*self.budgets.all, *((budget,) if budget else ())))
+
+
+def idempotency_key(key: Key) -> str:
+    """Return what an action is known by to its environment: the same in every attempt."""
+    return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
+
+
+def _recorded(call: Call) -> dict[str, Any]:
+    """Return or raise what is on record."""
+    if call.state == "intent":
+        raise OutcomeUnknown
+    body = json.loads(call.body)
+    if call.state == "failed":
+        raise CallFailed(body)
+    plain: dict[str, Any] = body
+    return plain
+
+
+def _late(request: Request, within: float | None, left: float | None) -> Exception:
+    if left is not None and within == left:
+        return BudgetExhausted(f"the time that the budgets left ({left:g} s) was used up by {request.name}")
+    return TimeoutError(f"{request.name} did not reply within {within:g} s")
+
+
+def _cost(price: Price | None, usage: Mapping[str, Any] | None, read: int, written: int) -> float | None:
+    if price is None or (usage is None and (price.input or price.output)):
+        return None
+    details = (usage or {}).get("input_token_details") or {}
+    return price.of(read, written, min(read, int(details.get("cache_read") or 0)))
+
+
+async def _whole(work: Coroutine[Any, Any, Result]) -> tuple[Result, asyncio.CancelledError | None]:
+    """Return what `work` returns and, if this was cancelled meanwhile, with what: it is done as a whole."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task), None
+    except asyncio.CancelledError as error:
+        with CancelScope(shield=True):
+            await asyncio.wait([task])
+        return task.result(), error

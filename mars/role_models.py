@@ -1,0 +1,157 @@
+"""The model of a role as its agent sees it: the same calls, each through the boundary of `mars.calls`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, HumanMessage
+from pydantic import BaseModel
+
+from mars.calls import Calls, Reply, Wanted, here
+from mars.errors import BudgetExhausted, ModelOutputError
+from mars.events import emit
+from mars.results import EventKind
+from mars.tools import whole_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.base import LanguageModelInput
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import Runnable
+
+CHARACTERS_PER_TOKEN = 4
+"""For what is reserved before a call; what is settled is what the model says."""
+
+EXPECTED_OUTPUT = 256
+"""Tokens reserved for a reply of a model that has no limit of its own."""
+
+LAST = "The budget is used up. Answer now, with what you have; call no tools."
+"""What the Assistant is told for its last call."""
+
+
+class RoleModel:
+    """A chat model whose calls are recorded, limited and counted for a role."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        role: str,
+        model: BaseChatModel,
+        bound: Runnable[LanguageModelInput, AIMessage] | None = None,
+    ) -> None:
+        """Call `model`, or `bound`, which is the same model with its tools bound."""
+        self.model_name = name_of(model)
+        """As in the price table."""
+        calls.models.add(self.model_name)
+        self._calls = calls
+        self._role = role
+        self._model = model
+        self._bound = bound or model
+
+    async def ainvoke(self, input: LanguageModelInput) -> AIMessage:
+        """Return the reply to a prompt."""
+
+        async def make() -> Reply:
+            return _reply(await self._bound.ainvoke(input))
+
+        return _message(await self._calls.perform(self._wanted(input), make))
+
+    async def stream(self, messages: Sequence[BaseMessage], *, may_end: bool = False) -> tuple[AIMessage, str]:
+        """Return the reply to a prompt, and put its tokens into the stream; one that is on record is a single token.
+
+        A retry event says that an attempt broke off after its first token: what was streamed of it is void. With
+        `may_end`, a used-up budget that allows a last call gets the model's answer without tools; then the second value
+        is why it was the last. Else it is empty.
+        """
+        try:
+            return await self._streamed(list(messages), last=False), ""
+        except BudgetExhausted as error:
+            if not (may_end and self._calls.last_call):
+                raise
+            emit(EventKind.BUDGET, "runtime", str(error))
+            reply = await self._streamed([*messages, HumanMessage(LAST)], last=True)
+            return reply.model_copy(update={"tool_calls": [], "invalid_tool_calls": []}), str(error)
+
+    async def _streamed(self, prompt: list[BaseMessage], *, last: bool) -> AIMessage:
+        told = False
+
+        async def make() -> Reply:
+            nonlocal told
+            if told:
+                emit(EventKind.RETRY, self._role, "the reply broke off; what was streamed of it is void")
+            whole: Any = None
+            async for chunk in self._bound.astream(prompt):
+                if chunk.text:
+                    emit(EventKind.TOKEN, self._role, chunk.text)
+                    told = True
+                whole = chunk if whole is None else whole + chunk
+            return _reply(whole_reply(whole))
+
+        reply = _message(await self._calls.perform(self._wanted(prompt, last=last), make))
+        if not told and reply.text:
+            emit(EventKind.TOKEN, self._role, reply.text)
+        return reply
+
+    def with_structured_output(self, schema: type[BaseModel]) -> StructuredModel:
+        """Return what gives objects of a schema; raises what the model raises if it has no structured output."""
+        structured: Any = self._model.with_structured_output(schema, include_raw=True)
+        return StructuredModel(self._calls, structured, schema, self._wanted)
+
+    def _wanted(self, input: Any, *, last: bool = False) -> Wanted:
+        read = sum(len(str(getattr(message, "content", message))) for message in input) // CHARACTERS_PER_TOKEN
+        most = getattr(self._model, "max_tokens", None)
+        hold = (read, most if isinstance(most, int) else EXPECTED_OUTPUT)
+        return Wanted(key=here().next(self._role), name=self.model_name, hold=hold, last=last)
+
+
+class StructuredModel:
+    """A model that gives objects of one schema."""
+
+    def __init__(
+        self, calls: Calls, structured: Runnable[Any, Any], schema: type[BaseModel], wanted: Callable[[Any], Wanted]
+    ) -> None:
+        self._calls = calls
+        self._structured = structured
+        self._schema = schema
+        self._wanted = wanted
+
+    async def ainvoke(self, input: LanguageModelInput) -> Any:
+        """Return an object of the schema; `ModelOutputError` where the reply is none, which costs all the same."""
+
+        async def make() -> Reply:
+            found = await self._structured.ainvoke(input)
+            raw, parsed = (found["raw"], found["parsed"]) if isinstance(found, dict) else (None, found)
+            reply = _reply(raw if isinstance(raw, AIMessage) else AIMessage(""))
+            plain = parsed.model_dump(mode="json") if isinstance(parsed, BaseModel) else parsed
+            return Reply(body={**reply.body, "parsed": plain}, usage=reply.usage)
+
+        body = await self._calls.perform(self._wanted(input), make)
+        if body["parsed"] is None:
+            raise ModelOutputError(f"the reply is no {self._schema.__name__}")
+        return self._schema.model_validate(body["parsed"])
+
+
+def name_of(model: BaseChatModel) -> str:
+    """Return a model's name, as in the price table."""
+    names = (getattr(model, name, None) for name in ("model_name", "model"))
+    return next((name for name in names if isinstance(name, str) and name), model._llm_type)
+
+
+def _reply(message: AIMessage) -> Reply:
+    """Return what is kept of a message, as it is kept."""
+    kept = {
+        "content": message.content,
+        "tool_calls": list(message.tool_calls),
+        "invalid_tool_calls": list(message.invalid_tool_calls),
+        "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
+    return Reply(body=plain, usage=plain["usage_metadata"])
+
+
+def _message(body: dict[str, Any]) -> AIMessage:
+    return AIMessage(**{key: value for key, value in body.items() if key != "parsed"})

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from mars.memory import Memory
-from mars.memory.backends.rows import change_row, row_of
+from mars.memory.backends.rows import change_row, stored_row
 from mars.memory.backends.statements import statements
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.records import Change, NewRecord, Vector
@@ -88,7 +88,7 @@ class Floor:
             seq = self._seq
             one = f"{seq:08d}{record[1][8:]}"
             digest = f"{seq * 0x9E3779B97F4A7C15 % (1 << 128):032x}"
-            hashed = tuple(digest if value == record[-3] else value for value in record[3:])
+            hashed = tuple(digest if value == record[-4] else value for value in record[3:])
             made.append(((seq, one, seq, *hashed), (seq, *vector[1:]), (seq, one, *change[2:])))
         return made
 
@@ -112,7 +112,7 @@ def template(reader: Reader) -> tuple[Row, Row, Row]:
     (record,) = reader.select(Selection(limit=1))
     vector = reader.vectors([record.id])[record.id]
     change: Change = reader.history(record.id)[0]
-    return row_of(record), (0, record.embedder, vector.size, vector.tobytes()), change_row(change)
+    return stored_row(record), (0, record.embedder, vector.size, vector.tobytes()), change_row(change)
 
 
 def figures(times: list[float], size: int) -> dict[str, float]:

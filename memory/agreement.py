@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +116,7 @@ class Sample:
         self._largest = ""
         self._passed_over = False
         self._found: Agreement | None = None
+        self._waiting: list[tuple[str, str, int]] = []
 
     @property
     def worn(self) -> bool:
@@ -138,10 +140,28 @@ class Sample:
         self._found = None
 
     def load(self, start: int, part: Loaded, counts: Sequence[bool]) -> None:
-        """Note those of many texts whose words count, numbered from `start`."""
-        for row, (content_hash, own) in enumerate(zip(part.content_hash, counts, strict=True)):
-            if own and not (self._passed_over and content_hash > self._largest):
-                self.put(content_hash, part.id[row], start + row, part.text[row])
+        """Look through many rows, numbered from `start`, for those that belong in the sample; `settle` notes them."""
+        told = zip(part.content_hash, part.id, range(start, start + len(part)), counts, strict=True)
+        if self._passed_over:
+            self._waiting += [one[:3] for one in told if one[3] and one[0] <= self._largest]
+        else:
+            self._waiting += [one[:3] for one in told if one[3]]
+        if len(self._waiting) > 4 * (SAMPLE + SPARE):
+            self._narrow()
+
+    def _narrow(self) -> None:
+        least = sorted(set(map(itemgetter(0), self._waiting)))
+        if len(least) > SAMPLE + SPARE:
+            self._largest, self._passed_over = least[SAMPLE + SPARE - 1], True
+            self._waiting = [one for one in self._waiting if one[0] <= self._largest]
+
+    def settle(self, texts: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        """Note what `load` has found; `texts` returns those of some ids, in their order."""
+        self._narrow()
+        names = [name for _, name, _ in self._waiting]
+        for (content_hash, name, row), text in zip(self._waiting, texts(names) if names else (), strict=True):
+            self.put(content_hash, name, row, text)
+        self._waiting.clear()
 
     def hash_of(self, name: str) -> str:
         """Return the hash under which a record is in the sample, "" if it is not."""

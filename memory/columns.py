@@ -5,15 +5,11 @@ Times are microseconds since 1970 UTC, so that differences are exact.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mars.errors import InvalidInput
 from mars.memory.conditions import ABSENT, EVENT_TIME, Ask, Condition, Never
 from mars.memory.conditions import microseconds as microseconds
 from mars.memory.curves import Floats
@@ -21,7 +17,7 @@ from mars.memory.filters import RecallFilter
 from mars.memory.loading import Loaded
 from mars.memory.records import Kind, Record, Status, Tier
 from mars.memory.tiers import FORGOTTEN, TIERS, Codes, Flags, short_capable
-from mars.memory.values import MISSING, Coded
+from mars.memory.values import MISSING, Coded, Metadata
 from mars.memory.views import FORGOTTEN_REASON, unswept
 
 Integers = npt.NDArray[np.int64]
@@ -54,7 +50,7 @@ class Columns:
         self.importance = np.zeros(capacity, np.float64)
         self.trust = np.ones(capacity, np.float64)
         self._conversation = Coded(capacity)
-        self._metadata: dict[str, Coded] = {}
+        self._metadata = Metadata(capacity)
         self._capacity = capacity
 
     def reserve(self, rows: int) -> None:
@@ -67,8 +63,8 @@ class Columns:
                 grown = np.zeros(capacity, column.dtype)
                 grown[: self._capacity] = column
                 setattr(self, name, grown)
-        for coded in (self._conversation, *self._metadata.values()):
-            coded.reserve(capacity)
+        self._conversation.reserve(capacity)
+        self._metadata.reserve(capacity)
         self._capacity = capacity
 
     def write(self, row: int, record: Record) -> None:
@@ -87,7 +83,7 @@ class Columns:
         self.importance[row] = record.importance
         self.trust[row] = record.trust
         self._conversation.write(row, ABSENT if record.conversation is None else record.conversation)
-        self._write_metadata(row, record.metadata)
+        self._metadata.write(row, record.metadata)
 
     def load(self, start: int, part: Loaded) -> None:
         """Set every column of the rows from `start` on, for which there is room and nothing was set before."""
@@ -111,34 +107,7 @@ class Columns:
             [row for row, talk in enumerate(part.conversation, start) if talk is not None],
             [talk for talk in part.conversation if talk is not None],
         )
-        self._load_metadata(start, part.metadata)
-
-    def _load_metadata(self, start: int, texts: Sequence[str]) -> None:
-        rows: dict[str, list[int]] = {}
-        values: dict[str, list[object]] = {}
-        for row, metadata in enumerate(json.loads(f"[{','.join(texts)}]"), start):
-            for key, value in metadata.items():
-                if key in rows:
-                    rows[key].append(row)
-                    values[key].append(value)
-                else:
-                    rows[key], values[key] = [row], [value]
-        for key in rows:
-            if key not in self._metadata:
-                self._metadata[key] = Coded(self._capacity)
-            self._metadata[key].load(rows[key], values[key])
-
-    def _write_metadata(self, row: int, metadata: Mapping[str, Any]) -> None:
-        for key, coded in self._metadata.items():
-            if key not in metadata:
-                coded.write(row, ABSENT)
-        for key, value in metadata.items():
-            if key not in self._metadata:
-                self._metadata[key] = Coded(self._capacity)
-            try:
-                self._metadata[key].write(row, value)
-            except InvalidInput:
-                self._metadata[key].write(row, ABSENT)
+        self._metadata.load(start, part.metadata)
 
     def drop(self, row: int) -> None:
         """Take a row out; it passes no filter any more."""
@@ -192,11 +161,11 @@ class Columns:
             found = _timed(self.event_time[:size], ask)
             return found if wanted else ~found
         flags = np.zeros(size, np.bool_)
-        whole = self._metadata.get(ask.key)
+        whole = self._metadata.under(ask.key)
         if whole is not None:
             flags |= whole.values.find(whole.codes(size), ask, wanted)
         first, *path = ask.key.split(".")
-        outer = self._metadata.get(first) if path else None
+        outer = self._metadata.under(first) if path else None
         if outer is not None:
             values, inner = outer.values.inner(tuple(path))
             codes = inner[outer.codes(size)]

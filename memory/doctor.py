@@ -21,6 +21,7 @@ from mars.memory.findings import Audit, Finding, FindingKind, IndexAudit, Stored
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Embedder, Reader, VectorIndex
 from mars.memory.records import Kind, Record, Status
+from mars.memory.terms import encode
 from mars.memory.views import is_expired
 
 BATCH = 500
@@ -145,6 +146,8 @@ def of_row(row: Stored, embedder: Embedder, graves: Iterable[str]) -> Iterator[F
         yield tell(kind=FindingKind.CONTENT_HASH, message=f"{row.id}: the hash is not that of the text")
     if not abs(record.entropy - token_entropy(record.text)[0]) <= ENTROPY_SLACK:
         yield tell(kind=FindingKind.ENTROPY, message=f"{row.id}: the entropy is not that of the text")
+    if row.terms != encode(record.text, record.speaker):
+        yield tell(kind=FindingKind.TERMS, message=f"{row.id}: the stored terms are not those of the text")
     if row.id in graves:
         yield tell(kind=FindingKind.TOMBSTONE, message=f"{row.id} is noted as purged and is there")
     if record.status is Status.SUPERSEDED and record.superseded_by is None:

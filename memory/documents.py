@@ -13,13 +13,14 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
-from mars.language import STOP_WORDS, lexical_date_terms, sentences, stem, terms, words
+from mars.language import lexical_date_terms, stem
 from mars.memory.lifecycle import REVIEW_REASON
 from mars.memory.loading import Loaded
-from mars.memory.postings import Corpus, Integers, Numbers
+from mars.memory.postings import Integers, Numbers, Postings
 from mars.memory.records import Status
+from mars.memory.terms import ASKS, EMPTY, HEAD_WORDS, encode, hashes, head
 
-__all__ = ["Document", "Documents", "Place", "which_count", "words_count"]
+__all__ = ["Document", "Documents", "Place", "Words", "which_count", "words_count"]
 
 Place = tuple[float, int, str]
 """Position in a conversation (infinite if unknown), then the time said in microseconds, then the id: a total order."""
@@ -49,12 +50,12 @@ def words_count(status: str, archived_because: str | None) -> bool:
 class Document:
     """What the index needs to know of one row."""
 
-    counts: Mapping[str, int]
-    """How often each stemmed term occurs in the text and the speaker's name."""
+    counts: Mapping[int, int]
+    """How often each stemmed term, by its hash, occurs in the text and the speaker's name."""
     dates: tuple[str, ...] = ()
     """Stemmed year, month, day and weekday."""
-    speaker: tuple[str, ...] = ()
-    """The words of the speaker's name, lower-cased, as a question would use them."""
+    speaker: tuple[int, ...] = ()
+    """Hashes of the words of the speaker's name, lower-cased, as a question would use them."""
     asks: bool = False
     """Whether the text ends in a question."""
     question_share: float = 0.0
@@ -75,14 +76,15 @@ class Document:
         place: Place = (0.0, 0, ""),
     ) -> Document:
         """Read a record's text; the speaker's name counts as part of it."""
-        name = speaker or ""
-        asks, share = (False, 0.0) if "?" not in text else _questions(text)
+        blob = encode(text, speaker)
+        _, bits, _, asked, said = head(blob)
+        name, found = hashes(blob)
         return cls(
-            counts=Counter(terms(f"{name} {text}")),
+            counts=Counter(found),
             dates=() if said_at is None else _date_terms(said_at.year, said_at.month, said_at.day),
-            speaker=_name_words(name),
-            asks=asks,
-            question_share=share,
+            speaker=tuple(name),
+            asks=bool(bits & ASKS),
+            question_share=asked / said if said else 0.0,
             conversation=conversation,
             place=place,
         )
@@ -93,14 +95,46 @@ def _date_terms(year: int, month: int, day: int) -> tuple[str, ...]:
     return tuple(map(stem, lexical_date_terms(datetime(year, month, day))))  # noqa: DTZ001 - a calendar day has no zone
 
 
-@lru_cache(maxsize=4096)
-def _name_words(name: str) -> tuple[str, ...]:
-    return tuple(word for word in words(name) if word not in STOP_WORDS)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the blobs of many rows hold, numbered from 0."""
+
+    terms: Postings
+    """The rows of each term."""
+    speakers: Postings
+    """The rows of each word of a speaker's name."""
+    lengths: Integers
+    """How many terms each row has, shape ``[n]``."""
+    asks: npt.NDArray[np.bool_]
+    """Whether each row ends in a question, shape ``[n]``."""
+    shares: Reals
+    """Share of each row's sentences that are questions, in [0, 1], shape ``[n]``."""
+
+    @classmethod
+    def of(cls, blobs: bytes, sizes: Integers) -> Words:
+        """Read blobs that lie one after the other, of so many bytes each."""
+        joined = np.frombuffer(blobs, "<u8")
+        sizes = sizes // joined.itemsize
+        starts = np.cumsum(sizes) - sizes
+        first, said = joined[starts], joined[starts + 1]
+        names = np.minimum((first >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.int64), sizes - HEAD_WORDS)
+        before = HEAD_WORDS + names
+        rows = np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
+        spoken, plain = _runs(starts + HEAD_WORDS, names), np.ones(len(joined), np.bool_)
+        plain[starts] = plain[starts + 1] = plain[spoken] = False
+        return cls(
+            terms=Postings.of(joined[plain], rows[plain]),
+            speakers=Postings.of(joined[spoken], rows[spoken]),
+            lengths=sizes - before,
+            asks=(first >> np.uint64(8) & np.uint64(ASKS)).astype(np.bool_),
+            shares=(first >> np.uint64(32)).astype(np.float64) / np.maximum(said, np.uint64(1)).astype(np.float64),
+        )
 
 
-def _questions(text: str) -> tuple[bool, float]:
-    marks = [sentence.rstrip("\"')]*_~ \u201d\u2019").endswith("?") for sentence in sentences(text)]
-    return (marks[-1], sum(marks) / len(marks)) if marks else (False, 0.0)
+def _runs(starts: Integers, sizes: Integers) -> Integers:
+    """Return the places of runs of these sizes that start at these places."""
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.repeat(starts, sizes) + within
 
 
 class Documents:
@@ -110,18 +144,12 @@ class Documents:
         """Start without any row."""
         self.ids: list[str] = []
         """Their ids."""
-        self.corpus = Corpus()
-        """Their words."""
         self.dates: dict[str, array[int]] = {}
         """The rows of each term of a date."""
-        self.speakers: dict[str, array[int]] = {}
-        """The rows of each word of a speaker's name."""
-        self.asking: list[int] = []
-        """The rows that end in a question."""
-        self.shares: dict[int, float] = {}
-        """Of rows with question marks: the share of the sentences that are questions."""
         self.conversations = Numbers()
         """The number of each conversation."""
+        self._blobs: list[bytes] = []
+        self._sizes: list[Integers] = []
         self._dated: list[Reals] = []
         self._talks: list[Integers] = []
         self._positions: list[Reals] = []
@@ -129,23 +157,22 @@ class Documents:
 
     def add(self, part: Loaded, counts: Sequence[bool]) -> None:
         """Take the next rows, and of which the words count."""
-        start = len(self.ids)
+        start, blobs = len(self.ids), part.blobs()
         self.ids += part.id
-        all_count = all(counts)
-        texts = part.text if all_count else [text if own else "" for text, own in zip(part.text, counts, strict=True)]
-        for row in [row for row, text in enumerate(texts, start) if "?" in text]:
-            asks, self.shares[row] = _questions(texts[row - start])
-            if asks:
-                self.asking.append(row)
-        if any(part.speaker):
-            names = [(name or "") if own else "" for name, own in zip(part.speaker, counts, strict=True)]
-            self._speak(start, names)
-            texts = [f"{name} {text}" for name, text in zip(names, texts, strict=True)]
-        self.corpus.add(texts)
+        if not all(counts):
+            blobs = [blob if own else EMPTY for blob, own in zip(blobs, counts, strict=True)]
+        self._blobs.append(b"".join(blobs))
+        self._sizes.append(np.fromiter(map(len, blobs), np.int64, len(blobs)))
         self._date(start, part.event_time, counts)
         self._talks.append(self._numbered(part.conversation, counts))
         self._positions.append(np.array([inf if place is None else place for place in part.position], np.float64))
         self._times.append(np.array(part.event_time, np.int64))
+
+    def words(self) -> Words:
+        """Return what the rows say, and let go of their blobs."""
+        blobs, sizes = b"".join(self._blobs), np.concatenate([np.zeros(0, np.int64), *self._sizes])
+        self._blobs.clear()
+        return Words.of(blobs, sizes)
 
     @property
     def dated(self) -> Reals:
@@ -183,12 +210,6 @@ class Documents:
         known = self.conversations
         numbers = (known[talk] if talk is not None and own else -1 for talk, own in zip(talks, counts, strict=True))
         return np.fromiter(numbers, np.int64, len(talks))
-
-    def _speak(self, start: int, names: Sequence[str]) -> None:
-        for row, name in enumerate(names, start):
-            if name:
-                for word in _name_words(name):
-                    self.speakers.setdefault(word, array("q")).append(row)
 
     def _date(self, start: int, times: Sequence[int], counts: Sequence[bool]) -> None:
         days = np.array(times, np.int64) // _DAY

@@ -41,6 +41,8 @@ class FindingKind(StrEnum):
     """A hash that is not that of the text."""
     ENTROPY = "entropy"
     """An entropy that is not that of the text."""
+    TERMS = "terms"
+    """Stored terms that are not those of the text, or of another version."""
     DERIVED_COLUMN = "derived_column"
     """A column that differs from what it is derived from, such as ``subject_folded``."""
     UNREADABLE = "unreadable"
@@ -115,6 +117,8 @@ class Stored:
     """What it reads as; None for a row that is no record."""
     crooked: tuple[str, ...] = ()
     """Columns that this record would be stored with otherwise; for a row that is no record, what was wrong."""
+    terms: bytes | None
+    """What is stored of its terms: see `mars.memory.terms`."""
     vector: StoredVector | None
     """Its vector, if there is one."""
     changes: int

@@ -25,7 +25,8 @@ from mars.language import query_terms, stem, words
 from mars.language.dates import MONTHS, WEEKDAYS
 from mars.memory.documents import Document as Document
 from mars.memory.documents import Documents
-from mars.memory.postings import TF_BITS, TF_MASK, Numbers
+from mars.memory.postings import Integers, Numbers, Postings
+from mars.memory.terms import term_hash
 
 Reals = npt.NDArray[np.float32]
 """One number per row, shape ``[n]``, float32."""
@@ -93,9 +94,9 @@ class LexicalIndex:
     def __init__(self) -> None:
         self._size = 0
         self._alive_count = 0
-        self._postings: dict[str, array[int]] = {}
+        self._postings = Postings()
+        self._speakers = Postings()
         self._dates: dict[str, array[int]] = {}
-        self._speakers: dict[str, array[int]] = {}
         self._conversations = Numbers()
         self._talks: list[list[int]] = []
         self._names: list[str] = []
@@ -118,12 +119,11 @@ class LexicalIndex:
         self._size = max(self._size, row + 1)
         rows = self._rows
         for term, count in document.counts.items():
-            posted = self._postings.get(term)
-            posted = self._postings.setdefault(term, array("q")) if posted is None else posted
-            posted.append(row << TF_BITS | (count if count < TF_MASK else TF_MASK))
-        for field, values in ((self._dates, document.dates), (self._speakers, document.speaker)):
-            for value in values:
-                field.setdefault(value, array("q")).append(row)
+            self._postings.add(term, row, count)
+        for name in document.speaker:
+            self._speakers.add(name, row)
+        for day in document.dates:
+            self._dates.setdefault(day, array("q")).append(row)
         rows.alive[row] = 1.0
         rows.length[row] = sum(document.counts.values())
         rows.dates[row] = len(document.dates)
@@ -142,15 +142,14 @@ class LexicalIndex:
         self._allocate(max(64, size + 2))
         self._size = self._alive_count = size
         rows, self._names = self._rows, documents.ids
-        self._postings, lengths = documents.corpus.postings()
-        self._dates, self._speakers, self._conversations = documents.dates, documents.speakers, documents.conversations
+        words = documents.words()
+        self._postings, self._speakers = words.terms, words.speakers
+        self._dates, self._conversations = documents.dates, documents.conversations
         rows.alive[:size] = 1.0
-        rows.length[:size], rows.dates[:size] = lengths, documents.dated
+        rows.length[:size], rows.dates[:size] = words.lengths, documents.dated
         rows.position[:size], rows.time[:size] = documents.positions, documents.times
-        rows.statement[:size] = 1.0
-        shares = np.fromiter(documents.shares.values(), np.float64, len(documents.shares))
-        rows.statement[np.fromiter(documents.shares, np.int64, len(shares))] = 1.0 - QUESTION_PENALTY * shares
-        rows.asks[np.array(documents.asking, np.int64)] = True
+        rows.statement[:size] = 1.0 - QUESTION_PENALTY * words.shares
+        rows.asks[:size] = words.asks
         rows.talk[:size] = documents.talks
         self._chain(documents.order())
         self._stale.update(range(size))
@@ -243,24 +242,20 @@ class LexicalIndex:
             if term in _MONTH_TERMS or term in _WEEKDAY_TERMS or (term.isdecimal() and (month or len(term) == 4))
         )
 
-    def _living(self, posted: array[int], shift: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        entries = np.array(posted, dtype=np.int64)
-        found = entries >> shift
-        if self._alive_count == self._size:
-            return found, entries
-        keep = self._rows.alive[found] > 0.0
-        return found[keep], entries[keep]
+    def _living(self, found: Integers) -> npt.NDArray[np.bool_] | slice:
+        """Return which of these rows are there."""
+        return slice(None) if self._alive_count == self._size else self._rows.alive[found] > 0.0
 
     def _near(self, term: str, dated: bool) -> Reals | None:
         """The weighted counts of a term in and around each row; None if no row holds it."""
         size, rows = self._size, self._rows
-        posted, days = self._postings.get(term), self._dates.get(term) if dated else None
+        posted, days = self._postings.find(term_hash(term)), self._dates.get(term) if dated else None
         if posted is None and days is None:
             return None
         near = np.zeros(rows.capacity, np.float32)
         if posted is not None:
-            found, entries = self._living(posted, TF_BITS)
-            counts = (entries & TF_MASK).astype(np.float32)
+            living = self._living(posted[0])
+            found, counts = posted[0][living], posted[1][living].astype(np.float32)
             near[found] = counts
             if self._chained and len(found) * 8 > size:
                 self._spread_all(near)
@@ -268,7 +263,8 @@ class LexicalIndex:
                 for weights, targets in zip(rows.weights, rows.targets, strict=True):
                     near[targets[found]] += weights[found] * counts
         if days is not None:
-            near[self._living(days, 0)[0]] += 1.0
+            told = np.array(days, np.int64)
+            near[told[self._living(told)]] += 1.0
         return near[:size]
 
     def _spread_all(self, near: Reals) -> None:
@@ -282,14 +278,17 @@ class LexicalIndex:
 
     def speakers_named(self, query: str) -> set[str]:
         """Return the words of a question that are words of a speaker's name, lower-cased."""
-        return {word.removesuffix("'s") for word in words(query)} & self._speakers.keys()
+        said = {word.removesuffix("'s") for word in words(query)}
+        return {word for word in said if term_hash(word) in self._speakers}
 
     def _boost_speakers(self, total: Reals, query: str) -> None:
         named = self.speakers_named(query)
         if named:
             boosted = np.zeros(self._size, np.bool_)
             for word in named:
-                boosted[np.array(self._speakers[word], dtype=np.int64)] = True
+                told = self._speakers.find(term_hash(word))
+                if told is not None:
+                    boosted[told[0]] = True
             total[boosted] *= np.float32(1.0 + SPEAKER_BOOST)
 
     def _refresh(self) -> None:

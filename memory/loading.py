@@ -15,6 +15,7 @@ import numpy as np
 from mars.errors import InvalidVector
 from mars.memory.conditions import microseconds
 from mars.memory.records import Record, Vector
+from mars.memory.terms import encode
 
 __all__ = ["COLUMNS", "PART", "Loaded"]
 
@@ -34,8 +35,10 @@ class Loaded:
     """Values of `Kind`."""
     status: Sequence[str]
     """Values of `Status`."""
-    text: Sequence[str]
-    """The texts, verbatim."""
+    terms: Sequence[bytes | None]
+    """The blobs of `mars.memory.terms`."""
+    text: Sequence[str | None]
+    """The texts, verbatim, of those whose blobs are not of this version; None for the others."""
     conversation: Sequence[str | None]
     """Where each was said."""
     position: Sequence[int | None]
@@ -79,6 +82,13 @@ class Loaded:
     def __len__(self) -> int:
         return len(self.id)
 
+    def blobs(self) -> Sequence[bytes]:
+        """Return the blob of each row, made from the text where none of this version is stored."""
+        if self.text.count(None) == len(self):
+            return self.terms  # type: ignore[return-value]
+        told = zip(self.terms, self.text, self.speaker, strict=True)
+        return [blob or b"" if text is None else encode(text, speaker) for blob, text, speaker in told]
+
     def fill(self, matrix: Vector) -> None:
         """Write the vectors into the rows of a matrix of zeros, shape ``[n, d]``; `InvalidVector` for another d."""
         size = matrix.shape[1] * _FLOAT.itemsize
@@ -110,7 +120,7 @@ def loaded(records: Sequence[Record], vectors: Mapping[str, Vector], later: int)
 
 def _row(record: Record, vector: Vector | None) -> tuple[object, ...]:
     return (
-        *(record.id, record.kind.value, record.status.value, record.text),
+        *(record.id, record.kind.value, record.status.value, encode(record.text, record.speaker), None),
         *(record.conversation, record.position, record.speaker),
         *(microseconds(record.event_time), microseconds(record.last_strengthened)),
         *(record.strength, record.boost, record.importance, record.pinned, record.trust),

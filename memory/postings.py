@@ -1,31 +1,25 @@
-"""The postings of many texts at once, a tenth of the time of one text after the other.
-
-No term spans white space (`mars.language.terms`), so what stands between spaces is read once per distinct piece; all
-else is arithmetic on arrays.
-"""
+"""Which rows hold which term: one flat array for what was there at first, and small ones for what came later."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from mars.language import stem, terms
-
-__all__ = ["TF_BITS", "TF_MASK", "Corpus", "Integers", "Numbers"]
+__all__ = ["TF_BITS", "TF_MASK", "Counts", "Hashes", "Integers", "Numbers", "Postings"]
 
 TF_BITS = 12
-"""A posting is ``row << TF_BITS | count``."""
+"""A posting that came later is ``row << TF_BITS | count``."""
 
 TF_MASK = (1 << TF_BITS) - 1
 """The largest count that is kept."""
 
-_ROW_BITS = 32
-
 Integers = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+"""Hashes of terms as `mars.memory.terms` makes them, shape ``[n]``."""
+Counts = npt.NDArray[np.uint16]
+"""How often a term occurs in each of some rows, shape ``[n]``."""
 
 
 class Numbers(dict[str, int]):
@@ -36,71 +30,76 @@ class Numbers(dict[str, int]):
         return number
 
 
-class _Pieces(dict[str, int]):
-    """The number of each piece of text between white space, and the numbers of its terms."""
+class Postings:
+    """The rows of each hashed term, in the order of their numbers if they are added so."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.terms = Numbers()
-        self.found: list[int] = []
-        self.counts: list[int] = []
+        """Start without any row."""
+        self._hashes: Hashes = np.zeros(0, np.uint64)
+        self._starts = np.zeros(1, np.int64)
+        self._rows = np.zeros(0, np.uint32)
+        self._counts: Counts = np.zeros(0, np.uint16)
+        self._later: dict[int, array[int]] = {}
 
-    def __missing__(self, piece: str) -> int:
-        number = self[piece] = len(self.counts)
-        plain = piece.isascii() and piece.isalnum()
-        numbers = [self.terms[term] for term in ((stem(piece.lower()),) if plain else terms(piece))]
-        self.found += numbers
-        self.counts.append(len(numbers))
-        return number
+    @classmethod
+    def of(cls, hashes: Hashes, rows: npt.NDArray[np.uint32]) -> Postings:
+        """Return the postings of a sequence of terms, given the row of each; rows ascend."""
+        made = cls()
+        if not len(hashes):
+            return made
+        order = _order(hashes)
+        sorted_hashes, sorted_rows = hashes[order], rows[order]
+        del order
+        fresh = np.ones(len(hashes), np.bool_)
+        np.not_equal(sorted_hashes[1:], sorted_hashes[:-1], out=fresh[1:])
+        heads = np.flatnonzero(fresh)
+        fresh[1:] |= sorted_rows[1:] != sorted_rows[:-1]
+        first = np.flatnonzero(fresh)
+        made._counts = np.minimum(np.diff(first, append=len(hashes)), TF_MASK).astype(np.uint16)
+        made._rows, made._hashes = sorted_rows[first], sorted_hashes[heads]
+        made._starts = np.append(np.searchsorted(first, heads), len(first))
+        return made
+
+    def add(self, term: int, row: int, count: int = 1) -> None:
+        """Note that a row holds a term so often."""
+        posted = self._later.get(term)
+        posted = self._later.setdefault(term, array("q")) if posted is None else posted
+        posted.append(row << TF_BITS | min(count, TF_MASK))
+
+    def __contains__(self, term: int) -> bool:
+        return term in self._later or self._at(term) is not None
+
+    def find(self, term: int) -> tuple[Integers, Counts] | None:
+        """Return the rows of a term and how often each holds it; None if none ever did."""
+        at, later = self._at(term), self._later.get(term)
+        if at is None and later is None:
+            return None
+        start, end = (0, 0) if at is None else self._starts[at : at + 2].tolist()
+        rows, counts = self._rows[start:end].astype(np.int64), self._counts[start:end]
+        if later is not None:
+            entries = np.array(later, np.int64)
+            rows = np.concatenate([rows, entries >> TF_BITS])
+            counts = np.concatenate([counts, (entries & TF_MASK).astype(np.uint16)])
+        return rows, counts
+
+    def _at(self, term: int) -> int | None:
+        at = int(np.searchsorted(self._hashes, np.uint64(term)))
+        return at if at < len(self._hashes) and int(self._hashes[at]) == term else None
 
 
-class Corpus:
-    """Texts of consecutive rows, counted from 0."""
+def _order(hashes: Hashes) -> Integers:
+    """Return what sorts the hashes, equal ones in their order.
 
-    def __init__(self) -> None:
-        """Start without any text."""
-        self._pieces = _Pieces()
-        self._numbers: list[npt.NDArray[np.int32]] = []
-        self._sizes: list[npt.NDArray[np.int32]] = []
-
-    def add(self, texts: Sequence[str]) -> None:
-        """Take the texts of the next rows."""
-        parts = list(map(str.split, texts))
-        sizes = np.fromiter(map(len, parts), np.int32, len(parts))
-        numbers = map(self._pieces.__getitem__, chain.from_iterable(parts))
-        self._numbers.append(np.fromiter(numbers, np.int32, int(sizes.sum())))
-        self._sizes.append(sizes)
-
-    def postings(self) -> tuple[dict[str, array[int]], Integers]:
-        """Return the postings of each term in ascending order, and how many terms each row has, shape ``[n]``."""
-        sizes = np.concatenate([np.zeros(0, np.int32), *self._sizes])
-        numbers = np.concatenate([np.zeros(0, np.int32), *self._numbers])
-        count = len(sizes)
-        rows = np.repeat(np.arange(count), sizes)
-        found, rows = self._terms(numbers, rows)
-        lengths = np.bincount(rows, minlength=count)
-        keys = found << _ROW_BITS | rows
-        keys.sort()
-        first = np.flatnonzero(np.diff(keys, prepend=-1))
-        repeated = np.diff(first, append=len(keys))
-        keys = keys[first]
-        starts = np.searchsorted(keys, np.arange(len(self._pieces.terms) + 1) << _ROW_BITS).tolist()
-        keys &= (1 << _ROW_BITS) - 1
-        keys <<= TF_BITS
-        keys |= np.minimum(repeated, TF_MASK)
-        posted = array("q", keys.tobytes())
-        pairs = zip(self._pieces.terms, starts, starts[1:], strict=False)
-        return {term: posted[start:end] for term, start, end in pairs}, lengths
-
-    def _terms(self, pieces: npt.NDArray[np.int32], rows: Integers) -> tuple[Integers, Integers]:
-        """Return the terms of a sequence of pieces, and the row of each."""
-        counts = np.array(self._pieces.counts, np.int64)
-        found = np.array(self._pieces.found, np.int64)
-        if len(found) == 0:
-            return found, rows[:0]
-        starts = np.cumsum(counts) - counts
-        each = counts[pieces]
-        if (each == 1).all():
-            return found[starts[pieces]], rows
-        before = np.repeat(np.cumsum(each) - each, each)
-        return found[np.repeat(starts[pieces], each) + np.arange(len(before)) - before], np.repeat(rows, each)
+    Whole numbers sort twice as fast as their places: the upper bits of a hash and the place make one number. Where two
+    hashes differ in the lower bits alone, which they nearly never do, the places are sorted.
+    """
+    low = np.uint64(len(hashes).bit_length())
+    keys = hashes >> low << low
+    keys |= np.arange(len(hashes), dtype=np.uint64)
+    keys.sort()
+    order = (keys & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
+    keys >>= low
+    found = hashes[order]
+    if np.array_equal(keys[1:] == keys[:-1], found[1:] == found[:-1]):
+        return order
+    return np.argsort(hashes, kind="stable")

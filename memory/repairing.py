@@ -46,6 +46,7 @@ ROWS = frozenset(
         FindingKind.MISSING_VECTOR,
         FindingKind.NO_HISTORY,
         FindingKind.OTHER_EMBEDDER,
+        FindingKind.TERMS,
         FindingKind.TOMBSTONE,
         FindingKind.VECTOR_DIMENSION,
         FindingKind.VECTOR_VALUES,

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 __all__ = [
+    "DISTILLED",
     "NAMING",
     "clock",
     "history",
@@ -69,6 +70,9 @@ def partial_index(name: str, *columns: str, where: str, unique: bool = False) ->
     condition = text(where)
     return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
+
+DISTILLED = "kind <> 'episode'"
+"""The condition of the index over all that was drawn from episodes; a query that is to use it says the same."""
 
 records = Table(
     "mars_records",
@@ -118,6 +122,7 @@ records = Table(
     Column("content_hash", label(), nullable=False),
     Column("embedder", Text),
     Column("metadata", Text, nullable=False),
+    Column("terms", LargeBinary),
     Index("ix_mars_records_id", "id", unique=True),
     Index("ix_mars_records_seq", "seq", unique=True),
     Index("ix_mars_records_place", "namespace", "conversation", "position"),
@@ -134,8 +139,12 @@ records = Table(
         "ix_mars_records_fact", "namespace", "subject_folded", "relation", where="subject_folded IS NOT NULL"
     ),
     partial_index("ix_mars_records_expiry", "expires_at", where="expires_at IS NOT NULL"),
+    partial_index("ix_mars_records_distilled", "namespace", "kind", where=DISTILLED),
 )
-"""One row per record, with every field of `mars.memory.records.Record`; ``subject_folded`` serves look-ups."""
+"""One row per record, with every field of `mars.memory.records.Record`.
+
+``subject_folded`` serves look-ups; ``terms`` is the blob of `mars.memory.terms`, from which shards are filled.
+"""
 
 vectors = Table(
     "mars_vectors",

@@ -6,13 +6,15 @@ bisection in a sorted list that is built when it is first asked for, so that 100
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mars.errors import InvalidInput
 from mars.memory.conditions import ABSENT, LISTS, ORDERS, Ask, canonical, inside, is_number
 
 Flags = npt.NDArray[np.bool_]
@@ -177,3 +179,73 @@ class Coded:
         """Return which of the first `size` rows hold this value."""
         code = self.values.known(value)
         return np.zeros(size, np.bool_) if code == MISSING else np.asarray(self._codes[:size] == code)
+
+
+class Metadata:
+    """What the rows of a shard hold under every key; a key's values are read when it is first asked for.
+
+    Until then the rows that were loaded are JSON text and those that were written are what their records hold.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """Start without any row."""
+        self._capacity = capacity
+        self._parts: list[tuple[int, str]] = []
+        self._written: dict[int, Mapping[str, Any]] = {}
+        self._coded: dict[str, Coded | None] = {}
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for so many rows."""
+        self._capacity = capacity
+        for coded in self._coded.values():
+            if coded is not None:
+                coded.reserve(capacity)
+
+    def load(self, start: int, texts: Sequence[str]) -> None:
+        """Take the JSON objects of the rows from `start` on."""
+        if self._coded:
+            for row, metadata in enumerate(_objects(",".join(texts)), start):
+                self.write(row, metadata)
+        elif texts.count("{}") < len(texts):
+            self._parts.append((start, ",".join(texts)))
+
+    def write(self, row: int, metadata: Mapping[str, Any]) -> None:
+        """Set what a row holds."""
+        if metadata or self._parts or row in self._written:
+            self._written[row] = metadata
+        for key, coded in self._coded.items():
+            held = metadata.get(key, ABSENT)
+            if coded is None and held is not ABSENT:
+                coded = self._coded[key] = Coded(self._capacity)
+            if coded is not None:
+                coded.write(row, _storable(held))
+
+    def under(self, key: str) -> Coded | None:
+        """Return the values under a key, by row; None where no row has it."""
+        if key not in self._coded:
+            found: dict[int, object] = {}
+            for start, text in self._parts:
+                rows = enumerate(_objects(text), start)
+                found.update((row, metadata[key]) for row, metadata in rows if key in metadata)
+            for row, metadata in self._written.items():
+                found.pop(row, None)
+                if key in metadata and (value := _storable(metadata[key])) is not ABSENT:
+                    found[row] = value
+            coded = Coded(self._capacity) if found else None
+            if coded is not None:
+                coded.load(list(found), list(found.values()))
+            self._coded[key] = coded
+        return self._coded[key]
+
+
+def _objects(joined: str) -> list[dict[str, Any]]:
+    return list(json.loads(f"[{joined}]"))
+
+
+def _storable(value: object) -> object:
+    """Return a value, or `ABSENT` for one that is no JSON value."""
+    try:
+        canonical(value)
+    except InvalidInput:
+        return ABSENT
+    return value

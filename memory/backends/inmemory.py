@@ -21,6 +21,7 @@ from mars.memory.findings import Audit, Stored, StoredVector
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
 from mars.memory.lives import Lives
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
+from mars.memory.terms import encode
 
 __all__ = ["InMemoryBackend"]
 
@@ -107,7 +108,14 @@ class _InMemoryReader(Reader):
             made = record.embedder or ""
             vector = StoredVector(embedder=made, dimension=values.size, data=values.astype("<f4").tobytes())
         changes = len(self._all.history.get(record.id, ()))
-        return Stored(number=record.seq, id=record.id, record=record, vector=vector, changes=changes)
+        return Stored(
+            number=record.seq,
+            id=record.id,
+            record=record,
+            terms=encode(record.text, record.speaker),
+            vector=vector,
+            changes=changes,
+        )
 
     def audit(self) -> Audit:
         everything = self._all

@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.elements import ClauseElement
 
 from mars.memory.backends.rows import record_of, row_of
-from mars.memory.backends.statements import among, compiler_for
+from mars.memory.backends.statements import ROW, among, compiler_for
 from mars.memory.findings import Audit, FindingKind, Stored, StoredVector
 from mars.memory.records import Record
 from mars.memory.tables import history, metadata, records, tombstones, vectors
@@ -28,8 +28,9 @@ Rows = Callable[..., list[Any]]
 COMPLAINTS = 100
 """At most so many complaints of SQLite's own check are read."""
 
-_WIDTH = len(records.c)
+_WIDTH = len(ROW)
 _NAMES = tuple(column.name for column in records.c)
+_FIELDS = tuple(column.name for column in ROW)
 _UNIQUE: dict[FindingKind, tuple[ColumnElement[Any], ...]] = {
     FindingKind.DUPLICATE_ID: (records.c.id,),
     FindingKind.DUPLICATE_SEQ: (records.c.seq,),
@@ -43,7 +44,7 @@ class Inspection:
     """SQL text for one dialect; parameters in the order of the docstrings."""
 
     stored: str
-    """(after number, limit) → a whole row, its vector's three columns, the number of its changes."""
+    """(after number, limit) → a whole row, its terms, its vector's three columns, the number of its changes."""
     counts: str
     """() → records, vectors, newest `seq` of records, tombstones, history."""
     orphans: str
@@ -79,7 +80,7 @@ def inspection(dialect: str) -> Inspection:
 
     row = records.c
     changes = select(func.count()).where(history.c.record == row.id).scalar_subquery()
-    whole = select(records, vectors.c.embedder, vectors.c.dimension, vectors.c.vector, changes)
+    whole = select(*ROW, records.c.terms, vectors.c.embedder, vectors.c.dimension, vectors.c.vector, changes)
     whole = whole.outerjoin(vectors, vectors.c.number == row.number).where(row.number > bindparam("after"))
     orphaned = ~select(row.number).where(row.number == vectors.c.number).exists()
     names = [one.name for one in _indexes()]
@@ -144,17 +145,25 @@ def stored(rows: Rows, dialect: str, after: int, limit: int) -> list[Stored]:
 
 
 def _stored(row: Sequence[Any]) -> Stored:
-    embedder, dimension, data, changes = row[_WIDTH:]
+    terms, embedder, dimension, data, changes = row[_WIDTH:]
     vector = None if data is None else StoredVector(embedder=embedder, dimension=dimension, data=bytes(data))
     record: Record | None = None
     crooked: tuple[str, ...] = ()
     try:
         record = record_of(row[:_WIDTH])
         straight = row_of(record, row[0])
-        crooked = tuple(name for name, has, wants in zip(_NAMES, row[:_WIDTH], straight, strict=True) if has != wants)
+        crooked = tuple(name for name, has, wants in zip(_FIELDS, row[:_WIDTH], straight, strict=True) if has != wants)
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         record, crooked = None, (type(error).__name__,)
-    return Stored(number=row[0], id=str(row[1]), record=record, crooked=crooked, vector=vector, changes=changes)
+    return Stored(
+        number=row[0],
+        id=str(row[1]),
+        record=record,
+        crooked=crooked,
+        terms=None if terms is None else bytes(terms),
+        vector=vector,
+        changes=changes,
+    )
 
 
 def audit(rows: Rows, dialect: str) -> Audit:

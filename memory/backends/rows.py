@@ -11,6 +11,7 @@ from typing import Any
 
 from mars.errors import InvalidInput
 from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
+from mars.memory.terms import encode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {kind.value: kind for kind in Kind}
@@ -77,7 +78,7 @@ def settled(record: Record) -> Record:
 
 
 def row_of(record: Record, number: int | None = None) -> tuple[Any, ...]:
-    """Return the row of a record in the order of the table's columns; `number` defaults to its `seq`."""
+    """Return the fields of a record in the order of the table's columns; `number` defaults to its `seq`."""
     came, subject = record.provenance, record.subject
     head = (record.seq if number is None else number, record.id, record.seq, namespace_text(record.namespace))
     what = (record.kind.value, record.status.value, record.text, record.short_text, record.key)
@@ -93,6 +94,11 @@ def row_of(record: Record, number: int | None = None) -> tuple[Any, ...]:
     metadata = json_text(record.metadata) if record.metadata else "{}"
     rest = (record.idempotency_key, record.content_hash, record.embedder, metadata)
     return (*head, *what, *place, *times, *hold, *worth, *fact, *valid, *gone, *origin, *rest)
+
+
+def stored_row(record: Record, number: int | None = None) -> tuple[Any, ...]:
+    """Return `row_of` with what is derived from the text for shards, as a table's row holds it."""
+    return (*row_of(record, number), encode(record.text, record.speaker))
 
 
 def _maybe(when: datetime | None) -> int | None:

@@ -17,7 +17,15 @@ from mars.memory import points
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
 from mars.memory.backends.inspection import audit, inspection, stored
-from mars.memory.backends.rows import change_of, change_row, json_text, namespace_of, namespace_text, record_of, row_of
+from mars.memory.backends.rows import (
+    change_of,
+    change_row,
+    json_text,
+    namespace_of,
+    namespace_text,
+    record_of,
+    stored_row,
+)
 from mars.memory.backends.statements import (
     Statements,
     as_list,
@@ -163,7 +171,7 @@ class SqlTransaction(SqlReader, Transaction):
         if not records:
             return
         with self._doom:
-            rows = [row_of(record) for record in records]
+            rows = [stored_row(record) for record in records]
             with_vector = (record for record in records if record.id in vectors)
             vector_rows = [_vector_row(record.seq, record.embedder, vectors[record.id]) for record in with_vector]
         self._run(self._sql.insert, rows)
@@ -176,7 +184,7 @@ class SqlTransaction(SqlReader, Transaction):
         if not records:
             return
         with self._doom:
-            count = self._run(self._sql.update, [(*row_of(record)[2:], record.id) for record in records])
+            count = self._run(self._sql.update, [(*stored_row(record)[2:], record.id) for record in records])
             if count != len(records):
                 raise NotFound("an updated record is not in the store; nothing was written")
         points.reach("record_updated")
@@ -229,7 +237,7 @@ class SqlTransaction(SqlReader, Transaction):
         if not rows:
             return
         with self._doom:
-            values = [(*row_of(record, number)[1:], number) for number, record in rows.items()]
+            values = [(*stored_row(record, number)[1:], number) for number, record in rows.items()]
             if self._run(inspection(self._dialect).rewrite, values) != len(rows):
                 raise NotFound("a row to rewrite is not in the store; nothing was written")
 

@@ -27,15 +27,19 @@ from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
 from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql import ClauseElement
-from sqlalchemy.types import Text
+from sqlalchemy.types import Boolean, Text
 
 from mars.memory.backends.connecting import check_dialect
 from mars.memory.backends.rows import below, json_text, micros, namespace_text
 from mars.memory.interfaces import Selection
 from mars.memory.lives import FIELDS
 from mars.memory.loading import COLUMNS
-from mars.memory.records import Namespace
-from mars.memory.tables import clock, history, meta, records, tombstones, vectors
+from mars.memory.records import Kind, Namespace
+from mars.memory.tables import DISTILLED, clock, history, meta, records, tombstones, vectors
+from mars.memory.terms import EMPTY, VERSION
+
+ROW = tuple(one for one in records.c if one.name != "terms")
+"""The columns that a record is read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,11 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
     place = func.instr if dialect == "sqlite" else func.strpos
     past = (history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
     return {
-        "get": select(records).where(mine),
+        "get": select(*ROW).where(mine),
         "numbers": select(row.id, row.number).where(mine),
         "vectors": select(row.id, vectors.c.vector).join(vectors, vectors.c.number == row.number).where(mine),
         "places": select(row.number).where(row.namespace == bindparam("namespace")),
-        "load": select(*(row[name] for name in COLUMNS), vectors.c.vector, row.number)
+        "load": select(*_loaded(dialect), vectors.c.vector, row.number)
         .select_from(records.outerjoin(vectors, vectors.c.number == row.number))
         .where(among(row.number, "numbers", dialect)),
         "removed": select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq),
@@ -145,6 +149,18 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
         .where(place(history.c.detail, bindparam("turn", type_=Text)) > literal_column("0")),
         "meta": select(meta.c.key, meta.c.value),
     }
+
+
+def _loaded(dialect: str) -> Iterator[ColumnElement[Any]]:
+    """Yield the columns of `mars.memory.loading.COLUMNS`; a text only where no blob of this version is stored."""
+    version = f"x'{VERSION:02x}'" if dialect == "sqlite" else f"'\\x{VERSION:02x}'::bytea"
+    first = f"substr(mars_records.terms, 1, 1) = {version}"
+    for name in COLUMNS:
+        if name == "text":
+            whole = f"length(mars_records.terms) >= {len(EMPTY)} AND (length(mars_records.terms) & 7) = 0"
+            yield literal_column(f"CASE WHEN {whole} AND {first} THEN NULL ELSE mars_records.text END", Text)
+        else:
+            yield records.c[name]
 
 
 def _writing(dialect: str) -> dict[str, ClauseElement]:
@@ -185,7 +201,7 @@ def selection_query(selection: Selection, dialect: str) -> tuple[Select[Any], di
     """Return the query for a selection and the values of its list parameters."""
     conditions, lists = _conditions(selection, dialect)
     order = records.c.seq.desc() if selection.newest_first else records.c.seq
-    query = select(records).where(*conditions).order_by(order)
+    query = select(*ROW).where(*conditions).order_by(order)
     if selection.limit is not None:
         query = query.limit(max(0, selection.limit))
     return query, lists
@@ -224,6 +240,8 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
         conditions.append(or_(row.namespace == exact, (row.namespace >= low) & (row.namespace < high)))
     if selection.kinds:
         conditions.append(row.kind.in_(sorted(kind.value for kind in selection.kinds)))
+        if Kind.EPISODE not in selection.kinds:
+            conditions.append(literal_column(DISTILLED, Boolean))
     if selection.statuses:
         conditions.append(row.status.in_(sorted(status.value for status in selection.statuses)))
     if selection.conversation is not None:

@@ -21,6 +21,7 @@ from mars.memory.index import index_folder
 from mars.memory.index.chroma import ChromaIndex
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.records import Change, Kind, NewRecord, Record, Status
+from mars.memory.terms import encode
 from mars.testing import FixedClock, RandomEmbedder
 
 HOME, AWAY = ("user-1",), ("user-2", "b")
@@ -117,6 +118,7 @@ DAMAGE: dict[FindingKind, list[tuple[str, dict[str, Any]]]] = {
     FindingKind.NO_HISTORY: [("DELETE FROM mars_history WHERE record = :one", {})],
     FindingKind.CONTENT_HASH: [("UPDATE mars_records SET content_hash = 'abc' WHERE id = :one", {})],
     FindingKind.ENTROPY: [("UPDATE mars_records SET entropy = entropy + .5 WHERE id = :one", {})],
+    FindingKind.TERMS: [("UPDATE mars_records SET terms = :blob WHERE id = :one", {"blob": encode("The heron left.")})],
     FindingKind.DERIVED_COLUMN: [("UPDATE mars_records SET subject_folded = 'ANN' WHERE id = :new", {})],
     FindingKind.DANGLING_SUCCESSOR: [("UPDATE mars_records SET superseded_by = 'nobody' WHERE id = :old", {})],
     FindingKind.RIVAL_FACTS: [
@@ -214,7 +216,7 @@ async def test_what_nobody_can_decide(patient: Patient) -> None:
 async def test_a_text_that_was_changed(patient: Patient) -> None:
     """A text is the truth: where its hash differs, hash, entropy and vector are made anew from it."""
     patient.sql("UPDATE mars_records SET text = 'The heron left for good.' WHERE id = :one")
-    assert await patient.kinds() == {FindingKind.CONTENT_HASH, FindingKind.ENTROPY}
+    assert await patient.kinds() == {FindingKind.CONTENT_HASH, FindingKind.ENTROPY, FindingKind.TERMS}
     assert (await patient.memory.repair()).clean
     row = (await patient.rows())[patient.ids[0]]
     assert (row.text, row.content_hash) == ("The heron left for good.", content_hash("The heron left for good."))

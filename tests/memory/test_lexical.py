@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mars.language import query_terms, words
 from mars.memory import lexical
 from mars.memory.lexical import Document, LexicalIndex
+from mars.memory.terms import term_hash
 
 MONDAY = datetime(2023, 5, 8, tzinfo=UTC)
 
@@ -26,9 +27,9 @@ class Reference:
 
     def near(self, row: int, term: str, dated: bool) -> float:
         """Weighted count of a term in and around a row."""
-        total = float(self.rows[row].counts.get(term, 0))
+        total = float(self.rows[row].counts.get(term_hash(term), 0))
         for other, weight in self.neighbours(row):
-            total += weight * self.rows[other].counts.get(term, 0)
+            total += weight * self.rows[other].counts.get(term_hash(term), 0)
         return total + (term in self.rows[row].dates if dated else 0)
 
     def neighbours(self, row: int) -> list[tuple[int, float]]:
@@ -76,7 +77,7 @@ class Reference:
                 norm = lexical.K1 * (1 - lexical.B + lexical.B * lengths[row] / max(mean, 1e-9))
                 scores[row] += idf[term] * (lexical.K1 + 1) * value / (value + norm) if value else 0.0
                 shares[row] += told[term] * (value > 0)
-        named = {word.removesuffix("'s") for word in words(query)}
+        named = {term_hash(word.removesuffix("'s")) for word in words(query)}
         for row, document in self.rows.items():
             scores[row] *= 1 - lexical.QUESTION_PENALTY * document.question_share
             scores[row] *= own[row] / max(own[row] + lexical.BREVITY * mean_own, 1e-9)

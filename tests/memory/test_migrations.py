@@ -25,6 +25,7 @@ from mars.memory.backends.sql import migrate
 from mars.memory.embedding import HashingEmbedder
 from mars.memory.engine import Memory
 from mars.memory.records import Status
+from mars.memory.terms import encode
 from mars.persistence import CheckpointSaver
 from mars.testing import FixedClock
 
@@ -141,6 +142,7 @@ def assert_sound(url: str) -> None:
     assert max(seqs) <= rows["mars_clock"][0]["seq"]
     numbers = {row["number"] for row in rows["mars_records"] if row["embedder"] is not None}
     assert numbers == {row["number"] for row in rows["mars_vectors"]}
+    assert all(bytes(row["terms"]) == encode(row["text"], row["speaker"]) for row in rows["mars_records"])
     assert not {row["id"] for row in rows["mars_records"]} & {row["id"] for row in rows["mars_tombstones"]}
     assert {row["id"] for row in rows["mars_records"]} <= {row["record"] for row in rows["mars_history"]}
 

@@ -97,6 +97,12 @@ def render_lessons(reflections: Sequence[Reflection], evidence: Sequence[Evidenc
     return block("lessons", lines)
 
 
+def render_conversation(summary: str, window: Sequence[Mapping[str, Any]]) -> str:
+    """Return the newest turns of a conversation, after what was said before them in a few lines."""
+    earlier = block("earlier", (as_line({"summary": line}) for line in summary.splitlines()))
+    return earlier + block("conversation", map(as_line, window))
+
+
 def render_task(task: Task) -> str:
     """Return the block of the task."""
     return block(

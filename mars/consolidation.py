@@ -88,29 +88,30 @@ def fitted(lesson: Reflection, task: Task, evidence: Sequence[Evidence]) -> Refl
     )
 
 
-async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool) -> dict[str, int]:
+async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool, turns: bool = True) -> dict[str, int]:
     """Write what stays of a turn and return how many changes of each sort were made.
 
     Only records that an approved answer cites are strengthened, and those blamed are weakened, once per turn. What the
     user told becomes an episode; a question and its answer are kept as a turn, apart, so that an answer never becomes
-    evidence for itself. A read-only memory keeps nothing, which is an error only where the turn was to be remembered.
+    evidence for itself; without `turns` a transcript has it, and memory does not. A read-only memory keeps nothing,
+    which is an error only where the turn was to be remembered.
     """
     try:
-        return await _written(memory, turn, remember=remember)
+        return await _written(memory, turn, remember=remember, turns=turns)
     except StoreReadOnly:
         if remember:
             raise
         return {"strengthened": 0, "weakened": 0, "lessons": 0, "remembered": 0}
 
 
-async def _written(memory: Memory, turn: Turn, *, remember: bool) -> dict[str, int]:
+async def _written(memory: Memory, turn: Turn, *, remember: bool, turns: bool) -> dict[str, int]:
     now = turn.task.asked_at
     blamed = [record for record in turn.blamed if not (turn.approved and record in turn.used)]
     used = await _graded(memory, turn.used if turn.approved else (), Grade.GOOD, turn)
     weakened = await _graded(memory, blamed, Grade.AGAIN, turn)
     records = _lessons(turn)
     if remember:
-        records += _episode(turn) + _transcript(turn)
+        records += _episode(turn) + (_transcript(turn) if turns else [])
     if records:
         await memory.add_many(records, now=now)
     return {

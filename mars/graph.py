@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -35,14 +36,15 @@ def build_graph(loop: Loop) -> StateGraph[State, None, State, State]:
     graph.add_edge(START, "begin")
     graph.add_edge("begin", "recall")
     graph.add_edge("recall", "assistant")
-    graph.add_edge("tools", "assistant")
     graph.add_edge("consolidate", END)
     return graph
 
 
-def compile_graph(loop: Loop) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """Return the compiled graph, without checkpointer or store."""
-    return build_graph(loop).compile(name="mars")
+def compile_graph(
+    loop: Loop, checkpointer: BaseCheckpointSaver[Any] | None = None
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return the compiled graph, without a store, and without a checkpointer unless one is given."""
+    return build_graph(loop).compile(name="mars", checkpointer=checkpointer)
 
 
 def recursion_limit(loop: Loop) -> int:

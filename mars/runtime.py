@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -14,14 +13,23 @@ from typing import TYPE_CHECKING, Any
 from mars.agents.interfaces import Verifier
 from mars.agents.roles import Checker, User
 from mars.bridge import Twin, blocking, streaming
+from mars.calls import Calls
+from mars.conversations import Conversation, Conversations, OnUnfinished, named
 from mars.errors import InvalidSetting, StoreClosed
 from mars.graph import compile_graph, recursion_limit
+from mars.holding import OnBusy
+from mars.keeping import LEASE, SAME, Keeping
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
+from mars.models.prices import Prices, load_prices
 from mars.models.resolve import resolve_model
 from mars.nodes import Loop
+from mars.persistence.budgets import Budget, Budgets
+from mars.persistence.transcript import Utterance
 from mars.results import Event, EventKind, RunResult, read_result
+from mars.retrying import CallPolicy
+from mars.role_models import RoleModel
 from mars.state import State
 from mars.team import Team
 from mars.tools import Toolbox
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.types import StreamMode
 
 
@@ -37,15 +46,17 @@ class Mars:
     """The loop over one memory.
 
     Open it with `Mars.open`, which closes what it opened and leaves alone what it was given. One instance may run many
-    turns at once; turns of one conversation should follow one another.
+    turns at once. With a checkpointer, conversations are durable: every step is saved before the next one begins,
+    `resume` finishes what a crash or a cancellation left, and one run at a time writes to a conversation.
     """
 
-    def __init__(self, memory: Memory, loop: Loop) -> None:
+    def __init__(self, memory: Memory, loop: Loop, conversations: Conversations | None = None) -> None:
         self.memory = memory
         """The store behind the loop."""
         self.graph = compile_graph(loop)
         """The compiled graph, without checkpointer or store."""
         self._loop = loop
+        self._durable = conversations
         self._turns = itertools.count(1)
 
     @classmethod
@@ -57,6 +68,10 @@ class Mars:
         tools: Iterable[BaseTool | Callable[..., Any]] = (),
         verifiers: Sequence[Verifier] = (),
         team: Team | None = None,
+        policy: CallPolicy | None = None,
+        prices: Prices | str | None = None,
+        checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
+        lease: float = LEASE,
         **memory_options: Any,
     ) -> Opening:
         """Return something to enter: ``async with Mars.open("sqlite:///life.db") as mars``.
@@ -65,8 +80,16 @@ class Mars:
         clock, …). `model` is the default of all roles without a model of their own: a langchain-core chat model, a name
         such as ``openai:gpt-…``, or None for the built-in extractive reader. With a model, the Checker and the
         Reflector use it too; with the reader, they work by rules. `verifiers` are added to the Checker's.
+        `policy` says when a call to a model is given up or tried again; `prices`, a mapping or a TOML file, goes before
+        the package's price table.
+
+        Runs are saved in the database of the memory where that is given by a URL, else nowhere: `checkpointer` is
+        another URL, a saver (which stays the caller's), or None for runs that leave nothing. Where a run gives no sign
+        of life, others may take its conversation over after `lease` seconds.
         """
-        return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), memory_options)
+        calls = Calls(policy=policy or CallPolicy(), prices=load_prices(prices))
+        keeping = Keeping(checkpointer=checkpointer, lease=lease)
+        return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), calls, keeping, memory_options)
 
     @classmethod
     def open_sync(
@@ -77,10 +100,27 @@ class Mars:
         tools: Iterable[BaseTool | Callable[..., Any]] = (),
         verifiers: Sequence[Verifier] = (),
         team: Team | None = None,
+        policy: CallPolicy | None = None,
+        prices: Prices | str | None = None,
+        checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
+        lease: float = LEASE,
         **memory_options: Any,
     ) -> SyncMars:
         """Return the blocking twin to enter with a plain `with`; it takes what `open` takes, but no open `Memory`."""
-        return SyncMars(cls.open(memory, model=model, tools=tools, verifiers=verifiers, team=team, **memory_options))
+        return SyncMars(
+            cls.open(
+                memory,
+                model=model,
+                tools=tools,
+                verifiers=verifiers,
+                team=team,
+                policy=policy,
+                prices=prices,
+                checkpointer=checkpointer,
+                lease=lease,
+                **memory_options,
+            )
+        )
 
     async def run(
         self,
@@ -91,15 +131,28 @@ class Mars:
         conversation: str | None = None,
         constraints: Sequence[str] = (),
         now: datetime | None = None,
+        budget: Budget | None = None,
+        on_busy: OnBusy = "reject",
+        on_unfinished: OnUnfinished = "refuse",
     ) -> RunResult:
         """Work on a task until it is approved or a limit is reached, and return what came of it.
 
         The namespace is ``(user,)`` unless given. A limit is no error: `RunResult.status` says how the run ended.
-        Raises `InvalidInput` for an empty task, a bad namespace or a naive `now`, and `StoreError` if memory fails.
+        Where another run holds the conversation, `on_busy` says what to do: reject, queue, cancel or fork; where its
+        last turn is half done, `on_unfinished`: refuse, finish or abandon. Raises `InvalidInput` for an empty task, a
+        bad namespace or a naive `now`, `ConversationBusy`, `TurnUnfinished`, and `StoreError` if memory fails.
         """
         final: RunResult | None = None
         async for event in self.stream(
-            task, user=user, namespace=namespace, conversation=conversation, constraints=constraints, now=now
+            task,
+            user=user,
+            namespace=namespace,
+            conversation=conversation,
+            constraints=constraints,
+            now=now,
+            budget=budget,
+            on_busy=on_busy,
+            on_unfinished=on_unfinished,
         ):
             final = event.result or final
         assert final is not None
@@ -114,9 +167,26 @@ class Mars:
         conversation: str | None = None,
         constraints: Sequence[str] = (),
         now: datetime | None = None,
+        budget: Budget | None = None,
+        on_busy: OnBusy = "reject",
+        on_unfinished: OnUnfinished = "refuse",
     ) -> AsyncIterator[Event]:
         """Run a task and yield its events as they happen; the last one is final and holds the result."""
-        state = self._state(task, user, namespace, conversation, constraints, now)
+        self._loop.calls.check_priced(budget)
+        asked = self._asked(task, user, namespace, constraints, now, budget)
+        if conversation is not None:
+            check_text(conversation, "conversation")
+        if self._durable is None:
+            events = self._passing(named(asked, conversation, next(self._turns)))
+        else:
+            ask = await self._durable.ask(asked, conversation)
+            events = self._durable.run(ask, on_busy, on_unfinished)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _passing(self, state: State) -> AsyncGenerator[Event, None]:
+        """Run a turn that leaves nothing but memories."""
         config: RunnableConfig = {"recursion_limit": recursion_limit(self._loop)}
         modes: list[StreamMode] = ["custom", "values"]
         values: dict[str, Any] = {}
@@ -129,32 +199,80 @@ class Mars:
         result = read_result(values)
         yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
 
-    def _state(
+    async def resume(
+        self, conversation: str, *, namespace: Namespace | None = None, on_busy: OnBusy = "reject"
+    ) -> RunResult:
+        """Finish the unfinished turn of a conversation, with the result that an uninterrupted run would have had.
+
+        The namespace is needed only where two have an unfinished conversation of this name. Raises `NotFound` where
+        nothing is unfinished, `ConversationBusy` as `run` does, and `StateMismatch` where this code cannot go on.
+        """
+        final: RunResult | None = None
+        async with aclosing(await self._conversations.resume(conversation, namespace, on_busy)) as events:
+            async for event in events:
+                final = event.result or final
+        assert final is not None
+        return final
+
+    async def cancel(self, conversation: str, *, namespace: Namespace | None = None) -> bool:
+        """End the run of a conversation, here or in another process; False where none runs.
+
+        Its caller gets the status ``cancelled`` with the partial work; its turn is saved, and `resume` finishes it.
+        In another process it ends at the next heartbeat, a third of the lease.
+        """
+        return await self._conversations.cancel(conversation, namespace)
+
+    async def unfinished(self) -> list[Conversation]:
+        """Return the conversations whose last turn is not finished, those that are running now too."""
+        return [one for one in await self.conversations() if one.turn is not None]
+
+    async def conversations(self) -> list[Conversation]:
+        """Return all conversations."""
+        return await self._conversations.listed()
+
+    async def transcript(self, conversation: str, *, namespace: Namespace | None = None) -> list[Utterance]:
+        """Return every word of the finished turns of a conversation, oldest first."""
+        return await self._conversations.transcript(conversation, namespace)
+
+    async def name_turn(self, conversation: str, name: str, *, namespace: Namespace | None = None) -> None:
+        """Name the last finished turn, so that its checkpoint is kept for good; `NotFound` where there is none."""
+        await self._conversations.name(conversation, check_text(name, "name"), namespace)
+
+    def drain(self) -> None:
+        """Let every run end at its next step, saved and resumable, and begin none; safe in a signal handler."""
+        if self._durable is not None:
+            self._durable.holder.drain()
+
+    @property
+    def _conversations(self) -> Conversations:
+        if self._durable is None:
+            raise InvalidSetting(
+                "runs leave nothing here: open Mars by a URL of SQLite or PostgreSQL, or with checkpointer=URL"
+            )
+        return self._durable
+
+    def _asked(
         self,
         task: str,
         user: User | str,
         namespace: Namespace | None,
-        conversation: str | None,
         constraints: Sequence[str],
         now: datetime | None,
+        budget: Budget | None,
     ) -> State:
         check_text(task, "task")
         person = user if isinstance(user, User) else User(name=user)
         where = check_namespace(namespace if namespace is not None else (person.name,))
         asked_at = check_time(now) if now is not None else self.memory.clock.now()
-        mark = f"{where}\0{conversation}\0{asked_at.isoformat()}\0{task}\0{next(self._turns)}"
-        turn = hashlib.blake2b(mark.encode(), digest_size=12).hexdigest()
         return {
             "task": {
-                "id": turn,
                 "text": task,
                 "user": person.name,
                 "asked_at": asked_at.isoformat(),
                 "constraints": list(constraints),
             },
             "namespace": list(where),
-            "conversation": conversation or turn,
-            "turn": turn,
+            "budget": budget.plain() if budget is not None else {},
         }
 
 
@@ -163,6 +281,12 @@ class SyncMars(Twin[Mars]):
 
     run = blocking(Mars.run)
     stream = streaming(Mars.stream)
+    resume = blocking(Mars.resume)
+    cancel = blocking(Mars.cancel)
+    unfinished = blocking(Mars.unfinished)
+    conversations = blocking(Mars.conversations)
+    transcript = blocking(Mars.transcript)
+    name_turn = blocking(Mars.name_turn)
 
 
 class Opening:
@@ -175,6 +299,8 @@ class Opening:
         tools: tuple[BaseTool | Callable[..., Any], ...],
         verifiers: tuple[Verifier, ...],
         team: Team,
+        calls: Calls,
+        keeping: Keeping,
         memory_options: dict[str, Any],
     ) -> None:
         if isinstance(memory, Memory) and memory_options:
@@ -182,6 +308,8 @@ class Opening:
         self._memory = memory
         self._memory_options = memory_options
         self._team = team
+        self._calls = calls
+        self._keeping = keeping
         self._toolbox = Toolbox.of(tools)
         self._verifiers = verifiers
         self._model = model
@@ -192,9 +320,17 @@ class Opening:
             memory = self._memory
             if not isinstance(memory, Memory):
                 memory = await stack.enter_async_context(Memory.open(memory, **self._memory_options))
-            loop = make_loop(memory, self._team, self._model, self._toolbox, self._verifiers)
+            kept = await self._keeping.opened(stack, self._memory, self._memory_options)
+            calls = kept.calls(self._calls) if kept else self._calls
+            loop = make_loop(memory, self._team, self._model, self._toolbox, self._verifiers, calls)
+            durable = None
+            if kept is not None:
+                team, graph = self._team, compile_graph(loop, kept.saver)
+                keep = team.remember and loop.memory is not None
+                durable = kept.conversations(graph, recursion_limit(loop), team.window, keep)
+                stack.push_async_callback(durable.holder.close)
             self._stack = stack.pop_all()
-            return Mars(memory, loop)
+            return Mars(memory, loop, durable)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -210,6 +346,7 @@ def make_loop(
     model: BaseChatModel | str | None = None,
     toolbox: Toolbox | None = None,
     verifiers: Sequence[Verifier] = (),
+    calls: Calls | None = None,
 ) -> Loop:
     """Return the loop of a team: each role with its own model, or the default, or the rules where there is no model."""
     default = resolve_model(model)
@@ -219,14 +356,16 @@ def make_loop(
     words = team.reflector.model if team.reflector.model is not None else None if keyless else default
     drafting = resolve_model(team.assistant.model) if team.assistant.model is not None else default
     tools = toolbox or Toolbox()
+    made = replace(calls or Calls(), budgets=Budgets.of(team.budget))
     return Loop(
         memory=None if "memory" in team.without else memory,
         assistant=team.assistant,
-        assistant_model=tools.bind(drafting),
+        assistant_model=RoleModel(made, team.assistant.name, drafting, tools.bind(drafting)),
         checker=None if "checker" in team.without else _judged(checker, judge is not None),
-        judge=resolve_model(judge) if judge is not None else None,
+        judge=RoleModel(made, checker.name, resolve_model(judge)) if judge is not None else None,
         reflector=None if "reflection" in team.without else team.reflector,
-        reflector_model=resolve_model(words) if words is not None else None,
+        reflector_model=RoleModel(made, team.reflector.name, resolve_model(words)) if words is not None else None,
+        calls=made,
         toolbox=tools,
         iterations=team.iterations,
         k=team.k,

@@ -1,0 +1,332 @@
+"""Durable conversations: saved at every step, finished after a crash.
+
+A turn begins with a lease on its conversation and ends with the return of it (`mars.holding`); between the two,
+LangGraph saves each superstep before the next one begins. What rests half done is finished by `resume`, with the result
+that an uninterrupted run would have had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from langgraph.errors import GraphDrained
+
+from mars.agents.rendering import shown
+from mars.errors import InvalidNamespace, LeaseLost, NotFound, TurnUnfinished
+from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of, thread_of
+from mars.memory.interfaces import Namespace
+from mars.memory.records import check_namespace
+from mars.persistence.leases import FENCE
+from mars.persistence.transcript import Utterance
+from mars.results import Event, EventKind, RunResult, RunStatus, read_result
+from mars.state import VERSION, State, migrated
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StreamMode
+
+    from mars.persistence.journal import Begin, Claim, Journal, Listed, Opening
+    from mars.persistence.turns import Unfinished
+
+OnUnfinished = Literal["refuse", "finish", "abandon"]
+"""What to do where the last turn is half done: raise `TurnUnfinished`, finish it first, or give it up."""
+
+
+BLANK: dict[str, Any] = {
+    "version": VERSION,
+    "iteration": 1,
+    "draft": "",
+    "attempts": [],
+    "reflections": [],
+    "evidence": [],
+    "status": "",
+    "error": "",
+    "stop_reason": "",
+    "usage": {},
+    "latency": 0.0,
+    "answer": "",
+    "approved": False,
+    "sources": [],
+}
+"""What a new turn begins with beside its task, so that nothing of the turn before it is taken for its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A conversation as a list shows it."""
+
+    name: str
+    """Its name."""
+    namespace: Namespace
+    """Whose it is."""
+    turns: int
+    """How many turns were begun."""
+    running: bool
+    """Whether a run holds it now."""
+    turn: str | None
+    """Id of the unfinished turn; None where all are finished."""
+    task: str | None
+    """What was asked in it."""
+    why: str | None
+    """Why it rests: interrupted, cancelled or waiting."""
+
+    @classmethod
+    def of(cls, listed: Listed) -> Conversation:
+        """Return what a row of the journal says."""
+        namespace, name = conversation_of(listed.thread)
+        open_turn = listed.unfinished
+        return cls(
+            name=name,
+            namespace=namespace,
+            turns=listed.turns,
+            running=listed.running,
+            turn=open_turn.turn if open_turn else None,
+            task=open_turn.input["task"]["text"] if open_turn else None,
+            why=(open_turn.status or "interrupted") if open_turn and not listed.running else None,
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {**asdict(self), "namespace": list(self.namespace)}
+
+
+def named(asked: State, conversation: str | None, number: int) -> State:
+    """Return what was asked as the first state of a turn, with ids that follow from it and from its number."""
+    task = asked["task"]
+    mark = f"{tuple(asked['namespace'])}\0{conversation}\0{task['asked_at']}\0{task['text']}\0{number}"
+    turn = hashlib.blake2b(mark.encode(), digest_size=12).hexdigest()
+    return {**asked, "task": {"id": turn, **task}, "conversation": conversation or turn, "turn": turn}
+
+
+class Conversations:
+    """The durable conversations of one `Mars`; see the module for the guarantees."""
+
+    def __init__(
+        self, graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal, *, limit: int, lease: float, keep: bool
+    ) -> None:
+        """Run a graph that was compiled with a checkpointer.
+
+        `limit` is LangGraph's recursion limit, `lease` is in seconds. With `keep`, what is said goes to the transcript.
+        """
+        self.journal = journal
+        """What is kept of conversations."""
+        self.holder = Holder(journal, lease)
+        """Who holds which."""
+        self._graph = graph
+        self._limit = limit
+        self._keep = keep
+
+    async def ask(self, asked: State, conversation: str | None) -> Ask:
+        """Return what is asked of a conversation; one without a name gets a new one."""
+        namespace, number = tuple(asked["namespace"]), 1
+        while conversation is None:
+            candidate = named(asked, None, number)["turn"]
+            number += 1
+            if not await self.journal.listed(candidate):
+                conversation = candidate
+
+        def begin(name: str) -> Begin:
+            def first(opening: Opening) -> tuple[str, dict[str, Any]]:
+                state = named(asked, name, opening.number)
+                window = [{"speaker": one.speaker, "text": shown(one.text)} for one in opening.said]
+                return state["turn"], {**BLANK, **state, "window": window, "summary": opening.summary}
+
+            return first
+
+        return Ask(namespace, conversation, begin)
+
+    async def cancel(self, conversation: str, namespace: Namespace | None) -> bool:
+        """End the runs of a conversation; False where there are none."""
+        found = await self._named(conversation, namespace)
+        stopped = [await self.holder.stop(one.thread) for one in found if one.running]
+        return any(stopped)
+
+    async def listed(self) -> list[Conversation]:
+        """Return all conversations."""
+        return [Conversation.of(one) for one in await self.journal.listed()]
+
+    async def transcript(self, conversation: str, namespace: Namespace | None) -> list[Utterance]:
+        """Return what was said in a conversation."""
+        return await self.journal.transcript((await self._one(conversation, namespace)).thread)
+
+    async def name(self, conversation: str, name: str, namespace: Namespace | None) -> None:
+        """Name the last finished turn."""
+        if not await self.journal.name((await self._one(conversation, namespace)).thread, name):
+            raise NotFound(f"conversation {conversation!r} has no finished turn yet")
+
+    async def _named(self, conversation: str, namespace: Namespace | None) -> list[Listed]:
+        found = await self.journal.listed(conversation)
+        wanted = None if namespace is None else thread_of(check_namespace(namespace), conversation)
+        return [one for one in found if wanted in (None, one.thread)]
+
+    async def _one(self, conversation: str, namespace: Namespace | None, *, unfinished: bool = False) -> Listed:
+        found = await self._named(conversation, namespace)
+        fitting = [one for one in found if one.unfinished] if unfinished else found
+        if len(fitting) > 1:
+            names = ", ".join(str(conversation_of(one.thread)[0]) for one in fitting)
+            raise InvalidNamespace(f"conversation {conversation!r} is in several namespaces, name one: {names}")
+        if not fitting:
+            what = "no unfinished turn: run a new one" if found else "never begun: see mars.conversations()"
+            raise NotFound(f"conversation {conversation!r} has {what}" if found else f"{conversation!r} was {what}")
+        return fitting[0]
+
+    async def run(self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
+        """Run a new turn; yield its events, the last with the result."""
+        check_choice(on_unfinished, OnUnfinished, "on_unfinished")
+        ask, claim = await self.holder.claim(ask, on_busy)
+        assert ask.begin is not None
+        run = self.holder.enter(claim)
+        try:
+            if claim.turn is not None and not claim.fresh:
+                async with aclosing(self._settle(run, on_unfinished, on_busy)) as events:
+                    async for event in events:
+                        yield event
+            if not run.claim.fresh:
+                begin = ask.begin(ask.conversation)
+                run.claim = await self.journal.begin(claim.fence, ask.conversation, begin)
+                run.over = False
+            async with aclosing(self._play(run)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await self.holder.leave(run)
+
+    async def resume(
+        self, conversation: str, namespace: Namespace | None, on_busy: OnBusy
+    ) -> AsyncGenerator[Event, None]:
+        """Return the events of what is left of the unfinished turn; `NotFound` where there is none."""
+        found = await self._one(conversation, namespace, unfinished=True)
+        return self._resume(Ask(conversation_of(found.thread)[0], conversation, None), on_busy)
+
+    async def _resume(self, ask: Ask, on_busy: OnBusy) -> AsyncGenerator[Event, None]:
+        """Finish the unfinished turn of a conversation; yield the events that are left, the last with the result.
+
+        Raises `NotFound` where no turn is unfinished.
+        """
+        ask, claim = await self.holder.claim(ask, on_busy)
+        run = self.holder.enter(claim)
+        try:
+            if claim.turn is None:
+                raise NotFound(f"conversation {ask.conversation!r} has no unfinished turn: run a new one")
+            async with aclosing(self._play(run)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            await self.holder.leave(run)
+
+    async def _settle(self, run: Run, on_unfinished: OnUnfinished, on_busy: OnBusy) -> AsyncGenerator[Event, None]:
+        """Do with an unfinished turn what the caller said; one whose graph has ended is finished in any case."""
+        turn = run.claim.turn
+        assert turn is not None
+        replaced = on_busy == "cancel" and turn.status == "cancelled"
+        if on_unfinished == "abandon" or replaced:
+            await self.journal.finish(run.claim.fence, turn, "abandoned", ())
+            return
+        ended = (await self._found(run))[2]
+        if on_unfinished == "refuse" and not ended:
+            name = conversation_of(turn.thread)[1]
+            raise TurnUnfinished(
+                f"the last turn of conversation {name!r} is half done: finish it by mars.resume({name!r}), or run with "
+                "on_unfinished='finish' or 'abandon'"
+            )
+        async with aclosing(self._play(run)) as events:
+            async for event in events:
+                if event.result is None:
+                    yield event
+        if not run.over:
+            raise TurnUnfinished(f"the last turn of conversation {conversation_of(turn.thread)[1]!r} was not finished")
+
+    async def _play(self, run: Run) -> AsyncGenerator[Event, None]:
+        """Run the graph to its end, from the start or from where the turn rests; end the turn."""
+        claim, turn = run.claim, run.claim.turn
+        assert turn is not None
+        begin, values, ended = (turn.input, {}, False) if claim.fresh else await self._found(run)
+        waiting = False
+        if not ended:
+            modes: list[StreamMode] = ["custom", "values"]
+            source: Any = self._graph.astream(
+                begin, self._config(claim), stream_mode=modes, durability="sync", control=run.control
+            )
+            try:
+                async for mode, part in run.follow(source):
+                    if mode == "custom":
+                        if isinstance(part, Event):
+                            yield part
+                    elif "__interrupt__" in part:
+                        waiting = True
+                    else:
+                        values = part
+            except GraphDrained:
+                run.stopped = "cancelled"
+            except LeaseLost:
+                run.stopped = run.stopped or "lost"
+        result = await self._result(run, turn, values, waiting)
+        yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
+
+    async def _result(self, run: Run, turn: Unfinished, values: dict[str, Any], waiting: bool) -> RunResult:
+        partial = values if values.get("turn") == turn.turn else turn.input
+        if run.stopped == "lost" and await self.journal.status(turn) not in ("cancelled", "abandoned"):
+            raise LeaseLost(
+                f"another run has taken over conversation {turn.input['conversation']!r}, because this one did not "
+                "renew its lease in time; it will finish the turn, or resume does"
+            )
+        if run.stopped or waiting:
+            status = RunStatus.CANCELLED if run.stopped else RunStatus.WAITING
+            run.rest = status.value
+            return replace(read_result({**partial, "status": status.value}), status=status)
+        result = read_result(values)
+        said = _said(turn, values) if self._keep else ()
+        await self.journal.finish(run.claim.fence, turn, result.status.value, said)
+        run.over = True
+        return result
+
+    async def _found(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any], bool]:
+        """Return what to give the graph, the state so far, and whether the graph has ended."""
+        turn, config = run.claim.turn, self._config(run.claim)
+        assert turn is not None
+        snapshot = await self._graph.aget_state(config)
+        if (snapshot.metadata or {}).get("turn") != turn.turn:
+            return {**turn.input, **migrated(turn.input)}, {}, False
+        values = dict(snapshot.values)
+        if not snapshot.tasks:
+            return None, values, True
+        changes = migrated(values)
+        if changes:
+            await self._migrate(config, changes)
+        return None, {**values, **changes}, False
+
+    async def _migrate(self, config: RunnableConfig, changes: dict[str, Any]) -> None:
+        """Write what changes of a saved state into its newest checkpoint, so that its tasks go on from there."""
+        saver: Any = self._graph.checkpointer
+        found = await saver.aget_tuple(config)
+        checkpoint, versions = found.checkpoint, dict(found.checkpoint["channel_versions"])
+        fresh = {name: saver.get_next_version(versions.get(name), None) for name in changes}
+        changed = {
+            **checkpoint,
+            "channel_values": {**checkpoint["channel_values"], **changes},
+            "channel_versions": {**versions, **fresh},
+        }
+        parent = found.parent_config or {"configurable": {"thread_id": config["configurable"]["thread_id"]}}
+        place = {"checkpoint_ns": "", **parent["configurable"], FENCE: config["configurable"][FENCE]}
+        await saver.aput({"configurable": place}, changed, found.metadata, fresh)
+
+    def _config(self, claim: Claim) -> RunnableConfig:
+        assert claim.turn is not None
+        return {
+            "recursion_limit": self._limit,
+            "metadata": {"turn": claim.turn.turn},
+            "configurable": {"thread_id": claim.fence.thread, FENCE: claim.fence.token},
+        }
+
+
+def _said(turn: Unfinished, values: dict[str, Any]) -> Sequence[Utterance]:
+    task = values["task"]
+    at = datetime.fromisoformat(task["asked_at"])
+    spoken = ((task["user"], "user", task["text"]), ("assistant", "assistant", values.get("answer", "")))
+    return [Utterance(turn.number, who, source, at, text) for who, source, text in spoken if text.strip()]

@@ -1,0 +1,247 @@
+"""Holding a conversation: one run at a time, here and in other processes.
+
+A run holds the lease of its conversation (`mars.persistence.leases`), which one heartbeat renews for all runs of a
+`Mars`. Where a conversation is held already, the caller's policy decides. In this process runs wait in line; between
+processes whoever looks first after the lease is free or has run out is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from anyio import CancelScope, Event, move_on_after
+from langgraph.runtime import RunControl
+
+from mars.errors import ConversationBusy, InvalidSetting, StoreError
+from mars.memory.interfaces import Namespace
+
+if TYPE_CHECKING:
+    from mars.persistence.journal import Begin, Claim, Journal
+
+OnBusy = Literal["reject", "queue", "cancel", "fork"]
+"""What to do where another run holds the conversation: raise `ConversationBusy`, wait for it, end it and go on in its
+place, or go on in a copy of the conversation."""
+
+WAIT = (0.01, 0.5)
+"""Seconds between two looks at a lease that somebody else holds: the first, and the longest."""
+
+
+def thread_of(namespace: Namespace, conversation: str) -> str:
+    """Return the thread of a conversation: its name within its namespace."""
+    return json.dumps([list(namespace), conversation], ensure_ascii=False, separators=(",", ":"))
+
+
+def conversation_of(thread: str) -> tuple[Namespace, str]:
+    """Return the namespace and the name of the conversation of a thread."""
+    namespace, conversation = json.loads(thread)
+    return tuple(namespace), conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants of a conversation."""
+
+    namespace: Namespace
+    """Whose it is."""
+    conversation: str
+    """Its name in there."""
+    begin: Callable[[str], Begin] | None
+    """Makes a new turn, given the name; None to resume one."""
+
+    @property
+    def thread(self) -> str:
+        """The thread of the conversation."""
+        return thread_of(self.namespace, self.conversation)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run that holds its conversation."""
+
+    claim: Claim
+    """The lease, and the turn."""
+    control: RunControl = field(default_factory=RunControl)
+    """Ends the run at the next step."""
+    stopped: str = ""
+    """Why it is to stop at once: cancelled, or lost; empty while it runs."""
+    rest: str = ""
+    """What is noted of a turn that rests unfinished."""
+    over: bool = False
+    """Whether its turn is finished."""
+    left: Event = field(default_factory=Event)
+    """Set when the lease was given back."""
+    _scope: CancelScope | None = None
+
+    def stop(self, why: str) -> None:
+        """End what the run is waiting for."""
+        self.stopped = self.stopped or why
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def follow(self, source: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
+        """Yield what the graph yields until it ends or the run is stopped."""
+        async with aclosing(source):
+            while not self.stopped:
+                item = None
+                with CancelScope() as self._scope:
+                    item = await anext(source, None)
+                self._scope = None
+                if item is None:
+                    return
+                yield item
+
+
+class Holder:
+    """Takes conversations for runs, and gives them back; see the module."""
+
+    def __init__(self, journal: Journal, lease: float) -> None:
+        """Hold conversations of a journal; `lease` is in seconds."""
+        self._journal = journal
+        self._lease = lease
+        self._runs: dict[str, Run] = {}
+        self._lines: dict[str, deque[list[Event]]] = {}
+        self._beat: asyncio.Task[None] | None = None
+        self._draining = False
+
+    async def close(self) -> None:
+        """End the heartbeat."""
+        beat, self._beat = self._beat, None
+        if beat is not None:
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Let every run end at its next step, and begin none; callable from a signal handler."""
+        self._draining = True
+        for run in list(self._runs.values()):
+            run.control.request_drain("shutdown")
+
+    async def stop(self, thread: str) -> bool:
+        """End the run of a conversation, here or in another process; False where there is none."""
+        run = self._runs.get(thread)
+        if run is None:
+            return await self._journal.ask_to_stop(thread)
+        run.stop("cancelled")
+        await run.left.wait()
+        return True
+
+    async def claim(self, ask: Ask, on_busy: OnBusy) -> tuple[Ask, Claim]:
+        """Take a conversation, by the caller's policy where it is held; return what was taken, which may be a copy."""
+        check_choice(on_busy, OnBusy, "on_busy")
+        claim = await self._try(ask)
+        if claim is not None:
+            return ask, claim
+        if on_busy == "reject":
+            raise ConversationBusy(
+                f"another run holds conversation {ask.conversation!r}: wait for it with on_busy='queue', end it with "
+                "'cancel', or go on in a copy with 'fork'"
+            )
+        if on_busy == "fork":
+            return await self._fork(ask)
+        if on_busy == "queue":
+            return ask, await self._queue(ask)
+        return ask, await self._replace(ask)
+
+    async def _try(self, ask: Ask, *, take_over: bool = False) -> Claim | None:
+        if self._draining:
+            raise ConversationBusy("this process is shutting down: run or resume elsewhere")
+        begin = ask.begin(ask.conversation) if ask.begin is not None else None
+        return await self._journal.claim(ask.thread, ask.conversation, str(os.getpid()), begin, take_over=take_over)
+
+    async def _replace(self, ask: Ask) -> Claim:
+        """End the run that holds the conversation, and take its place."""
+        run = self._runs.get(ask.thread)
+        if run is not None:
+            run.stop("cancelled")
+            with move_on_after(self._lease):
+                await run.left.wait()
+        claim = await self._try(ask, take_over=True)
+        assert claim is not None
+        return claim
+
+    async def _fork(self, ask: Ask) -> tuple[Ask, Claim]:
+        def target(number: int) -> tuple[str, str]:
+            name = f"{ask.conversation}~{number}"
+            return thread_of(ask.namespace, name), name
+
+        _, name = await self._journal.fork(ask.thread, target)
+        copy = replace(ask, conversation=name)
+        claim = await self._try(copy)
+        if claim is None:
+            raise ConversationBusy(f"another run holds the copy {name!r}: try again")
+        return copy, claim
+
+    async def _queue(self, ask: Ask) -> Claim:
+        """Wait in line: in this process in the order of arrival, and among processes as chance has it."""
+        line = self._lines.setdefault(ask.thread, deque())
+        place = [Event()]
+        line.append(place)
+        wait, longest = WAIT
+        try:
+            while True:
+                if line[0] is place:
+                    claim = await self._try(ask)
+                    if claim is not None:
+                        return claim
+                with move_on_after(wait):
+                    await place[0].wait()
+                place[0] = Event()
+                wait = min(2 * wait, longest)
+        finally:
+            line.remove(place)
+            self._call_next(ask.thread)
+
+    def _call_next(self, thread: str) -> None:
+        line = self._lines.get(thread)
+        if line:
+            line[0][0].set()
+        elif line is not None:
+            del self._lines[thread]
+
+    def enter(self, claim: Claim) -> Run:
+        """Return a run whose lease is renewed until it leaves."""
+        run = Run(claim)
+        self._runs[claim.fence.thread] = run
+        if self._draining:
+            run.control.request_drain("shutdown")
+        if self._beat is None or self._beat.done():
+            self._beat = asyncio.get_running_loop().create_task(self._beating())
+        return run
+
+    async def leave(self, run: Run) -> None:
+        """Give a conversation back, and let the next in line have it."""
+        fence = run.claim.fence
+        if self._runs.get(fence.thread) is run:
+            del self._runs[fence.thread]
+        try:
+            with CancelScope(shield=True):
+                await self._journal.leave(fence, None if run.over else run.claim.turn, run.rest)
+        finally:
+            run.left.set()
+            self._call_next(fence.thread)
+
+    async def _beating(self) -> None:
+        """Extend the leases of all runs, and stop those that lost theirs or were asked to."""
+        while self._runs:
+            await asyncio.sleep(self._lease / 3)
+            runs = list(self._runs.values())
+            try:
+                kept = await self._journal.renew([run.claim.fence for run in runs]) if runs else {}
+            except StoreError:
+                continue  # the database may be back before the leases run out; if not, the fence refuses what is late
+            for run in runs:
+                if self._runs.get(run.claim.fence.thread) is run and kept.get(run.claim.fence, True):
+                    run.stop("cancelled" if run.claim.fence in kept else "lost")
+
+
+def check_choice(value: str, choices: Any, name: str) -> None:
+    """Raise `InvalidSetting` where a value is none of the choices of a `Literal`."""
+    if value not in choices.__args__:
+        raise InvalidSetting(f"{name} is one of {', '.join(choices.__args__)}; got {value!r}")

@@ -1,0 +1,205 @@
+"""The journal of conversations: who holds one, which turn runs, and what is left of it when it is over.
+
+Each method is one transaction: a turn begins together with its lease, and ends together with its words, the trimming of
+its checkpoints and the return of the lease. With a saver of somebody else's the checkpoints are in another database:
+there the lease is advisory (a write of theirs is not fenced), and nothing of theirs is trimmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mars.memory.backends.wire import Wire
+from mars.persistence.database import Database
+from mars.persistence.leases import Fence, Leases, check
+from mars.persistence.saver import CheckpointSaver
+from mars.persistence.transcript import Transcript, Utterance
+from mars.persistence.turns import Turns, Unfinished
+
+__all__ = ["Claim", "Journal", "Listed", "Opening"]
+
+
+class Opening(NamedTuple):
+    """What a new turn begins with."""
+
+    number: int
+    """Number of the turn in its conversation, from 1."""
+    said: list[Utterance]
+    """The turns in the window, oldest first."""
+    summary: str
+    """The running summary of the turns before them."""
+
+
+class Claim(NamedTuple):
+    """A conversation that is held."""
+
+    fence: Fence
+    """What every write is checked by."""
+    turn: Unfinished | None
+    """The turn that is to run: the new one, or the one that was found unfinished; None where there is none."""
+    fresh: bool
+    """Whether the turn is new."""
+
+
+class Listed(NamedTuple):
+    """A conversation as a list shows it."""
+
+    thread: str
+    """Its thread: namespace and name."""
+    turns: int
+    """How many turns were begun."""
+    summary: str
+    """What left the window."""
+    unfinished: Unfinished | None
+    """Its unfinished turn."""
+    running: bool
+    """Whether somebody holds the lease."""
+
+
+Begin = Callable[[Opening], tuple[str, dict[str, Any]]]
+"""Returns the id and the first state of a new turn."""
+
+
+class Journal:
+    """The journal in one database; see the module for the guarantees."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        saver: CheckpointSaver | None,
+        lease: float,
+        window: int,
+        summarise: Callable[[str, Sequence[Utterance]], str],
+        final: Callable[[Wire, str, str], None] | None = None,
+    ) -> None:
+        """Keep the journal in an open database.
+
+        `saver` is ours, on the same database, or None. `lease` is in seconds, `window` in turns. `summarise` gives the
+        summary that also covers a turn that leaves the window. `final` is called with (conversation, turn) in the
+        transaction that ends a turn.
+        """
+        self._database = database
+        self._saver = saver
+        self._lease = lease
+        self._window = window
+        self._summarise = summarise
+        self._final = final
+
+    async def claim(
+        self, thread: str, conversation: str, holder: str, begin: Begin | None, *, take_over: bool = False
+    ) -> Claim | None:
+        """Take the lease, and begin a turn where none is unfinished; None where somebody else holds the lease.
+
+        With `take_over` it is taken from them, and their turn noted as cancelled.
+        """
+
+        def work(wire: Wire) -> Claim | None:
+            leases, turns = Leases(wire), Turns(wire)
+            held = leases.look(thread, conversation)
+            if held.holder is not None and not take_over:
+                return None
+            fence = leases.take(thread, held.token, holder, self._lease)
+            found = turns.unfinished(thread)
+            if found is not None and held.holder is not None:
+                turns.mark(found, "cancelled")
+            if found is not None or begin is None:
+                return Claim(fence, found, False)
+            return Claim(fence, self._begun(wire, thread, held.turns, held.summary, begin), True)
+
+        return await self._database.write(work)
+
+    async def begin(self, fence: Fence, conversation: str, begin: Begin) -> Claim:
+        """Begin a turn in a conversation that is held."""
+
+        def work(wire: Wire) -> Claim:
+            check(wire, fence)
+            held = Leases(wire).look(fence.thread, conversation)
+            return Claim(fence, self._begun(wire, fence.thread, held.turns, held.summary, begin), True)
+
+        return await self._database.write(work)
+
+    def _begun(self, wire: Wire, thread: str, turns: int, summary: str, begin: Begin) -> Unfinished:
+        number, transcript = turns + 1, Transcript(wire)
+        leaving = transcript.newest(thread, 1, number - self._window)
+        if leaving:
+            summary = self._summarise(summary, leaving)
+        turn, input = begin(Opening(number, transcript.newest(thread, self._window, number), summary))
+        Turns(wire).begin(thread, number, turn, input, summary)
+        return Unfinished(thread, number, turn, "", input)
+
+    async def finish(self, fence: Fence, turn: Unfinished, status: str, said: Sequence[Utterance]) -> None:
+        """End a turn: append what was said and trim its checkpoints; the lease stays."""
+
+        def work(wire: Wire) -> None:
+            check(wire, fence)
+            Transcript(wire).add(fence.thread, said)
+            turns = Turns(wire)
+            turns.end(turn, status)
+            if self._final is not None:
+                self._final(wire, turn.input["conversation"], turn.turn)
+            if self._saver is not None:
+                turns.trim(fence.thread, self._saver.serde)
+
+        await self._database.write(work)
+
+    async def leave(self, fence: Fence, turn: Unfinished | None = None, status: str = "") -> None:
+        """Give the lease back; where it is still held, note first why the turn rests."""
+
+        def work(wire: Wire) -> None:
+            if turn is not None and status and fence in Leases(wire).renew([fence], self._lease):
+                Turns(wire).mark(turn, status)
+            Leases(wire).release(fence)
+
+        await self._database.write(work)
+
+    async def status(self, turn: Unfinished) -> str:
+        """Return what is noted of a turn."""
+        return await self._database.read(lambda wire: Turns(wire).status(turn.thread, turn.turn))
+
+    async def renew(self, fences: Sequence[Fence]) -> dict[Fence, bool]:
+        """Extend leases; return those that are still held, and whether their run was asked to stop."""
+        return await self._database.write(lambda wire: Leases(wire).renew(fences, self._lease))
+
+    async def ask_to_stop(self, thread: str) -> bool:
+        """Ask the run of a conversation, in whatever process, to stop; False where nobody holds it."""
+        return await self._database.write(lambda wire: Leases(wire).ask_to_stop(thread))
+
+    async def fork(self, source: str, targets: Callable[[int], tuple[str, str]]) -> tuple[str, str]:
+        """Copy what was said in finished turns to the first free (thread, conversation) of `targets`; return it."""
+
+        def work(wire: Wire) -> tuple[str, str]:
+            number = 1
+            while Turns(wire).known(targets(number)[0]):
+                number += 1
+            thread, conversation = targets(number)
+            held = Leases(wire).look(source, conversation)
+            found = Turns(wire).unfinished(source)
+            before = found.number if found else held.turns + 1
+            Leases(wire).look(thread, conversation)
+            Transcript(wire).copy(source, thread, before)
+            Turns(wire).set_count(thread, before - 1, held.summary)
+            return thread, conversation
+
+        return await self._database.write(work)
+
+    async def name(self, thread: str, name: str) -> bool:
+        """Name the last finished turn, so that its checkpoint is kept; False where there is none."""
+        return await self._database.write(lambda wire: Turns(wire).name(thread, name))
+
+    async def listed(self, conversation: str | None = None) -> list[Listed]:
+        """Return all conversations, or those of one name in any namespace."""
+
+        def work(wire: Wire) -> list[Listed]:
+            turns = Turns(wire)
+            rows = turns.threads(conversation)
+            busy = Leases(wire).busy([row[0] for row in rows])
+            open_turns = {one.thread: one for one in turns.every_unfinished()}
+            return [Listed(row[0], row[2], row[3], open_turns.get(row[0]), row[0] in busy) for row in rows]
+
+        return await self._database.read(work)
+
+    async def transcript(self, thread: str) -> list[Utterance]:
+        """Return everything that was said in a conversation's finished turns, oldest first."""
+        return await self._database.read(lambda wire: Transcript(wire).all(thread))

@@ -1,0 +1,135 @@
+"""The turns of a conversation as rows: which one is unfinished, and which checkpoints are kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from mars.memory.backends.wire import Wire
+from mars.persistence.checkpoints import Checkpoints, Place
+from mars.persistence.deltas import needed
+
+__all__ = ["KEPT", "Turns", "Unfinished"]
+
+KEPT = 20
+"""Of so many of a conversation's newest turns the last checkpoint is kept."""
+
+
+class Unfinished(NamedTuple):
+    """A turn that has begun and is not finished."""
+
+    thread: str
+    """The thread of the conversation."""
+    number: int
+    """Number of the turn in its conversation, from 1."""
+    turn: str
+    """Id of the turn."""
+    status: str
+    """Empty, or ``cancelled`` where somebody ended it on purpose."""
+    input: dict[str, Any]
+    """The state that it began with."""
+
+
+class Turns:
+    """The rows, within one transaction or snapshot of a connection."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Read and write on a connection whose transaction the caller begins and ends."""
+        self._wire = wire
+
+    def begin(self, thread: str, number: int, turn: str, input: dict[str, Any], summary: str) -> None:
+        """Note that a turn begins, and the summary that goes with its window."""
+        self._run(
+            "INSERT INTO mars_turns VALUES (?, ?, ?, '', ?, NULL, NULL)", (thread, number, turn, json.dumps(input))
+        )
+        self.set_count(thread, number, summary)
+
+    def known(self, thread: str) -> bool:
+        """Whether there is such a conversation."""
+        return self._run("SELECT 1 FROM mars_conversations WHERE thread_id = ?", (thread,)).fetchone() is not None
+
+    def set_count(self, thread: str, turns: int, summary: str) -> None:
+        """Let a conversation have had so many turns, and this summary of those that left the window."""
+        self._run("UPDATE mars_conversations SET turns = ?, summary = ? WHERE thread_id = ?", (turns, summary, thread))
+
+    def unfinished(self, thread: str) -> Unfinished | None:
+        """Return the turn of a conversation that is not finished; at most one is."""
+        found = self._open("thread_id = ?", (thread,))
+        return found[-1] if found else None
+
+    def every_unfinished(self) -> list[Unfinished]:
+        """Return the unfinished turns of all conversations."""
+        return self._open("1 = 1", ())
+
+    def _open(self, condition: str, parameters: tuple[Any, ...]) -> list[Unfinished]:
+        rows = self._run(
+            "SELECT thread_id, number, turn, status, input FROM mars_turns "
+            f"WHERE input <> '' AND {condition} ORDER BY thread_id, number",
+            parameters,
+        ).fetchall()
+        return [Unfinished(row[0], int(row[1]), row[2], row[3], json.loads(row[4])) for row in rows]
+
+    def mark(self, turn: Unfinished, status: str) -> None:
+        """Note why an unfinished turn rests."""
+        self._run(
+            "UPDATE mars_turns SET status = ? WHERE thread_id = ? AND number = ?", (status, turn.thread, turn.number)
+        )
+
+    def status(self, thread: str, turn: str) -> str:
+        """Return what is noted of a turn; empty while it runs."""
+        row = self._run("SELECT status FROM mars_turns WHERE thread_id = ? AND turn = ?", (thread, turn)).fetchone()
+        return str(row[0]) if row else ""
+
+    def end(self, turn: Unfinished, status: str) -> None:
+        """Note that a turn is over, with the conversation's newest checkpoint as its last."""
+        newest = Checkpoints(self._wire).get(Place(turn.thread, ""), None)
+        self._run(
+            "UPDATE mars_turns SET status = ?, input = '', checkpoint_id = ? WHERE thread_id = ? AND number = ?",
+            (status, newest.id if newest else None, turn.thread, turn.number),
+        )
+
+    def name(self, thread: str, name: str) -> bool:
+        """Name the last finished turn of a conversation, so that its checkpoint stays; False where there is none."""
+        return bool(
+            self._run(
+                "UPDATE mars_turns SET name = ? WHERE thread_id = ? AND number = (SELECT MAX(number) FROM mars_turns "
+                "WHERE thread_id = ? AND checkpoint_id IS NOT NULL AND input = '')",
+                (name, thread, thread),
+            ).rowcount
+        )
+
+    def trim(self, thread: str, serde: SerializerProtocol) -> None:
+        """Delete the checkpoints of finished turns but the last one of each of the newest `KEPT` turns, of each named
+        turn, and of each that was broken off; what their delta channels need stays, too."""
+        rows = Checkpoints(self._wire)
+        place = Place(thread, "")
+        kept = [
+            row[0]
+            for row in self._run(
+                "SELECT checkpoint_id FROM mars_turns WHERE thread_id = ? AND checkpoint_id IS NOT NULL AND "
+                "(name IS NOT NULL OR status IN ('abandoned', 'cancelled') OR number > "
+                "(SELECT turns FROM mars_conversations WHERE thread_id = ?) - ?)",
+                (thread, thread, KEPT),
+            ).fetchall()
+        ]
+        heads = [rows.get(place, id) for id in kept]
+        rows.retain(place, {id for head in heads if head for id in needed(rows, head, serde)})
+        for namespace in rows.namespaces(thread):
+            if ":" in namespace:  # of a graph within one task of this turn; nothing can go on there
+                rows.retain(Place(thread, namespace), ())
+
+    def threads(self, conversation: str | None = None) -> list[tuple[str, str, int, str]]:
+        """Return conversations, of one name where it is given: thread, name, number of turns, summary."""
+        condition, parameters = ("WHERE conversation = ? ", (conversation,)) if conversation is not None else ("", ())
+        return [
+            (row[0], row[1], int(row[2]), row[3])
+            for row in self._run(
+                f"SELECT thread_id, conversation, turns, summary FROM mars_conversations {condition}ORDER BY thread_id",
+                parameters,
+            ).fetchall()
+        ]
+
+    def _run(self, statement: str, parameters: tuple[Any, ...]) -> Any:
+        return self._wire.run(statement if self._wire.dialect == "sqlite" else statement.replace("?", "%s"), parameters)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import (
-    HumanMessage,
-    SystemMessage,
     ToolMessage,
     message_to_dict,
     messages_from_dict,
@@ -26,17 +24,12 @@ from mars.agents.progress import no_progress
 from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection, combined_plan
 from mars.agents.rendering import (
-    as_line,
-    block,
     citations,
-    render_conversation,
-    render_lessons,
-    render_memories,
-    render_task,
     says_not_known,
     without_citations,
 )
 from mars.agents.roles import Assistant, Checker, Reflector
+from mars.agents.strategy import strategy_note
 from mars.agents.verdicts import Check, Decision, IssueKind, Verdict, best, combine
 from mars.agents.verifiers import ArgumentsVerifier
 from mars.calls import Calls, placed
@@ -44,6 +37,7 @@ from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, 
 from mars.errors import BudgetExhausted
 from mars.events import emit, failure
 from mars.memory.interfaces import Kind
+from mars.prompting import assistant_prompt, plain_prompt
 from mars.results import EventKind, RunStatus
 from mars.role_models import RoleModel
 from mars.state import VERSION, State, evidence_of, namespace_of, task_of
@@ -95,6 +89,10 @@ class Loop:
     """How many of the conversation's newest turns the prompt holds."""
     remember: bool = True
     """Whether what the user tells, and the turn itself, is stored."""
+    grades: bool = True
+    """Whether records are strengthened and weakened; not where decay is off."""
+    keep_prompts: bool = False
+    """Whether each attempt keeps the Assistant's prompt."""
 
     @placed
     async def begin(self, state: State) -> dict[str, Any]:
@@ -104,11 +102,14 @@ class Loop:
             "iteration": 1,
             "evidence": [],
             "wider": [],
-            "window": state["window"] if "summary" in state else await recent_turns(
+            "window": state["window"]
+            if "summary" in state
+            else await recent_turns(
                 self.memory, namespace_of(state), state["conversation"], self.window, task_of(state).asked_at
             ),
             "lessons": [],
             "reflections": [],
+            "strategy": [],
             "scratch": [],
             "pending": [],
             "actions": 0,
@@ -131,7 +132,7 @@ class Loop:
             return {"evidence": [], "scratch": [], "actions": 0}
         task = task_of(state)
         lessons = [Reflection.from_plain(values) for values in state["lessons"]]
-        if not lessons and self.reflector is not None and self.reflector.strategy != "none":
+        if not lessons and self.reflector is not None and self.reflector.reflects:
             lessons = await earlier_lessons(
                 self.memory, task, namespace_of(state), self.reflector.keep, self.lesson_floor
             )
@@ -187,23 +188,7 @@ class Loop:
         return Command(goto="checker", update={"draft": draft, "stop_reason": ended})
 
     def _prompt(self, state: State) -> list[BaseMessage]:
-        evidence = evidence_of(state)
-        strategy = self.reflector.strategy if self.reflector else "none"
-        lessons = [Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]]
-        blocks = render_memories(evidence)
-        if strategy in ("reflexion", "both"):
-            blocks += render_lessons(lessons, evidence)
-        if strategy in ("last_attempt", "both") and state["attempts"]:
-            last = state["attempts"][-1]
-            issues = [issue["directive"] for issue in last["verdict"]["issues"]]
-            blocks += block("last_attempt", [as_line({"draft": last["draft"], "issues": issues})])
-        blocks += render_conversation(state.get("summary", ""), state["window"])
-        blocks += render_task(task_of(state))
-        return [
-            SystemMessage(self.assistant.prompt.text),
-            HumanMessage(blocks),
-            *messages_from_dict(state["scratch"]),
-        ]
+        return assistant_prompt(self.assistant, self.reflector, state)
 
     @placed
     async def review_action(self, state: State) -> Command[Literal["tools", "assistant", "consolidate"]]:
@@ -280,6 +265,7 @@ class Loop:
             "verdict": _plain(verdict),
             "sources": [by_ref[ref].plain() for ref in cited if ref in by_ref],
             "blamed": [by_ref[ref].record for ref in verdict.blame if ref in by_ref],
+            "prompt": plain_prompt(self._prompt(state)) if self.keep_prompts else [],
         }
         attempts = [*state["attempts"], attempt]
         status = self._status(state, attempts)
@@ -339,7 +325,7 @@ class Loop:
         """Draw a lesson from the rejected draft, and try again if the turn is not over."""
         goto: Literal["recall", "consolidate"] = "consolidate" if state["status"] else "recall"
         update: dict[str, Any] = {"iteration": state["iteration"] + (goto == "recall")}
-        if self.reflector is not None and self.reflector.strategy != "none":
+        if self.reflector is not None and self.reflector.reflects:
             verdict = Verdict.model_validate(state["attempts"][-1]["verdict"])
             wider = [Evidence.from_plain(values) for values in state["wider"]]
             earlier = [Reflection.from_plain(values) for values in state["reflections"]][-self.reflector.keep :]
@@ -350,6 +336,9 @@ class Loop:
                 return Command(goto="consolidate", update=failure(error))
             emit(EventKind.REFLECTION, self.reflector.name, lesson.text, reflection=lesson.plain())
             update["reflections"] = [*state["reflections"], lesson.plain()][-self.reflector.keep :]
+            verdicts = [Verdict.model_validate(attempt["verdict"]) for attempt in state["attempts"]]
+            plan = self._plan({**state, "reflections": update["reflections"]})
+            update["strategy"] = strategy_note(plan, verdicts, self.iterations - state["iteration"])
         return Command(goto=goto, update=update)
 
     @placed
@@ -373,8 +362,8 @@ class Loop:
                 answer=str(update["answer"]),
                 approved=bool(update["approved"]),
                 status=state["status"],
-                used=tuple(source["record"] for source in update["sources"]),
-                blamed=tuple(dict.fromkeys(record for attempt in attempts for record in attempt["blamed"])),
+                used=tuple(source["record"] for source in update["sources"] if self.grades),
+                blamed=tuple(dict.fromkeys(one for attempt in attempts for one in attempt["blamed"] if self.grades)),
                 reflections=tuple(Reflection.from_plain(values) for values in state["reflections"]),
             )
             written = await consolidate_turn(self.memory, turn, remember=self.remember, turns="summary" not in state)

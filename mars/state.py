@@ -48,6 +48,10 @@ class State(TypedDict, total=False):
     """Reflections of earlier turns that fit the task."""
     reflections: list[dict[str, Any]]
     """Reflections of this turn, oldest first."""
+    strategy: list[str]
+    """The strategy note: what the next attempt does differently, in a few lines; drawn anew at each rejection."""
+    team: str
+    """Name of the team that works on the turn; empty for the usual one."""
     scratch: list[dict[str, Any]]
     """The Assistant's tool calls and their results in this iteration."""
     pending: list[dict[str, Any]]
@@ -59,7 +63,7 @@ class State(TypedDict, total=False):
     draft: str
     """The current draft, with citations."""
     attempts: list[dict[str, Any]]
-    """Every draft of this turn: iteration, draft, verdict, sources, blamed."""
+    """Every draft of this turn: iteration, draft, verdict, sources, blamed, prompt."""
     status: str
     """Empty while the turn runs; a `RunStatus` then."""
     error: str

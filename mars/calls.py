@@ -32,7 +32,7 @@ from mars.persistence.call_rows import Call, Key
 from mars.persistence.leases import Fence, fence_of
 from mars.persistence.ledger import Begun, Ledger, MemoryLedger, Outcome, Request
 from mars.retrying import CallPolicy, is_transient
-from mars.state import State, checked
+from mars.state import State, checked, namespace_of
 
 Result = TypeVar("Result")
 
@@ -44,6 +44,7 @@ class Place:
     conversation: str
     turn: str
     iteration: int
+    namespace: tuple[str, ...]
     user: str
     budget: Budget | None
     """What this turn may spend, beside what the team says."""
@@ -62,6 +63,7 @@ class Place:
             conversation=state["conversation"],
             turn=state["turn"],
             iteration=state.get("iteration", 1),
+            namespace=namespace_of(state),
             user=state["task"]["user"],
             budget=Budget(**budget) if budget else None,
             calls=state.get("calls", 0),
@@ -75,7 +77,12 @@ class Place:
 
     def scopes(self, role: str) -> dict[str, Scope]:
         """Return whose spending a call of a role counts for."""
-        names = {"turn": self.turn, "role": f"{self.turn}/{role}", "conversation": self.conversation, "user": self.user}
+        names = {
+            "turn": self.turn,
+            "role": f"{self.turn}/{role}",
+            "conversation": json.dumps([self.namespace, self.conversation]),
+            "user": self.user,
+        }
         return {kind: Scope(kind, name) for kind, name in names.items()}
 
 
@@ -286,9 +293,13 @@ class Calls:
         self._marks.pop(place.turn, None)
         return spent + Spending(wall=wall - spent.wall)
 
-    async def usage(self, kind: str, name: str) -> Usage:
-        """Return what a turn, a role, a conversation or a user has spent."""
-        return (await self.ledger.spent(Scope(kind, name))).usage
+    async def usage_of_user(self, user: str) -> Usage:
+        """Return what a user has spent in all conversations."""
+        return (await self.ledger.spent(Scope("user", user))).usage
+
+    async def usage_of_conversation(self, namespace: tuple[str, ...], conversation: str) -> Usage:
+        """Return what a conversation has spent in all of its turns."""
+        return (await self.ledger.spent(Scope("conversation", json.dumps([namespace, conversation])))).usage
 
     def check_priced(self, budget: Budget | None) -> None:
         """Raise `InvalidSetting` where a budget of cost, this or the team's, is to hold for a model without a price."""

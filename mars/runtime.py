@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool
     from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.types import StreamMode
+    from langgraph.types import Durability, StreamMode
 
 
 class Mars:
@@ -55,6 +55,8 @@ class Mars:
         """The store behind the loop."""
         self.graph = compile_graph(loop)
         """The compiled graph, without checkpointer or store."""
+        self.calls = loop.calls
+        """How models and tools are called, and what was spent."""
         self._loop = loop
         self._durable = conversations
         self._turns = itertools.count(1)
@@ -72,6 +74,7 @@ class Mars:
         prices: Prices | str | None = None,
         checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
         lease: float = LEASE,
+        durability: Durability = "sync",
         **memory_options: Any,
     ) -> Opening:
         """Return something to enter: ``async with Mars.open("sqlite:///life.db") as mars``.
@@ -85,10 +88,11 @@ class Mars:
 
         Runs are saved in the database of the memory where that is given by a URL, else nowhere: `checkpointer` is
         another URL, a saver (which stays the caller's), or None for runs that leave nothing. Where a run gives no sign
-        of life, others may take its conversation over after `lease` seconds.
+        of life, others may take its conversation over after `lease` seconds. `durability` is LangGraph's: only with
+        ``sync`` is each step saved before the next one begins.
         """
         calls = Calls(policy=policy or CallPolicy(), prices=load_prices(prices))
-        keeping = Keeping(checkpointer=checkpointer, lease=lease)
+        keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability)
         return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), calls, keeping, memory_options)
 
     @classmethod
@@ -104,6 +108,7 @@ class Mars:
         prices: Prices | str | None = None,
         checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
         lease: float = LEASE,
+        durability: Durability = "sync",
         **memory_options: Any,
     ) -> SyncMars:
         """Return the blocking twin to enter with a plain `with`; it takes what `open` takes, but no open `Memory`."""
@@ -118,6 +123,7 @@ class Mars:
                 prices=prices,
                 checkpointer=checkpointer,
                 lease=lease,
+                durability=durability,
                 **memory_options,
             )
         )

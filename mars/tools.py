@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -131,7 +132,7 @@ class Toolbox:
     @classmethod
     def of(cls, tools: Iterable[BaseTool | Callable[..., Any]]) -> Toolbox:
         """Return a toolbox of langchain-core tools and plain functions; raise `InvalidSetting` for two of one name."""
-        made = [tool if isinstance(tool, BaseTool) else StructuredTool.from_function(tool) for tool in tools]
+        made = [tool if isinstance(tool, BaseTool) else _made(tool) for tool in tools]
         names = [tool.name for tool in made]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -215,3 +216,10 @@ class Toolbox:
         except Exception as error:  # noqa: BLE001 - a tool may raise anything; its words go to the Assistant
             return self.reply(action, f"{type(error).__name__}: {error}", failed=True)
         return self.reply(action, result if isinstance(result, str) else str(result))
+
+
+def _made(function: Callable[..., Any]) -> BaseTool:
+    """Return a tool of a function, plain or asynchronous."""
+    if inspect.iscoroutinefunction(function):
+        return StructuredTool.from_function(coroutine=function)
+    return StructuredTool.from_function(function)

@@ -25,7 +25,7 @@ class Scope(NamedTuple):
     kind: str
     """One of `SCOPES`."""
     name: str
-    """Id of the turn, turn and role, id of the conversation, or name of the user."""
+    """Id of the turn, turn and role, namespace and name of the conversation, or name of the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,18 +215,34 @@ class ScriptedModel(BaseChatModel):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Return a runnable that gives the next step's object, validated if `schema` is a pydantic model."""
+        """Return a runnable that gives the next step's object, validated if `schema` is a pydantic model.
+
+        With `include_raw` it gives ``raw``, ``parsed`` and ``parsing_error``, as LangChain's models do.
+        """
         if not self.structured:
             raise NotImplementedError("this scripted model has no structured output")
 
         def reply(prompt: LanguageModelInput) -> Any:
             messages = prompt.to_messages() if isinstance(prompt, PromptValue) else _messages(prompt)
             step = self._next(messages, "structured")
+            if include_raw:
+                return with_raw(messages, step)
+            return parsed(step)
+
+        def parsed(step: Step) -> Any:
             if isinstance(schema, type) and issubclass(schema, BaseModel):
                 if step.structured is None:
                     return schema.model_validate_json(step.text)
                 return schema.model_validate(step.structured)
             return step.structured
+
+        def with_raw(messages: Sequence[BaseMessage], step: Step) -> dict[str, Any]:
+            found: dict[str, Any] = {"raw": self._message(messages, step), "parsed": None, "parsing_error": None}
+            try:
+                found["parsed"] = parsed(step)
+            except ValueError as error:
+                found["parsing_error"] = error
+            return found
 
         return RunnableLambda(reply)
 

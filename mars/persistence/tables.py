@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, 
 
 from mars.memory.tables import NAMING, label, partial_index
 
-__all__ = ["calls", "checkpoints", "conversations", "metadata", "spending", "transcript", "turns", "writes"]
+__all__ = ["calls", "checkpoints", "conversations", "metadata", "spending", "tasks", "transcript", "turns", "writes"]
 
 metadata = MetaData(naming_convention=NAMING)
 """The tables of a run, for migrations and for the test that compares the two."""
@@ -142,3 +142,15 @@ transcript = Table(
     sqlite_with_rowid=False,
 )
 """What was said, word for word: one row per utterance, ``place`` within the turn ``number``; never changed."""
+
+tasks = Table(
+    "mars_tasks",
+    metadata,
+    Column("turn", label(), primary_key=True),
+    Column("role", label(), primary_key=True),
+    Column("agent", label(), nullable=False),
+    Column("model", label(), nullable=False),
+    Column("success", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How a turn went for an agent with its model: one row per turn and role; ``success`` is 0 or 1."""

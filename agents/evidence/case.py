@@ -24,6 +24,11 @@ from mars.agents.interfaces import Evidence, Review
 from mars.agents.rendering import citations
 from mars.language import lexical_date_terms, stem, words
 
+SUPPORTED = 0.3
+"""Share of a claim's content words beyond the question's that its sources must hold where it is no quotation."""
+OWN = 0.3
+"""Share to which a sentence must be about its speaker to count as their own words about themselves."""
+
 _PRESENT = frozenset(
     ("is", "are", "am", "do", "does", "will", "can", "what's", "who's", "where's", "when's", "how's", "i'm", "should")
 )
@@ -40,6 +45,8 @@ class Case:
 
     review: Review
     """What the Checker was given."""
+    supported: float = SUPPORTED
+    """Least share of a claim's content words beyond the question's that its sources must hold, in [0, 1]."""
 
     @cached_property
     def claim(self) -> str:
@@ -90,6 +97,18 @@ class Case:
     def question(self) -> tuple[str, ...]:
         """The question's words."""
         return tuple(words(self.review.task.text))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the draft picks its words from what the one person asked about says of themselves.
+
+        A whole sentence, copied, picks nothing: it stands in its source whatever was asked.
+        """
+        behind = [(item, self.behind(item)) for item in self.cited]
+        if any(each is not None and plain(each.text) in plain(self.claim) for _, each in behind):
+            return False
+        own = all(item.speaker in self.asked and each is not None and each.own >= OWN for item, each in behind)
+        return len(self.asked) == 1 and bool(self.cited) and own
 
     @property
     def about_the_past(self) -> bool:

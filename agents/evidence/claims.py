@@ -15,6 +15,7 @@ from mars.agents.evidence.reading import (
     FIRST_PERSON,
     FORM_WORDS,
     NEGATIONS,
+    NUMBER_WORDS,
     Days,
     days_named,
     is_negated,
@@ -26,16 +27,20 @@ from mars.agents.verdicts import Issue, IssueKind
 from mars.language import QUESTION_WORDS, STOP_WORDS, sentences, stem, words
 
 PARAPHRASE = 0.6
-"""Share of a claim's content words that its sources must hold where it is no quotation."""
+"""Share of a claim's content words that a sentence must hold to say the same or the opposite."""
 ON_TOPIC = 0.3
 """Share of the question's terms, by rarity, that the cited record and its neighbours must hold."""
-ON_TOPIC_CHANGE = 0.2
-"""The same for a record that tells a change: people name what they talk of less fully then."""
+ON_TOPIC_LIGHTLY = 0.2
+"""The same for a record that tells a change, or for one's own words about oneself: people name their topic less then."""
 
+_COUNTED_FROM = re.compile(r"\b(?:before|after|prior\s+to|of)\s*(?:the\s+)?$", re.IGNORECASE)
+_COUNTING = re.compile(r"\s*\b(?:before|after|prior\s+to)\s+(?=\d|[A-Z])")
 _QUOTED = re.compile(r"[\"\u201c]([^\"\u201d]{3,})[\"\u201d]")
 _NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w+|\b[A-Z]\w+(?=['\u2019]s\b)")
 """Words that are names by their form: capitalised within a sentence, or with a possessive."""
+_CLAUSES = re.compile(r"[,;:.!?\n\u2014]|\s-\s|\bbut\b|\bbecause\b|\bso\b")
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
+_ANSWER_WORDS = frozenset(stem(word) for word in "yes no likely probably because since due both".split())
 _DISLIKING = frozenset(
     stem(word)
     for word in (
@@ -85,14 +90,19 @@ def support_issues(case: Case) -> Iterator[Issue]:
             records=case.refs,
         )
         return
-    for item in case.cited:
-        if case.coverage(item) < (ON_TOPIC_CHANGE if tells_a_change(item.text) else ON_TOPIC):
-            yield Issue(
-                kind=IssueKind.UNSUPPORTED,
-                evidence=f"{item.ref} is about something else: {item.text[:160]!r}",
-                directive="Rely on a memory about what was asked, or answer that it is not known.",
-                records=(item.ref,),
-            )
+    off = [item for item in case.cited if not _on_topic(case, item)]
+    if len(off) == len(case.cited):
+        yield Issue(
+            kind=IssueKind.UNSUPPORTED,
+            evidence=f"{off[0].ref} is about something else: {off[0].text[:160]!r}",
+            directive="Rely on a memory about what was asked, or answer that it is not known.",
+            records=tuple(item.ref for item in off),
+        )
+
+
+def _on_topic(case: Case, item: Evidence) -> bool:
+    lightly = case.is_own or tells_a_change(item.text)
+    return case.coverage(item) >= (ON_TOPIC_LIGHTLY if lightly else ON_TOPIC)
 
 
 def content_issues(case: Case) -> Iterator[Issue]:
@@ -119,29 +129,32 @@ def _without_dates(said: str) -> str:
 
 
 def _unsupported_words(case: Case) -> list[str]:
-    """Return the claim's content words that no source holds: any name, others if they are too many.
+    """Return the claim's content words that no source holds: names that were recalled nowhere, others if too many.
 
-    Dates and numbers are left out.
+    Dates, numbers and the question's own words are left out.
     """
     if any(case.is_verbatim(text) for text in case.sources):
         return []
     said = _without_dates(case.claim)
-    passing = _STOP_STEMS | FORM_WORDS
-    content = [word for word in words(said) if stem(word) not in passing and not word[0].isdigit()]
-    held = {term for text in case.sources for term in text_terms(text)} | text_terms(case.review.task.text)
+    passing = _STOP_STEMS | FORM_WORDS | _ANSWER_WORDS
+    asked = text_terms(case.review.task.text) | text_terms(case.review.task.user)
+    held = {term for text in case.sources for term in text_terms(text)}
     held |= {term for item in case.cited for term in text_terms(item.speaker or "")}
-    held |= text_terms(case.review.task.user)
-    names = [name for name in _NAME.findall(said) if not text_terms(name) - passing <= held]
+    found = {term for item in case.evidence for term in text_terms(item.text)}
+    names = [name for name in _NAME.findall(said) if not text_terms(name) - passing <= held | asked | found]
+    content = [word for word in words(said) if stem(word) not in passing | asked and not word[0].isdigit()]
     lacking = [word for word in content if stem(word) not in held]
     if names:
         return names
-    return lacking if content and len(lacking) > (1.0 - PARAPHRASE) * len(content) else []
+    return lacking if content and len(lacking) > (1.0 - case.supported) * len(content) else []
 
 
 def number_issues(case: Case) -> Iterator[Issue]:
     """Yield it for numbers of the claim that no source has; those of dates are checked as dates."""
     said = _without_dates(case.claim)
     held = {number for text in (*case.sources, case.review.task.text) for number in numbers(text)}
+    if "many" in case.question and len(case.cited) > 1:
+        held.add(str(len(case.cited)))  # a count of events, each of which is cited
     unknown = sorted(numbers(said) - held)
     if unknown and case.sources:
         yield Issue(
@@ -157,8 +170,10 @@ def date_issues(case: Case) -> Iterator[Issue]:
     if not case.sources:
         return
     for named in days_named(case.claim, case.review.task.asked_at):
-        phrase = plain(named.phrase)
-        if any(phrase in plain(text) for text in (*case.sources, case.review.task.text)):
+        phrase = _in_digits(named.phrase)
+        if any(phrase in _in_digits(text) for text in (*case.sources, case.review.task.text)):
+            continue
+        if _counted_from_saying(case, named):
             continue
         if not any(_agrees(named, other) for item in case.cited for other in _dates_of(case, item)):
             yield Issue(
@@ -167,6 +182,23 @@ def date_issues(case: Case) -> Iterator[Issue]:
                 directive="Count relative dates from the day of the cited memory.",
                 records=case.refs,
             )
+
+
+def _in_digits(text: str) -> str:
+    """Return a text as it is compared, its number words in digits: "ten years ago" is "10 years ago"."""
+    return " ".join(NUMBER_WORDS.get(word, word) for word in plain(text).split())
+
+
+def _counted_from_saying(case: Case, named: Days) -> bool:
+    """Return whether a date is part of one counted from a cited record's day: "the Friday before 9 June 2023"."""
+    after = case.claim[named.offset + len(named.phrase) :]
+    if _COUNTING.match(after):
+        return True  # a weekday; the date that it is counted from is checked itself
+    inner = _COUNTING.search(named.phrase)
+    anchors = days_named(named.phrase[inner.end() :]) if inner else (named,)
+    counted = inner is not None or bool(_COUNTED_FROM.search(case.claim[: named.offset]))
+    said = {item.said_at.date() for item in case.cited}
+    return counted and any(each.start in said for each in anchors)
 
 
 def _dates_of(case: Case, item: Evidence) -> Iterator[Days]:
@@ -194,11 +226,21 @@ def _agrees(stated: Days, known: Days) -> bool:
         return True
     if stated.start == stated.end == known.start:
         return (known.end - known.start).days < 7
-    return (stated.end - stated.start).days >= 27 and stated.start <= known.start and known.end <= stated.end
+    within = stated.start <= known.start and known.end <= stated.end
+    across = (known.end - known.start).days < 14 and stated.start <= known.end and known.start <= stated.end
+    return (stated.end - stated.start).days >= 27 and (within or across)
 
 
 def negation_issues(case: Case) -> Iterator[Issue]:
     """Yield it if the claim and the sentence behind it differ in negation, or the question's negation is not met."""
+    if case.sources and is_negated(case.claim) and not _asks_negated(case) and not _denied(case):
+        yield Issue(
+            kind=IssueKind.NEGATION,
+            evidence=f"{case.claim[:200]!r} denies what {', '.join(case.refs) or 'its source'} does not deny",
+            directive="Keep the negation of the cited memory.",
+            records=case.refs,
+        )
+        return
     for item in case.cited:
         behind = case.behind(item)
         if behind is None:
@@ -223,9 +265,16 @@ def negation_issues(case: Case) -> Iterator[Issue]:
             )
 
 
+def _denied(case: Case) -> bool:
+    """Return whether a source holds a negation in a clause about what the claim or the question is about."""
+    about = (text_terms(case.claim) | set(case.topic)) - _STOP_STEMS
+    clauses = (part for text in case.sources for part in _CLAUSES.split(text))
+    return any(is_negated(part) or text_terms(part) & _DISLIKING for part in clauses if text_terms(part) & about)
+
+
 def _clause(case: Case, sentence: str) -> str:
     """Return the clauses of a sentence that the claim lies in; all of it where the claim is no part of it."""
-    clauses = re.split(r"[,;:\u2014]|\s-\s|\bbut\b|\bbecause\b|\bso\b", sentence)
+    clauses = _CLAUSES.split(sentence)
     said = plain(case.claim)
     if not case.is_verbatim(sentence):
         kept = [part for part in clauses if text_terms(part) & text_terms(said) - _STOP_STEMS]

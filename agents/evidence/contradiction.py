@@ -29,7 +29,7 @@ CHANGED_VALUE = 0.2
 _CHANGED = re.compile(
     r"\b(?:re-?scheduled|postponed|brought\s+forward|pushed\s+back|cancell?ed|called\s+off|renamed|replaced|rebooked"
     r"|reassigned|repainted|relocated|changed(?!\s+the\s+game)|switched|swapped|shifted|(?:i|we|was|been)\s+reset"
-    r"|(?:moved|pushed|delayed|transferred|upgraded)\b(?:\s+\w+){0,5}?\s+(?:to|from|until|into)"
+    r"|(?:moved|pushed(?!\s+(?:me|us|him|her|them))|delayed|transferred|upgraded)\b(?:\s+\w+){0,5}?\s+(?:to|from|until|into)"
     r"|(?:was|were|has|have|been|got|had)\s+(?:been\s+)?moved"
     r"|no\s+longer|not\b[^.!?]{0,40}\bany\s?more|anymore|instead(?!\s+of\s+\w+ing\b)|correction|turn(?:s|ed)\s+out"
     r"|change\s+of\s+plans?|i\s+was\s+wrong|i\s+(?:made\s+a\s+mistake|misspoke)"

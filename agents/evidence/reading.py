@@ -17,6 +17,7 @@ from functools import lru_cache
 from mars.agents.interfaces import Evidence, Review, Task
 from mars.agents.rendering import without_citations
 from mars.language import query_terms, resolve_dates, sentences, stem, terms, words
+from mars.language.dates import MONTHS
 
 FIRST_PERSON = frozenset(
     (
@@ -67,7 +68,7 @@ FORM_WORDS = frozenset(
         *("say", "said", "tell", "told", "currently", "recently", "now", "did", "does", "number"),
     )
 )
-_NUMBER_WORDS = {
+NUMBER_WORDS = {
     word: str(value)
     for value, word in enumerate(
         (
@@ -92,6 +93,8 @@ _NUMBER_WORDS = {
 } | {"once": "1", "twice": "2", "thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "dozen": "12"}
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,:]\d+)*")
 _IN_QUOTES = re.compile(r"[\"\u201c][^\"\u201c\u201d]*[\"\u201d]")
+_JOINED = re.compile(rf"(?<=\d)[`'\u2019]?\s*(?=(?:{'|'.join(MONTHS)})\b)", re.IGNORECASE)
+"""Where a space is missing between a day and its month: "14September"."""
 _CAPITALISED = re.compile(r"\b[A-Z]\w+")
 
 
@@ -125,7 +128,7 @@ def text_terms(text: str) -> frozenset[str]:
 
 def claim(draft: str) -> str:
     """Return what a draft says, without citations, white space and quotation marks around the whole."""
-    said = without_citations(draft).strip()
+    said = _JOINED.sub(" ", without_citations(draft).strip())
     inner = said[1:-1]
     return inner.strip() if _IN_QUOTES.fullmatch(said) else said
 
@@ -201,7 +204,7 @@ def is_negated(text: str) -> bool:
 def numbers(text: str) -> frozenset[str]:
     """Return the numbers of a text in digits, those in words included."""
     digits = {found.replace(",", "") for found in _NUMBER.findall(text)}
-    return frozenset(digits | {_NUMBER_WORDS[word] for word in words(text) if word in _NUMBER_WORDS})
+    return frozenset(digits | {NUMBER_WORDS[word] for word in words(text) if word in NUMBER_WORDS})
 
 
 _WEEKDAY = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day$", re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mars.agents.evidence.answerability import FEATURES, AnswerabilityModel, Features, features, shipped_model
-from mars.agents.evidence.case import Case
+from mars.agents.evidence.case import SUPPORTED, Case
 from mars.agents.evidence.claims import (
     citation_issues,
     content_issues,
@@ -33,13 +33,18 @@ CHECKS = (
 """The checks of a claim, most serious first."""
 
 
-def examine(review: Review, model: AnswerabilityModel | None = None) -> Check:
+OWN_WORDS = 0.5
+"""Share of the answerability's threshold that is asked of a claim which rests on the asked person's own words."""
+
+
+def examine(review: Review, model: AnswerabilityModel | None = None, *, supported: float = SUPPORTED) -> Check:
     """Return what the evidence says of a draft; a pass is decisive, its score is the question's answerability.
 
     "Not known" is neither right nor wrong by evidence: it is undecided, unless what was recalled looks as if it held
     the answer and recall was not widened yet. A claim without evidence and tool results fails for want of a source.
+    `supported` is the least share of a paraphrase's content words that its sources must hold.
     """
-    case = Case(review)
+    case = Case(review, supported)
     model = model or shipped_model()
     found = features(review.task, case.evidence)
     score = model.score(found) if case.evidence else 0.0
@@ -48,7 +53,7 @@ def examine(review: Review, model: AnswerabilityModel | None = None) -> Check:
     if case.claim == NOTED:
         return Check.undecided("evidence")
     issues = [issue for check in CHECKS for issue in check(case)]
-    if case.evidence and not review.tool_results and score < model.threshold:
+    if case.evidence and not review.tool_results and score < model.threshold * (OWN_WORDS if case.is_own else 1.0):
         issues.append(_unanswerable(case, found, score, model))
     if issues:
         return Check.failed("evidence", *issues, score=min(score, 0.5))

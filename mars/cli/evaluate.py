@@ -72,6 +72,36 @@ def answers(file: LocomoFile, json: JsonFlag = False) -> None:
     output.print(details(values))
 
 
+@app.command()
+def checker(file: LocomoFile, json: JsonFlag = False) -> None:
+    """The keyless Checker on right answers and on wrong ones made of them, beside two baselines."""
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.checker import evaluate_checker
+
+    with progress_bar("questions") as progress:
+        values = evaluate_checker(file, progress=progress).as_dict()
+    if json:
+        output.json(values)
+        return
+    output.print(_checker_table(values))
+    share = values["recalled"]["share"]
+    output.note(f"evidence recalled for {share:.0%} of the questions, {values['seconds']:.1f} s")
+
+
+def _checker_table(values: dict[str, Any]) -> Table:
+    kinds = [kind for kind in values["drafts"] if kind != "gold"]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for name in ("accepts right", "abstains", *(f"rejects {kind}" for kind in kinds)):
+        table.add_column(name, justify="right")
+    rows = {"checker": values, "where evidence was recalled": values["recalled"], **values["baselines"]}
+    for name, row in rows.items():
+        figures = (row["accept_gold"], row["abstain"], *(row["reject"][kind] for kind in kinds))
+        table.add_row(name, *("-" if figure is None else f"{figure:.3f}" for figure in figures))
+    table.add_row("drafts", *(f"{values['drafts'][kind]:,}" for kind in ("gold", "gold", *kinds)))
+    return table
+
+
 def _recall_table(values: dict[str, Any]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("category")

@@ -165,6 +165,14 @@ def fit_model(path: str | Path, progress: Progress | None = None) -> Answerabili
     return fit_answerability([one.features for one in drafted], [one.answerable for one in drafted])
 
 
+def held_out_models(
+    samples: Sequence[LocomoConversation], limit: int | None = None
+) -> Mapping[str, AnswerabilityModel]:
+    """Return for each conversation the answerability model fitted on the others."""
+    drafted = _draft_all(samples, limit, None)
+    return {sample.id: _model_without(sample.id, drafted) for sample in samples}
+
+
 def token_f1(answer: str, expected: str) -> float:
     """Return the harmonic mean of the shares of words that two texts have in common, in [0, 1] (SQuAD's measure)."""
     said, wanted = _tokens(answer), _tokens(expected)

@@ -280,7 +280,7 @@ def reindex(
 
 @app.command()
 def migrate(db: Database = None, json: JsonFlag = False) -> None:
-    """Bring an older memory to the schema of this version. Make a backup first."""
+    """Bring an older memory to the schema of this version. Copy its files first, while nobody has it open."""
     from mars.memory.backends.sql import migrate as migrate_store
 
     check_exists(db or "")

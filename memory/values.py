@@ -34,7 +34,7 @@ class Values:
     """Distinct JSON values, numbered in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
+        self._codes: dict[object, int] = {}
         self._values: list[object] = []
         self._orders: dict[type, _Order] = {}
         self._inner: dict[tuple[str, ...], tuple[Values, list[int]]] = {}
@@ -44,26 +44,26 @@ class Values:
 
     def code(self, value: object) -> int:
         """Return the number of a value, a new one if it is new."""
-        text = canonical(value)
-        found = self._codes.get(text)
+        same = _same(value)
+        found = self._codes.get(same)
         if found is None:
-            found = self._codes[text] = len(self._values)
+            found = self._codes[same] = len(self._values)
             self._values.append(value)
         return found
 
     def codes(self, values: Sequence[object]) -> list[int]:
         """Return the number of each of many values."""
-        texts = list(map(canonical, values))
-        known = self._codes
-        for text, value in zip(texts, values, strict=True):
-            if text not in known:
-                known[text] = len(self._values)
+        plain = all(type(value) is int or type(value) is str for value in values)
+        told, known = values if plain else list(map(_same, values)), self._codes
+        for same, value in zip(told, values, strict=True):
+            if same not in known:
+                known[same] = len(self._values)
                 self._values.append(value)
-        return list(map(known.__getitem__, texts))
+        return list(map(known.__getitem__, told))
 
     def known(self, value: object) -> int:
         """Return the number of a value, or `MISSING` for one that no row holds."""
-        return self._codes.get(canonical(value), MISSING)
+        return self._codes.get(_same(value), MISSING)
 
     def inner(self, path: tuple[str, ...]) -> tuple[Values, Codes]:
         """Return the values at a path within these, and for each of these the number of its inner one."""
@@ -122,6 +122,18 @@ class _Order:
         self._sorted = [value for value, _ in ours]
         self._rank = np.full(len(values), MISSING, np.int32)
         self._rank[[code for _, code in ours]] = np.arange(len(ours), dtype=np.int32)
+
+
+def _same(value: object) -> object:
+    """Return what is equal for equal values: whole numbers and strings themselves, the JSON text of all else in a pair.
+
+    Raises `InvalidInput` for what is no JSON value.
+    """
+    if type(value) is int or type(value) is str:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return (canonical(value),)
 
 
 def compare(value: Any, ask: Ask) -> bool:

@@ -99,8 +99,14 @@ class SqlReader(Reader):
         numbers = sorted(row[0] for row in self._rows(self._sql.places, (namespace_text(namespace),)))
         for start in range(0, len(numbers), PART):
             part = numbers[start : start + PART]
-            rows = self._rows(self._sql.load, (as_list(part, self._dialect),))
+            if part[-1] - part[0] < 2 * len(part):
+                rows = self._rows(self._sql.load_run, (part[0], part[-1]))
+            else:
+                rows = self._rows(self._sql.load, (as_list(part, self._dialect),))
             rows.sort(key=itemgetter(-1))
+            if len(rows) != len(part):
+                wanted = frozenset(part)
+                rows = [row for row in rows if row[-1] in wanted]
             yield Loaded.of((row[:-1] for row in rows), max(0, len(numbers) - start - PART))
 
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:

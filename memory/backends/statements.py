@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
+    TextClause,
     bindparam,
     column,
     delete,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,7 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
 from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql import ClauseElement
-from sqlalchemy.types import Boolean, Text
+from sqlalchemy.types import Text
 
 from mars.memory.backends.connecting import check_dialect
 from mars.memory.backends.rows import below, json_text, micros, namespace_text
@@ -73,7 +75,9 @@ class Statements:
     places: str
     """(namespace) → number of each record there."""
     load: str
-    """(list of numbers) → the columns of `mars.memory.loading.COLUMNS`, vector, number."""
+    """(list of numbers) → the columns of `mars.memory.loading.COLUMNS`, vector, number; in any order."""
+    load_run: str
+    """(first, last number) → the same of all rows between them; in any order."""
     put_vector: str
     """(number, embedder, dimension, vector); replaces."""
     delete: str
@@ -133,14 +137,16 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
     row, mine = records.c, among(records.c.id, "ids", dialect)
     place = func.instr if dialect == "sqlite" else func.strpos
     past = (history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
+    whole = select(*_loaded(dialect), vectors.c.vector, row.number).select_from(
+        records.outerjoin(vectors, vectors.c.number == row.number)
+    )
     return {
         "get": select(*ROW).where(mine),
         "numbers": select(row.id, row.number).where(mine),
         "vectors": select(row.id, vectors.c.vector).join(vectors, vectors.c.number == row.number).where(mine),
         "places": select(row.number).where(row.namespace == bindparam("namespace")),
-        "load": select(*_loaded(dialect), vectors.c.vector, row.number)
-        .select_from(records.outerjoin(vectors, vectors.c.number == row.number))
-        .where(among(row.number, "numbers", dialect)),
+        "load": whole.where(among(row.number, "numbers", dialect)),
+        "load_run": whole.where(row.number.between(bindparam("first"), bindparam("last"))),
         "removed": select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq),
         "namespaces": select(row.namespace, func.count()).group_by(row.namespace),
         "history": select(*past).where(history.c.record == bindparam("record")).order_by(history.c.number),
@@ -226,9 +232,9 @@ def derived_query(namespaces: Iterable[Namespace]) -> Select[Any]:
     return select(row.id, row.sources).where(row.namespace.in_(texts), row.sources != "[]").order_by(row.seq)
 
 
-def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool]], dict[str, Any]]:
+def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool] | TextClause], dict[str, Any]]:
     row = records.c
-    conditions: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool] | TextClause] = []
     if selection.after_seq > 0:
         conditions.append(row.seq > selection.after_seq)
     if selection.namespace is not None:
@@ -241,7 +247,7 @@ def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[
     if selection.kinds:
         conditions.append(row.kind.in_(sorted(kind.value for kind in selection.kinds)))
         if Kind.EPISODE not in selection.kinds:
-            conditions.append(literal_column(DISTILLED, Boolean))
+            conditions.append(text(DISTILLED))
     if selection.statuses:
         conditions.append(row.status.in_(sorted(status.value for status in selection.statuses)))
     if selection.conversation is not None:

@@ -17,8 +17,10 @@ from sqlalchemy.pool import StaticPool
 from mars.errors import InvalidInput, StoreReadOnly, StoreUnavailable
 from mars.memory.backends import open_backend
 from mars.memory.backends.sql import SqlBackend
+from mars.memory.backends.statements import selection_query
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.records import Record
+from mars.memory.records import Kind, Record, Status
+from mars.memory.terms import encode
 
 Build = Callable[..., Record]
 
@@ -224,3 +226,46 @@ def test_a_writer_that_waits_too_long_is_told(postgres_store: str) -> None:
     backend.transact(lambda t: t.next_seq())
     backend.close()
     other.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def fresh(request: pytest.FixtureRequest, url: str) -> str:
+    """Return the URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return url
+    make: Callable[[], str] = request.getfixturevalue("fresh_database")
+    return make()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_distilled_is_found_without_its_episodes(fresh: str, kind: Kind) -> None:
+    """Looking for duplicates of a reflection reads an index without episodes; it cannot serve episodes."""
+    backend = open_backend(fresh)
+    assert isinstance(backend, SqlBackend)
+    wanted = Selection(namespace=("user-1",), kinds=frozenset({kind}), statuses=frozenset({Status.ACTIVE}))
+    query, _ = selection_query(wanted, backend.engine.dialect.name)
+    light = backend.engine.dialect.name == "sqlite"
+    told = str(query.compile(backend.engine, compile_kwargs={"literal_binds": True}))
+    with backend.engine.connect() as connection:
+        if not light:
+            connection.exec_driver_sql("SET enable_seqscan = off")
+        rows = connection.exec_driver_sql(f"EXPLAIN {'QUERY PLAN' if light else ''} {told}".replace("%", "%%")).all()
+    backend.close()
+    assert ("ix_mars_records_distilled" in str(rows)) == (kind is not Kind.EPISODE), rows
+
+
+@pytest.mark.parametrize("blob", [None, b"", b"\1", bytes(16), bytes([2]) + bytes(23), b"\1" + bytes(16)])
+def test_terms_that_cannot_be_read(fresh: str, blob: bytes | None, make_record: Build) -> None:
+    """Where no blob of this version is stored, a shard is filled from the text; of the others no text is read."""
+    backend = open_backend(fresh)
+    assert isinstance(backend, SqlBackend)
+    fields = {"namespace": ("user-1",), "speaker": "Ann"}
+    backend.transact(
+        lambda t: t.insert([make_record(t.next_seq(), text=f"Heron {n}?", **fields) for n in range(3)], {})
+    )
+    with backend.engine.begin() as connection:
+        connection.execute(text("UPDATE mars_records SET terms = :blob WHERE number = 2"), {"blob": blob})
+    (part,) = backend.read(lambda reader: list(reader.load(("user-1",))))
+    backend.close()
+    assert part.text == (None, "Heron 1?", None)
+    assert part.blobs() == [encode(f"Heron {n}?", "Ann") for n in range(3)]

@@ -16,14 +16,15 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from mars.nodes import Loop
+from mars.roster import Roster
 from mars.state import State
 
 STEPS_PER_ITERATION = 5
 """recall, draft, check, reflect, and one to spare; tool rounds come on top."""
 
 
-def build_graph(loop: Loop) -> StateGraph[State, None, State, State]:
-    """Return the graph of the loop, not yet compiled, without checkpointer or store."""
+def build_graph(loop: Loop | Roster) -> StateGraph[State, None, State, State]:
+    """Return the graph of a loop, or of a roster of them, not yet compiled, without checkpointer or store."""
     graph = StateGraph(State)
     graph.add_node("begin", loop.begin)
     graph.add_node("recall", loop.recall)
@@ -41,13 +42,13 @@ def build_graph(loop: Loop) -> StateGraph[State, None, State, State]:
 
 
 def compile_graph(
-    loop: Loop, checkpointer: BaseCheckpointSaver[Any] | None = None
+    loop: Loop | Roster, checkpointer: BaseCheckpointSaver[Any] | None = None
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the compiled graph, without a store, and without a checkpointer unless one is given."""
     return build_graph(loop).compile(name="mars", checkpointer=checkpointer)
 
 
-def recursion_limit(loop: Loop) -> int:
+def recursion_limit(loop: Loop | Roster) -> int:
     """Return a limit on LangGraph's steps that the loop's own counter always reaches first."""
-    rounds = 3 * (loop.assistant.max_actions + 1)
-    return 4 + loop.iterations * (STEPS_PER_ITERATION + rounds)
+    iterations, actions = loop.steps
+    return 4 + iterations * (STEPS_PER_ITERATION + 3 * (actions + 1))

@@ -23,6 +23,7 @@ from mars.agents.interfaces import NOT_KNOWN, Action, Evidence, Review
 from mars.agents.progress import no_progress
 from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection, combined_plan
+from mars.agents.reliability import succeeded
 from mars.agents.rendering import (
     citations,
     says_not_known,
@@ -37,6 +38,7 @@ from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, 
 from mars.errors import BudgetExhausted
 from mars.events import emit, failure
 from mars.memory.interfaces import Kind
+from mars.persistence.reliability import Reliability, Task
 from mars.prompting import assistant_prompt, plain_prompt
 from mars.results import EventKind, RunStatus
 from mars.role_models import RoleModel
@@ -93,6 +95,13 @@ class Loop:
     """Whether records are strengthened and weakened; not where decay is off."""
     keep_prompts: bool = False
     """Whether each attempt keeps the Assistant's prompt."""
+    reliability: Reliability | None = None
+    """Where it is kept how tasks went; None: nowhere."""
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The most iterations, and the most actions in one of them."""
+        return self.iterations, self.assistant.max_actions
 
     @placed
     async def begin(self, state: State) -> dict[str, Any]:
@@ -368,8 +377,20 @@ class Loop:
             )
             written = await consolidate_turn(self.memory, turn, remember=self.remember, turns="summary" not in state)
             emit(EventKind.MEMORY_WRITE, "memory", f"wrote {sum(written.values())} changes", **written)
+        await self._count(state, bool(update["approved"]), str(update["answer"]))
         spent = await self.calls.close_turn()
         return {**update, "usage": spent.usage.plain(), "latency": spent.wall}
+
+    async def _count(self, state: State, approved: bool, answer: str) -> None:
+        """Count the turn for those who worked on it, if it says something about them; repeated, it counts once."""
+        success = succeeded(state["status"], approved, answer)
+        if self.reliability is None or success is None:
+            return
+        tasks = [Task(state["turn"], "assistant", self.assistant.name, self.assistant_model.model_name, success)]
+        if self.reflector is not None and state["reflections"]:
+            words = self.reflector_model.model_name if self.reflector_model else "rules"
+            tasks.append(Task(state["turn"], "reflector", self.reflector.name, words, success))
+        await self.reliability.note(tasks)
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

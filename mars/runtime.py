@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mars.agents.interfaces import Verifier
-from mars.agents.roles import Checker, User
+from mars.agents.roles import User
 from mars.bridge import Twin, blocking, streaming
 from mars.calls import Calls
 from mars.conversations import Conversation, Conversations, OnUnfinished, named
+from mars.crew import Crew
 from mars.errors import InvalidSetting, StoreClosed
 from mars.graph import compile_graph, recursion_limit
 from mars.holding import OnBusy
@@ -23,15 +25,13 @@ from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
 from mars.models.prices import Prices, load_prices
-from mars.models.resolve import resolve_model
-from mars.nodes import Loop
-from mars.persistence.budgets import Budget, Budgets
+from mars.persistence.budgets import Budget
 from mars.persistence.transcript import Utterance
 from mars.results import Event, EventKind, RunResult, read_result
 from mars.retrying import CallPolicy
-from mars.role_models import RoleModel
+from mars.roster import Roster
 from mars.state import State
-from mars.team import Team
+from mars.team import Team, named_teams
 from mars.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -50,14 +50,15 @@ class Mars:
     `resume` finishes what a crash or a cancellation left, and one run at a time writes to a conversation.
     """
 
-    def __init__(self, memory: Memory, loop: Loop, conversations: Conversations | None = None) -> None:
+    def __init__(self, memory: Memory, roster: Roster, conversations: Conversations | None = None) -> None:
         self.memory = memory
         """The store behind the loop."""
-        self.graph = compile_graph(loop)
+        self.graph = compile_graph(roster)
         """The compiled graph, without checkpointer or store."""
-        self.calls = loop.calls
+        self.calls = roster.usual.calls
         """How models and tools are called, and what was spent."""
-        self._loop = loop
+        self.roster = roster
+        """The teams, and how reliable their agents are."""
         self._durable = conversations
         self._turns = itertools.count(1)
 
@@ -70,6 +71,8 @@ class Mars:
         tools: Iterable[BaseTool | Callable[..., Any]] = (),
         verifiers: Sequence[Verifier] = (),
         team: Team | None = None,
+        teams: Mapping[str, Team] | str | Path | None = None,
+        route_seed: int | str = 0,
         policy: CallPolicy | None = None,
         prices: Prices | str | None = None,
         checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
@@ -82,7 +85,8 @@ class Mars:
         `memory` is an open `Memory`, a backend or a URL; `memory_options` go to `Memory.open` (embedder, preset,
         clock, …). `model` is the default of all roles without a model of their own: a langchain-core chat model, a name
         such as ``openai:gpt-…``, or None for the built-in extractive reader. With a model, the Checker and the
-        Reflector use it too; with the reader, they work by rules. `verifiers` are added to the Checker's.
+        Reflector use it too; with the reader, they work by rules. `verifiers` are added to the Checker's. `teams` are
+        others by name, or a file of them (`mars.team`), for ``run(team=…)``; `route_seed` decides the draws among them.
         `policy` says when a call to a model is given up or tried again; `prices`, a mapping or a TOML file, goes before
         the package's price table.
 
@@ -93,7 +97,8 @@ class Mars:
         """
         calls = Calls(policy=policy or CallPolicy(), prices=load_prices(prices))
         keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability)
-        return Opening(memory, model, tuple(tools), tuple(verifiers), team or Team(), calls, keeping, memory_options)
+        crew = Crew(team or Team(), named_teams(teams), route_seed, model, Toolbox.of(tools), tuple(verifiers), calls)
+        return Opening(memory, crew, keeping, memory_options)
 
     @classmethod
     def open_sync(
@@ -104,6 +109,8 @@ class Mars:
         tools: Iterable[BaseTool | Callable[..., Any]] = (),
         verifiers: Sequence[Verifier] = (),
         team: Team | None = None,
+        teams: Mapping[str, Team] | str | Path | None = None,
+        route_seed: int | str = 0,
         policy: CallPolicy | None = None,
         prices: Prices | str | None = None,
         checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
@@ -119,6 +126,8 @@ class Mars:
                 tools=tools,
                 verifiers=verifiers,
                 team=team,
+                teams=teams,
+                route_seed=route_seed,
                 policy=policy,
                 prices=prices,
                 checkpointer=checkpointer,
@@ -137,13 +146,15 @@ class Mars:
         conversation: str | None = None,
         constraints: Sequence[str] = (),
         now: datetime | None = None,
+        team: str | Sequence[str] | None = None,
         budget: Budget | None = None,
         on_busy: OnBusy = "reject",
         on_unfinished: OnUnfinished = "refuse",
     ) -> RunResult:
         """Work on a task until it is approved or a limit is reached, and return what came of it.
 
-        The namespace is ``(user,)`` unless given. A limit is no error: `RunResult.status` says how the run ended.
+        The namespace is ``(user,)`` unless given. `team` names the team that works on it; of several names one is
+        drawn, in proportion to how reliable they were. A limit is no error: `RunResult.status` says how the run ended.
         Where another run holds the conversation, `on_busy` says what to do: reject, queue, cancel or fork; where its
         last turn is half done, `on_unfinished`: refuse, finish or abandon. Raises `InvalidInput` for an empty task, a
         bad namespace or a naive `now`, `ConversationBusy`, `TurnUnfinished`, and `StoreError` if memory fails.
@@ -156,6 +167,7 @@ class Mars:
             conversation=conversation,
             constraints=constraints,
             now=now,
+            team=team,
             budget=budget,
             on_busy=on_busy,
             on_unfinished=on_unfinished,
@@ -173,15 +185,17 @@ class Mars:
         conversation: str | None = None,
         constraints: Sequence[str] = (),
         now: datetime | None = None,
+        team: str | Sequence[str] | None = None,
         budget: Budget | None = None,
         on_busy: OnBusy = "reject",
         on_unfinished: OnUnfinished = "refuse",
     ) -> AsyncIterator[Event]:
         """Run a task and yield its events as they happen; the last one is final and holds the result."""
-        self._loop.calls.check_priced(budget)
         asked = self._asked(task, user, namespace, constraints, now, budget)
         if conversation is not None:
             check_text(conversation, "conversation")
+        asked["team"] = await self.roster.choose(team, json.dumps([asked["namespace"], conversation, asked["task"]]))
+        self.roster.loop_of(asked["team"]).calls.check_priced(budget)
         if self._durable is None:
             events = self._passing(named(asked, conversation, next(self._turns)))
         else:
@@ -193,7 +207,7 @@ class Mars:
 
     async def _passing(self, state: State) -> AsyncGenerator[Event, None]:
         """Run a turn that leaves nothing but memories."""
-        config: RunnableConfig = {"recursion_limit": recursion_limit(self._loop)}
+        config: RunnableConfig = {"recursion_limit": recursion_limit(self.roster)}
         modes: list[StreamMode] = ["custom", "values"]
         values: dict[str, Any] = {}
         async for mode, part in self.graph.astream(state, config, stream_mode=modes):
@@ -299,44 +313,31 @@ class Opening:
     """What `Mars.open` returns: enter it to get a `Mars`, leave it to close what it opened."""
 
     def __init__(
-        self,
-        memory: Memory | Backend | str,
-        model: BaseChatModel | str | None,
-        tools: tuple[BaseTool | Callable[..., Any], ...],
-        verifiers: tuple[Verifier, ...],
-        team: Team,
-        calls: Calls,
-        keeping: Keeping,
-        memory_options: dict[str, Any],
+        self, memory: Memory | Backend | str, crew: Crew, keeping: Keeping, memory_options: dict[str, Any]
     ) -> None:
         if isinstance(memory, Memory) and memory_options:
             raise InvalidSetting(f"an open Memory takes no options: {', '.join(sorted(memory_options))}")
         self._memory = memory
         self._memory_options = memory_options
-        self._team = team
-        self._calls = calls
+        self._crew = crew
         self._keeping = keeping
-        self._toolbox = Toolbox.of(tools)
-        self._verifiers = verifiers
-        self._model = model
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Mars:
         async with AsyncExitStack() as stack:
-            memory = self._memory
+            memory, team = self._memory, self._crew.usual
             if not isinstance(memory, Memory):
                 memory = await stack.enter_async_context(Memory.open(memory, **self._memory_options))
             kept = await self._keeping.opened(stack, self._memory, self._memory_options)
-            calls = kept.calls(self._calls) if kept else self._calls
-            loop = make_loop(memory, self._team, self._model, self._toolbox, self._verifiers, calls)
+            roster = await self._crew.roster(stack, memory, kept)
             durable = None
             if kept is not None:
-                team, graph = self._team, compile_graph(loop, kept.saver)
-                keep = team.remember and loop.memory is not None
-                durable = kept.conversations(graph, recursion_limit(loop), team.window, keep)
+                keep = team.remember and roster.usual.memory is not None
+                graph = compile_graph(roster, kept.saver)
+                durable = kept.conversations(graph, recursion_limit(roster), team.window, keep)
                 stack.push_async_callback(durable.holder.close)
             self._stack = stack.pop_all()
-            return Mars(memory, loop, durable)
+            return Mars(memory, roster, durable)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -344,47 +345,3 @@ class Opening:
         if self._stack is None:
             raise StoreClosed("this was never opened; use it as: async with Mars.open(…) as mars")
         await self._stack.aclose()
-
-
-def make_loop(
-    memory: Memory,
-    team: Team,
-    model: BaseChatModel | str | None = None,
-    toolbox: Toolbox | None = None,
-    verifiers: Sequence[Verifier] = (),
-    calls: Calls | None = None,
-) -> Loop:
-    """Return the loop of a team: each role with its own model, or the default, or the rules where there is no model."""
-    default = resolve_model(model)
-    keyless = model is None or getattr(default, "_llm_type", "") == "mars-reader"
-    checker = _with_verifiers(team.checker, verifiers)
-    judge = checker.model if checker.model is not None else None if keyless else default
-    words = team.reflector.model if team.reflector.model is not None else None if keyless else default
-    drafting = resolve_model(team.assistant.model) if team.assistant.model is not None else default
-    tools = toolbox or Toolbox()
-    made = replace(calls or Calls(), budgets=Budgets.of(team.budget))
-    return Loop(
-        memory=None if "memory" in team.without else memory,
-        assistant=team.assistant,
-        assistant_model=RoleModel(made, team.assistant.name, drafting, tools.bind(drafting)),
-        checker=None if "checker" in team.without else _judged(checker, judge is not None),
-        judge=RoleModel(made, checker.name, resolve_model(judge)) if judge is not None else None,
-        reflector=None if "reflection" in team.without else team.reflector,
-        reflector_model=RoleModel(made, team.reflector.name, resolve_model(words)) if words is not None else None,
-        calls=made,
-        toolbox=tools,
-        iterations=team.iterations,
-        k=team.k,
-        floor=team.floor,
-        window=team.window,
-        remember=team.remember,
-    )
-
-
-def _with_verifiers(checker: Checker, verifiers: Sequence[Verifier]) -> Checker:
-    return replace(checker, verifiers=(*checker.verifiers, *verifiers)) if verifiers else checker
-
-
-def _judged(checker: Checker, judged: bool) -> Checker:
-    rules = checker.evidence_rules
-    return replace(checker, evidence_rules=not judged if rules is None else rules)

@@ -191,6 +191,14 @@ def read_teams(path: str | Path) -> dict[str, Team]:
     return {name: Team.from_plain(team, f"{file}: teams.{name}") for name, team in named.items()}
 
 
+def named_teams(teams: Mapping[str, Team] | str | Path | None) -> dict[str, Team]:
+    """Return teams by name, read from a file where a path is given; raise `InvalidSetting` for an empty name."""
+    named = read_teams(teams) if isinstance(teams, str | Path) else dict(teams or {})
+    if any(not isinstance(name, str) or not name.strip() for name in named):
+        raise InvalidSetting('a team needs a name: teams={"careful": Team(…)}')
+    return named
+
+
 def _read(kind: type[Read], values: object, where: str) -> Read:
     try:
         return kind.model_validate(values)

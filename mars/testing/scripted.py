@@ -13,6 +13,7 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -183,16 +184,7 @@ class ScriptedModel(BaseChatModel):
         last = ChatGenerationChunk(
             message=AIMessageChunk(
                 content=words[-1],
-                tool_call_chunks=[
-                    *(
-                        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": index}
-                        for index, call in enumerate(whole.tool_calls)
-                    ),
-                    *(
-                        {"name": name, "args": text, "id": None, "index": index}
-                        for index, (name, text) in enumerate(step.raw_calls, len(whole.tool_calls))
-                    ),
-                ],
+                tool_call_chunks=_chunks(whole, step),
                 usage_metadata=whole.usage_metadata,
                 chunk_position="last",
             )
@@ -245,6 +237,16 @@ class ScriptedModel(BaseChatModel):
             return found
 
         return RunnableLambda(reply)
+
+
+def _chunks(whole: AIMessage, step: Step) -> list[ToolCallChunk]:
+    """Return the tool calls of a reply as a provider streams them; bad ones have no id."""
+    good = [(call["name"], json.dumps(call["args"]), call["id"]) for call in whole.tool_calls]
+    bad = [(name, text, None) for name, text in step.raw_calls]
+    return [
+        tool_call_chunk(name=name, args=text, id=id, index=index)
+        for index, (name, text, id) in enumerate((*good, *bad))
+    ]
 
 
 def _messages(prompt: Any) -> list[BaseMessage]:

@@ -1,16 +1,17 @@
-"""External verifiers that veto: callables, regular expressions, JSON schemas, tool arguments."""
+"""External verifiers that veto: callables, regular expressions, JSON schemas, numbers, citations, tool arguments."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mars.agents.interfaces import Review
-from mars.agents.rendering import without_citations
+from mars.agents.rendering import says_not_known, without_citations
 from mars.agents.verdicts import Check, Issue, IssueKind
 from mars.errors import InvalidSetting
 
@@ -107,6 +108,128 @@ class JSONSchemaVerifier:
                 kind=IssueKind.FORMAT, evidence=fault, directive="Answer with one JSON value that the schema allows."
             ),
         )
+
+
+_QUANTITY = re.compile(
+    r"(?P<before>[$\u20ac\u00a3])?\s*(?P<number>[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?)"
+    r"\s*(?P<after>%|[A-Za-z\u00b5\u00b0]+)?"
+)
+_UNITS: Mapping[str, tuple[str, Decimal]] = {
+    name: (dimension, Decimal(factor))
+    for dimension, units in {
+        "length": {
+            "m": "1",
+            "mm": "0.001",
+            "cm": "0.01",
+            "km": "1000",
+            "in": "0.0254",
+            "ft": "0.3048",
+            "mi": "1609.344",
+        },
+        "mass": {"kg": "1", "g": "0.001", "mg": "0.000001", "t": "1000", "lb": "0.45359237"},
+        "time": {"s": "1", "ms": "0.001", "min": "60", "h": "3600", "d": "86400"},
+        "volume": {"l": "1", "ml": "0.001"},
+        "share": {"": "1", "%": "0.01"},
+    }.items()
+    for name, factor in units.items()
+}
+"""Units that convert by an exact factor; any other unit equals only itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumericVerifier:
+    """Demands that the answer holds exactly one quantity, and that it is the expected one within a tolerance.
+
+    The bound is ``max(absolute, relative * |expected|)``, inclusive, in exact decimal arithmetic. Units of length, mass,
+    time, volume and percent convert where the factor is exact; any other unit must be the same. An expected value that
+    was taken from a reference makes a run `oracle_feedback`: say ``oracle=True``.
+    """
+
+    expected: str
+    """Number with its unit, if it has one: ``"12.5"``, ``"3 km"``, ``"5%"``, ``"$40"``."""
+    absolute: str = "0"
+    """The largest difference, in the expected value's unit."""
+    relative: str = "0"
+    """The largest difference as a share of the expected value."""
+    name: str = "numeric"
+    """Name in the verdict."""
+    decisive: bool = True
+    """Whether passing it is enough for an approval."""
+    oracle: bool = False
+    """Whether what it expects comes from a reference answer."""
+
+    def __post_init__(self) -> None:
+        if len(_quantities(self.expected)) != 1:
+            raise InvalidSetting(
+                f"the expected value must be one number, with or without a unit; got {self.expected!r}"
+            )
+        for name in ("absolute", "relative"):
+            try:
+                bound = Decimal(getattr(self, name))
+            except InvalidOperation as error:
+                raise InvalidSetting(f"{name} must be a number; got {getattr(self, name)!r}") from error
+            if not bound.is_finite() or bound < 0:
+                raise InvalidSetting(f"{name} must be 0 or more; got {bound}")
+
+    async def verify(self, review: Review) -> Check:
+        """Return whether the answer is near enough; an answer without one number, or in another unit, fails."""
+        fault = self._fault(_quantities(without_citations(review.draft)))
+        if fault is None:
+            return Check.passed(self.name, decisive=self.decisive)
+        directive = "State one number, in the unit asked for."  # never the expected value
+        return Check.failed(self.name, Issue(kind=IssueKind.NUMBER, evidence=fault, directive=directive))
+
+    def _fault(self, stated: Sequence[tuple[Decimal, str]]) -> str | None:
+        if len(stated) != 1:
+            return f"the answer holds {len(stated)} numbers, not one"
+        ((wanted, unit),) = _quantities(self.expected)
+        ((value, said),) = stated
+        dimension, factor = _UNITS.get(unit, (unit, Decimal(1)))
+        other, other_factor = _UNITS.get(said, (said, Decimal(1)))
+        if dimension != other:
+            return f"the answer is in {said or 'no unit'}, which is no unit of what was asked"
+        bound = max(Decimal(self.absolute), Decimal(self.relative) * abs(wanted)) * factor
+        near = abs(value * other_factor - wanted * factor) <= bound
+        return None if near else f"{value}{said and ' ' + said} is not within the tolerance"
+
+
+def _quantities(text: str) -> list[tuple[Decimal, str]]:
+    found = []
+    for each in _QUANTITY.finditer(text):
+        unit = each["before"] or each["after"] or ""
+        number = Decimal(each["number"].replace(",", ""))
+        known = unit if unit in _UNITS or each["before"] or unit == "%" else _singular(unit)
+        found.append((number, known))
+    return found
+
+
+def _singular(unit: str) -> str:
+    lowered = unit.lower()
+    return lowered[:-1] if len(lowered) > 2 and lowered.endswith("s") else lowered
+
+
+@dataclass(frozen=True, slots=True)
+class CitationVerifier:
+    """Demands that the draft cites memories that exist and that hold its words, or says what a tool returned.
+
+    A part of `mars.agents.evidence`, alone: it does not ask about dates, persons, negation or newer records.
+    """
+
+    name: str = "citations"
+    """Name in the verdict."""
+    decisive: bool = False
+    """Whether passing it is enough for an approval."""
+
+    async def verify(self, review: Review) -> Check:
+        """Return whether the sources hold the draft; "Not known." claims nothing, and is undecided."""
+        from mars.agents.evidence.case import Case
+        from mars.agents.evidence.claims import citation_issues, support_issues
+
+        if says_not_known(review.draft):
+            return Check.undecided(self.name)
+        case = Case(review)
+        issues = [issue for check in (citation_issues, support_issues) for issue in check(case)]
+        return Check.failed(self.name, *issues) if issues else Check.passed(self.name, decisive=self.decisive)
 
 
 @dataclass(frozen=True, slots=True)

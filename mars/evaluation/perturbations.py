@@ -25,7 +25,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mars.agents.evidence.reading import Days, days_named, is_negated, numbers
+from mars.agents.evidence.reading import days_named, is_negated, numbers
 from mars.ingest.locomo import LocomoConversation, LocomoQuestion
 from mars.language import STOP_WORDS, stem, words
 from mars.language.dates import MONTHS
@@ -67,7 +67,7 @@ def perturbed(kind: str, sample: LocomoConversation, question: LocomoQuestion, s
     """Return a wrong draft of one kind for a question with an answer, or None where the question allows none."""
     rng = random.Random(f"{seed}/{kind}/{sample.id}/{question.text}")
     made = _MAKERS[kind](sample, question, rng)
-    return None if made is None or _same(made.draft, question) and made.kind not in ("stale", "speaker") else made
+    return None if made is None or (_same(made.draft, question) and made.kind not in ("stale", "speaker")) else made
 
 
 def _same(draft: str, question: LocomoQuestion) -> bool:
@@ -199,11 +199,14 @@ def _stale(sample: LocomoConversation, question: LocomoQuestion, rng: random.Ran
     for turn in sample.turns:
         if not answer or turn.metadata["dia_id"] not in question.evidence or turn.event_time is None:
             continue
-        line = next((line for line in re.split(r"(?<=[.!?])\s+|\n", turn.text) if held.search(line)), None)
+        line = next((line for line in re.split(r"(?<=[.!?])\s+|\n", turn.text) if held.search(line)), "")
         other = _swap(sample, question, rng)
-        if line is None or other is None or line.endswith("?") or line.startswith("[image"):
+        found = held.search(line)
+        if found is None or other is None or line.endswith("?") or line.startswith("[image"):
             continue
-        text = "A correction of what I said before: " + held.sub(lambda _: other.draft.rstrip("."), line, count=1)
+        text = (
+            f"A correction of what I said before: {line[: found.start()]}{other.draft.rstrip('.')}{line[found.end() :]}"
+        )
         last = sample.turns[-1]
         planted = NewRecord(
             text=text,

@@ -70,7 +70,6 @@ class Shard:
         self._alive = 0
         self._known: dict[str, int] | None = {}
         self._shapes = array("q")
-        self._made = array("q")
         self._matrix: Vector = np.zeros((0, self.dimension), np.float32)
         self._head = Head(self.bounds)
         self._columns = Columns()
@@ -111,8 +110,8 @@ class Shard:
             applied, after = 0, self.seq
             while True:
                 batch = reader.select(Selection(namespace=self.namespace, after_seq=after, limit=BATCH))
-                changed = [each.id for each in batch if not self._has_vector(each)]
-                self.apply(batch, reader.vectors(changed) if changed else {})
+                vectors = reader.vectors([each.id for each in batch]) if batch else {}
+                self.apply(batch, {name: vector for name, vector in vectors.items() if not self._holds(name, vector)})
                 applied += len(batch)
                 if len(batch) < BATCH:
                     break
@@ -135,7 +134,6 @@ class Shard:
             self._ids += part.id
             told = (part.content_hash, part.speaker, part.conversation, part.position, part.event_time, counts)
             self._shapes.extend(map(hash, zip(*told, strict=True)))
-            self._made.extend(map(hash, zip(part.embedder, part.content_hash, strict=True)))
             if self.measured:
                 self._sample.load(start, part, counts)
         self._known, self._alive = None, len(self._ids)
@@ -178,11 +176,9 @@ class Shard:
             self._reserve(row + 1)
             self._ids.append(record.id)
             self._shapes.append(shape)
-            self._made.append(0)
             self._row_of[record.id] = row
             self._alive += 1
             self._lexical.add(row, _document(record))
-        self._made[row] = _made(record)
         self._columns.write(row, record)
         if vector is not None:
             self._matrix[row] = vector
@@ -190,9 +186,10 @@ class Shard:
         if told:
             self._sample.put(record.content_hash, record.id, row, record.text)
 
-    def _has_vector(self, record: Record) -> bool:
-        row = self._row_of.get(record.id)
-        return row is not None and self._made[row] == _made(record)
+    def _holds(self, name: str, vector: Vector) -> bool:
+        """Tell whether the row of a record has this vector to the last bit: nothing else tells one write of it apart."""
+        row = self._row_of.get(name)
+        return row is not None and np.array_equal(self._matrix[row].view(np.int32), vector.view(np.int32))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these records; unknown ids are ignored."""
@@ -359,11 +356,6 @@ def search(
                 scored, winners = shard._winners(each, best, k, least, nearby)
                 found.extend(match_of(each, scored, at, explain) for at in winners)
     return sorted(found, key=lambda match: (-match.rank, match.id))[:k]
-
-
-def _made(record: Record) -> int:
-    """Hash all that a record's vector depends on."""
-    return hash((record.embedder, record.content_hash))
 
 
 def _shape(record: Record) -> int:

@@ -76,8 +76,9 @@ class Loaded:
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[Any]], later: int) -> Loaded:
-        """Return rows, of which there is at least one, as columns; each has the values of `COLUMNS` and the vector."""
-        return cls(**dict(zip((*COLUMNS, "vector"), zip(*rows, strict=True), strict=True)), later=later)
+        """Return rows, of which there is at least one, as columns: a number, the values of `COLUMNS`, the vector."""
+        _, *columns = zip(*rows, strict=True)
+        return cls(**dict(zip((*COLUMNS, "vector"), columns, strict=True)), later=later)
 
     def __len__(self) -> int:
         return len(self.id)
@@ -120,7 +121,7 @@ def loaded(records: Sequence[Record], vectors: Mapping[str, Vector], later: int)
 
 def _row(record: Record, vector: Vector | None) -> tuple[object, ...]:
     return (
-        *(record.id, record.kind.value, record.status.value, encode(record.text, record.speaker), None),
+        *(record.seq, record.id, record.kind.value, record.status.value, encode(record.text, record.speaker), None),
         *(record.conversation, record.position, record.speaker),
         *(microseconds(record.event_time), microseconds(record.last_strengthened)),
         *(record.strength, record.boost, record.importance, record.pinned, record.trust),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -103,11 +102,10 @@ class SqlReader(Reader):
                 rows = self._rows(self._sql.load_run, (part[0], part[-1]))
             else:
                 rows = self._rows(self._sql.load, (as_list(part, self._dialect),))
-            rows.sort(key=itemgetter(-1))
             if len(rows) != len(part):
                 wanted = frozenset(part)
-                rows = [row for row in rows if row[-1] in wanted]
-            yield Loaded.of((row[:-1] for row in rows), max(0, len(numbers) - start - PART))
+                rows = [row for row in rows if row[0] in wanted]
+            yield Loaded.of(rows, max(0, len(numbers) - start - PART))
 
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
         """See `Reader.removed`."""
@@ -142,7 +140,8 @@ class SqlReader(Reader):
 
     def _rows(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
         with self._doom:
-            return list(self._wire.run(statement, parameters).fetchall())
+            rows: list[Any] = self._wire.run(statement, parameters).fetchall()
+            return rows
 
     def _run(self, statement: str, parameters: Parameters) -> int:
         """Run a statement and return how many rows it changed."""

@@ -75,9 +75,9 @@ class Statements:
     places: str
     """(namespace) → number of each record there."""
     load: str
-    """(list of numbers) → the columns of `mars.memory.loading.COLUMNS`, vector, number; in any order."""
+    """(list of numbers) → number, the columns of `mars.memory.loading.COLUMNS`, vector; by number."""
     load_run: str
-    """(first, last number) → the same of all rows between them; in any order."""
+    """(first, last number) → the same of all rows between them."""
     put_vector: str
     """(number, embedder, dimension, vector); replaces."""
     delete: str
@@ -137,9 +137,8 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
     row, mine = records.c, among(records.c.id, "ids", dialect)
     place = func.instr if dialect == "sqlite" else func.strpos
     past = (history.c.seq, history.c.record, history.c.at, history.c.event, history.c.detail)
-    whole = select(*_loaded(dialect), vectors.c.vector, row.number).select_from(
-        records.outerjoin(vectors, vectors.c.number == row.number)
-    )
+    joined = records.outerjoin(vectors, vectors.c.number == row.number)
+    whole = select(row.number, *_loaded(dialect), vectors.c.vector).select_from(joined).order_by(row.number)
     return {
         "get": select(*ROW).where(mine),
         "numbers": select(row.id, row.number).where(mine),

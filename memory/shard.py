@@ -187,7 +187,7 @@ class Shard:
             self._sample.put(record.content_hash, record.id, row, record.text)
 
     def _holds(self, name: str, vector: Vector) -> bool:
-        """Tell whether the row of a record has this vector to the last bit: nothing else tells one write of it apart."""
+        """Tell whether the row of a record has this vector to the last bit; no fact of the record says."""
         row = self._row_of.get(name)
         return row is not None and np.array_equal(self._matrix[row].view(np.int32), vector.view(np.int32))
 

@@ -293,7 +293,7 @@ def test_follow() -> None:
 @pytest.mark.parametrize("loads", [True, False])
 def test_follows_a_new_vector_of_an_old_text(loads: bool) -> None:
     """Another vector of the same text and embedder is what a repair writes, and whoever brings his own."""
-    backend, shard = InMemoryBackend(), Shard(SPACE, dimension=DIMENSION, preset=DEFAULT)
+    backend, shard = InMemoryBackend(), Shard(SPACE, dimension=DIMENSION, preset=DEFAULT, lexical_weight=0.5)
     here, there = np.eye(DIMENSION, dtype=np.float32)[:2]
     if not loads:
         backend.transact(lambda tx: tx.insert([make(0, seq=tx.next_seq())], {}))
@@ -303,7 +303,8 @@ def test_follows_a_new_vector_of_an_old_text(loads: bool) -> None:
     backend.transact(lambda tx: tx.set_vectors("grid", {"id-001": there}))
     backend.read(shard.follow)
     hit = next(one for one in shard.search("dog", there, now=NOW, k=2, explain=True) if one.id == "id-001")
-    assert hit.explanation is not None and hit.explanation.cosine == 1.0
+    assert hit.explanation is not None
+    assert hit.explanation.cosine == 1.0
 
 
 def test_worn_shard_starts_afresh() -> None:

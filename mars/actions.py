@@ -13,6 +13,8 @@ from langgraph.types import interrupt
 from mars.agents.interfaces import Action
 from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here, idempotency_key
 from mars.errors import InvalidInput
+from mars.events import emit
+from mars.results import EventKind
 from mars.tools import Toolbox
 
 DONE_BEFORE = "This was done before; its result is not known."
@@ -48,28 +50,28 @@ async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
     return ToolMessage(content=body["content"], tool_call_id=action.id, name=action.tool, status=status)
 
 
+def settled(result: object = None) -> dict[str, Any]:
+    """Return what is recorded of an action that happened in a process that ended."""
+    return {"content": DONE_BEFORE if result is None or result is True else str(result), "failed": False}
+
+
 async def _found_out(toolbox: Toolbox, action: Action, mark: str) -> dict[str, Any] | None:
     """Return what came of an action, by its tool's `was_done` or by a person; None if it did not happen."""
     was_done = toolbox.was_done(action.tool)
     if was_done is not None:
         answer = was_done(mark)
         answer = await answer if inspect.isawaitable(answer) else answer
-    else:
-        decision = interrupt(
-            {
-                "reason": "outcome_unknown",
-                "tool": action.tool,
-                "arguments": dict(action.arguments),
-                "idempotency_key": mark,
-                "answer": {"done": "true or false", "result": "what it returned, if known"},
-            }
+        return None if answer is None or answer is False else settled(answer)
+    asked = {
+        "reason": "outcome_unknown",
+        "tool": action.tool,
+        "arguments": dict(action.arguments),
+        "idempotency_key": mark,
+    }
+    emit(EventKind.INTERRUPT, "tools", f"whether {action.tool} was done is not known: say so and resume", **asked)
+    decision = interrupt({**asked, "answer": {"done": "true or false", "result": "what it returned, if known"}})
+    if not isinstance(decision, Mapping) or not isinstance(decision.get("done"), bool):
+        raise InvalidInput(
+            f'say what came of {action.tool}: {{"done": true, "result": "…"}} or {{"done": false}}; got {decision!r}'
         )
-        if not isinstance(decision, Mapping) or not isinstance(decision.get("done"), bool):
-            raise InvalidInput(
-                f"say what came of {action.tool}: "
-                f'{{"done": true, "result": "…"}} or {{"done": false}}; got {decision!r}'
-            )
-        answer = decision.get("result", True) if decision["done"] else False
-    if answer is None or answer is False:
-        return None
-    return {"content": DONE_BEFORE if answer is True else str(answer), "failed": False}
+    return settled(decision.get("result")) if decision["done"] else None

@@ -24,7 +24,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from mars.errors import BudgetExhausted, CallFailed, InvalidSetting
+from mars.errors import BudgetExhausted, CallFailed, InvalidSetting, NotFound
 from mars.models.prices import Price, Prices, built_in, price_of
 from mars.persistence import points
 from mars.persistence.budgets import Budget, Budgets, Limits, Scope, Spending, Usage
@@ -284,6 +284,15 @@ class Calls:
 
     def _mark(self) -> None:
         self._marks[here().turn] = time.monotonic()
+
+    async def settle_action(self, conversation: str, turn: str, body: Mapping[str, Any] | None) -> None:
+        """Say what came of the first lost action of a turn: its reply, or None if it did not happen."""
+        lost = [
+            one for one in await self.ledger.calls(conversation, turn) if (one.kind, one.state) == ("tool", "intent")
+        ]
+        if not lost:
+            raise NotFound(f"no action of conversation {conversation!r} waits for its outcome: resume it")
+        await self.ledger.resolve(lost[0].key, body)
 
     async def close_turn(self) -> Spending:
         """Return what the turn of the running node has spent; its wall time is complete."""

@@ -159,6 +159,7 @@ class EventKind(StrEnum):
     TOOL = "tool"
     RETRY = "retry"
     BUDGET = "budget"
+    INTERRUPT = "interrupt"
     FINAL = "final"
 
 

@@ -163,7 +163,7 @@ async def test_a_new_process_begins_with_what_was_spent(ledgers: Callable[[], Le
 
 
 async def test_the_last_call_is_one(ledgers: Callable[[], Ledger]) -> None:
-    """A used-up budget lets one call pass that says that it is the turn's last, and no other one, also after a restart."""
+    """A used-up budget lets one call pass that says that it is the turn's last; no other one, also after a restart."""
     last = limited(replace(ASK, last=True), Budget(calls=0))
     await ledgers().begin(last)
     await ledgers().settle(last, 1, DONE)

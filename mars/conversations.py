@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langgraph.errors import GraphDrained
 
 from mars.agents.rendering import shown
-from mars.errors import InvalidNamespace, LeaseLost, NotFound, TurnUnfinished
+from mars.errors import ConversationBusy, InvalidNamespace, LeaseLost, NotFound, TurnUnfinished
 from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of, thread_of
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace
@@ -29,7 +29,7 @@ from mars.state import VERSION, State, migrated
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
-    from langgraph.types import StreamMode
+    from langgraph.types import Durability, StreamMode
 
     from mars.persistence.journal import Begin, Claim, Journal, Listed, Opening
     from mars.persistence.turns import Unfinished
@@ -108,7 +108,14 @@ class Conversations:
     """The durable conversations of one `Mars`; see the module for the guarantees."""
 
     def __init__(
-        self, graph: CompiledStateGraph[Any, Any, Any, Any], journal: Journal, *, limit: int, lease: float, keep: bool
+        self,
+        graph: CompiledStateGraph[Any, Any, Any, Any],
+        journal: Journal,
+        *,
+        limit: int,
+        lease: float,
+        keep: bool,
+        durability: Durability,
     ) -> None:
         """Run a graph that was compiled with a checkpointer.
 
@@ -120,6 +127,7 @@ class Conversations:
         """Who holds which."""
         self._graph = graph
         self._limit = limit
+        self._durability = durability
         self._keep = keep
 
     async def ask(self, asked: State, conversation: str | None) -> Ask:
@@ -176,6 +184,14 @@ class Conversations:
             raise NotFound(f"conversation {conversation!r} has {what}" if found else f"{conversation!r} was {what}")
         return fitting[0]
 
+    async def waiting(self, conversation: str, namespace: Namespace | None) -> str:
+        """Return the id of the unfinished turn of a conversation that nobody is working on."""
+        found = await self._one(conversation, namespace, unfinished=True)
+        if found.running:
+            raise ConversationBusy(f"a run holds conversation {conversation!r}: wait for it, or cancel it first")
+        assert found.unfinished is not None
+        return found.unfinished.turn
+
     async def run(self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
         """Run a new turn; yield its events, the last with the result."""
         check_choice(on_unfinished, OnUnfinished, "on_unfinished")
@@ -184,7 +200,7 @@ class Conversations:
         run = self.holder.enter(claim)
         try:
             if claim.turn is not None and not claim.fresh:
-                async with aclosing(self._settle(run, on_unfinished, on_busy)) as events:
+                async with aclosing(self._settle(run, on_unfinished)) as events:
                     async for event in events:
                         yield event
             if not run.claim.fresh:
@@ -220,12 +236,11 @@ class Conversations:
         finally:
             await self.holder.leave(run)
 
-    async def _settle(self, run: Run, on_unfinished: OnUnfinished, on_busy: OnBusy) -> AsyncGenerator[Event, None]:
+    async def _settle(self, run: Run, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
         """Do with an unfinished turn what the caller said; one whose graph has ended is finished in any case."""
         turn = run.claim.turn
         assert turn is not None
-        replaced = on_busy == "cancel" and turn.status == "cancelled"
-        if on_unfinished == "abandon" or replaced:
+        if on_unfinished == "abandon" or run.claim.replaced:
             await self.journal.finish(run.claim.fence, turn, "abandoned", ())
             return
         ended = (await self._found(run))[2]
@@ -251,7 +266,7 @@ class Conversations:
         if not ended:
             modes: list[StreamMode] = ["custom", "values"]
             source: Any = self._graph.astream(
-                begin, self._config(claim), stream_mode=modes, durability="sync", control=run.control
+                begin, self._config(claim), stream_mode=modes, durability=self._durability, control=run.control
             )
             try:
                 async for mode, part in run.follow(source):

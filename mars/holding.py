@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,25 +78,45 @@ class Run:
     """Whether its turn is finished."""
     left: Event = field(default_factory=Event)
     """Set when the lease was given back."""
-    _scope: CancelScope | None = None
+    _pump: asyncio.Task[None] | None = None
 
     def stop(self, why: str) -> None:
         """End what the run is waiting for."""
         self.stopped = self.stopped or why
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
 
     async def follow(self, source: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
-        """Yield what the graph yields until it ends or the run is stopped."""
-        async with aclosing(source):
-            while not self.stopped:
-                item = None
-                with CancelScope() as self._scope:
-                    item = await anext(source, None)
-                self._scope = None
-                if item is None:
-                    return
+        """Yield what the graph yields until it ends or the run is stopped.
+
+        The graph runs in a task of its own, which is cancelled once and then has the time to save what it has: a
+        cancel scope of AnyIO would cancel its clean-up again and again.
+        """
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._pump = pump = asyncio.get_running_loop().create_task(_pumped(source, queue))
+        if self.stopped:
+            pump.cancel()
+        try:
+            while (item := await queue.get()) is not None:
                 yield item
+            await asyncio.wait([pump])
+        finally:
+            pump.cancel()
+            with CancelScope(shield=True):
+                await asyncio.wait([pump])
+        if not pump.cancelled():
+            pump.result()
+        elif not self.stopped:
+            raise asyncio.CancelledError
+
+
+async def _pumped(source: AsyncGenerator[Any, None], queue: asyncio.Queue[Any]) -> None:
+    try:
+        async with aclosing(source):
+            async for item in source:
+                queue.put_nowait(item)
+    finally:
+        queue.put_nowait(None)
 
 
 class Holder:
@@ -164,7 +185,7 @@ class Holder:
                 await run.left.wait()
         claim = await self._try(ask, take_over=True)
         assert claim is not None
-        return claim
+        return claim._replace(replaced=True)
 
     async def _fork(self, ask: Ask) -> tuple[Ask, Claim]:
         def target(number: int) -> tuple[str, str]:
@@ -239,6 +260,20 @@ class Holder:
             for run in runs:
                 if self._runs.get(run.claim.fence.thread) is run and kept.get(run.claim.fence, True):
                     run.stop("cancelled" if run.claim.fence in kept else "lost")
+
+
+@contextmanager
+def drain_on_sigterm(drain: Callable[[], object]) -> Iterator[None]:
+    """Within this block, let SIGTERM drain runs instead of ending the process; for the main thread.
+
+    `drain` is `Mars.drain`: each run ends after the step it is in, saved, and `resume` finishes it. The program then
+    comes to its end by itself. Afterwards SIGTERM does what it did before.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: drain())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_choice(value: str, choices: Any, name: str) -> None:

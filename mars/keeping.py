@@ -17,6 +17,7 @@ from mars.summary import summarise
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import Durability
 
     from mars.persistence.database import Database
 
@@ -38,6 +39,8 @@ class Keeping:
     """`SAME`, a URL, a saver, or None."""
     lease: float = LEASE
     """Seconds."""
+    durability: Durability = "sync"
+    """When LangGraph saves a step."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lease) and self.lease > 0):
@@ -55,13 +58,13 @@ class Keeping:
         chosen = {name: options[name] for name in PASSED_ON if name in options}
         if isinstance(target, str):
             saver = await stack.enter_async_context(CheckpointSaver.open(target, **chosen))
-            return Kept(saver, saver.database, self.lease)
+            return Kept(saver, saver.database, self)
         if isinstance(target, CheckpointSaver):
-            return Kept(target, target.database, self.lease)
+            return Kept(target, target.database, self)
         database = Database(url or "sqlite:///:memory:", **chosen)
         await to_thread.run_sync(database.open)
         stack.push_async_callback(to_thread.run_sync, database.close)
-        return Kept(target, database, self.lease)
+        return Kept(target, database, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ class Kept:
     """Keeps the checkpoints."""
     database: Database
     """Keeps the journal and the ledger of calls; that of the saver if it is ours."""
-    lease: float
-    """Seconds."""
+    keeping: Keeping
+    """What was asked for."""
 
     def calls(self, calls: Calls) -> Calls:
         """Return the same way to make calls, recorded here."""
@@ -93,9 +96,10 @@ class Kept:
         journal = Journal(
             self.database,
             saver=self.saver if isinstance(self.saver, CheckpointSaver) else None,
-            lease=self.lease,
+            lease=self.keeping.lease,
             window=window,
             summarise=summarise,
             final=lambda wire, conversation, turn: finish(StoredRows(wire), conversation, turn),
         )
-        return Conversations(graph, journal, limit=limit, lease=self.lease, keep=keep)
+        asked = self.keeping
+        return Conversations(graph, journal, limit=limit, lease=asked.lease, keep=keep, durability=asked.durability)

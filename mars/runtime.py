@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mars.actions import settled
 from mars.agents.interfaces import Verifier
 from mars.agents.roles import User
 from mars.bridge import Twin, blocking, streaming
@@ -19,7 +20,7 @@ from mars.conversations import Conversation, Conversations, OnUnfinished, named
 from mars.crew import Crew
 from mars.errors import InvalidSetting, StoreClosed
 from mars.graph import compile_graph, recursion_limit
-from mars.holding import OnBusy
+from mars.holding import OnBusy, drain_on_sigterm
 from mars.keeping import LEASE, SAME, Keeping
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
@@ -33,6 +34,8 @@ from mars.roster import Roster
 from mars.state import State
 from mars.team import Team, named_teams
 from mars.tools import Toolbox
+
+__all__ = ["Mars", "Opening", "SyncMars", "drain_on_sigterm"]
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -233,6 +236,17 @@ class Mars:
                 final = event.result or final
         assert final is not None
         return final
+
+    async def settle_action(
+        self, conversation: str, *, done: bool, result: str | None = None, namespace: Namespace | None = None
+    ) -> None:
+        """Say what came of the action whose outcome an unfinished turn waits for; then `resume` goes on with it.
+
+        With `done`, the Assistant reads `result`; without, the action is run. Raises `NotFound` where none waits, and
+        `ConversationBusy` while a run holds the conversation.
+        """
+        waiting = await self._conversations.waiting(conversation, namespace)
+        await self.calls.settle_action(conversation, waiting, settled(result) if done else None)
 
     async def cancel(self, conversation: str, *, namespace: Namespace | None = None) -> bool:
         """End the run of a conversation, here or in another process; False where none runs.

@@ -40,6 +40,8 @@ class Claim(NamedTuple):
     """The turn that is to run: the new one, or the one that was found unfinished; None where there is none."""
     fresh: bool
     """Whether the turn is new."""
+    replaced: bool = False
+    """Whether a run was ended for it."""
 
 
 class Listed(NamedTuple):

@@ -1,0 +1,531 @@
+"""Durable conversations: what is resumed, what is refused, and what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
+
+from mars import Assistant, Checker, CheckpointSaver, Mars, RunResult, RunStatus, Team
+from mars.errors import (
+    ConversationBusy,
+    InvalidInput,
+    InvalidNamespace,
+    InvalidSetting,
+    LeaseLost,
+    NotFound,
+    StateMismatch,
+    TurnUnfinished,
+)
+from mars.holding import thread_of
+from mars.memory.interfaces import Kind
+from mars.persistence.leases import Leases
+from mars.persistence.turns import KEPT
+from mars.summary import LIMIT
+from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
+
+pytestmark = pytest.mark.anyio
+
+THREAD = thread_of(("ann",), "c")
+YES = Step(structured={"approved": True, "score": 0.9})
+NO = Step(
+    structured={
+        "approved": False,
+        "score": 0.2,
+        "issues": [
+            {"kind": "unsupported", "evidence": "no source", "directive": "Find one.", "records": [], "blame": []}
+        ],
+    }
+)
+
+
+class Gate:
+    """A scripted model whose first call waits until it is let go; every call is counted."""
+
+    def __init__(self, *replies: str) -> None:
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+        self.asked: list[str] = []
+        self.replies = list(replies)
+        self.model = ScriptedModel(self._reply)
+
+    def _reply(self, messages: Sequence[BaseMessage]) -> Step:
+        self.asked.append("\n".join(str(message.content) for message in messages))
+        place = len(self.asked) - 1
+        if place == 0:
+            self.entered.set()
+            assert self.let_go.wait(20)
+        return Step(text=self.replies[min(place, len(self.replies) - 1)])
+
+    async def reached(self) -> None:
+        """Wait until the first call is under way."""
+        assert await anyio.to_thread.run_sync(self.entered.wait, 20)
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: dict[str, Any], postgres_server: str) -> Iterator[str]:
+    """One server's database for this file."""
+    with postgres["database"](postgres_server, "conversations") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'life.db'}"
+    make: Callable[[], str] = request.getfixturevalue("fresh_database")
+    return make()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{tmp_path / 'life.db'}"
+
+
+def team(model: ScriptedModel, judge: ScriptedModel | None = None, **options: Any) -> Team:
+    """Return a team whose Assistant is `model`; without a judge each draft leaves unchecked."""
+    without = frozenset() if judge is not None else frozenset({"checker"})
+    return Team(assistant=Assistant(model=model), checker=Checker(model=judge), without=without, **options)
+
+
+async def said(mars: Mars, **options: Any) -> RunResult:
+    """Run one turn of Ann's conversation."""
+    return await mars.run("Where is Oslo?", user="ann", conversation="c", **options)
+
+
+async def left_half_done(url: str, *, clock: FixedClock | None = None, **options: Any) -> None:
+    """Leave a turn as a crash would: its first call is under way, what came before is saved."""
+    gate = Gate("Never heard.")
+    async with Mars.open(url, team=team(gate.model), clock=clock, **options) as mars:
+        task = asyncio.ensure_future(said(mars))
+        await gate.reached()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        gate.let_go.set()
+
+
+# Resuming
+
+
+async def test_an_unfinished_turn_is_resumed(url: str) -> None:
+    """What another `Mars` left half done is listed, and finished with the result of an uninterrupted run."""
+    clock = FixedClock()
+    await left_half_done(url, clock=clock)
+    async with Mars.open(url, team=team(ScriptedModel(["In Norway."])), clock=clock) as mars:
+        (listed,) = await mars.unfinished()
+        assert (listed.name, listed.namespace, listed.task, listed.why) == (
+            "c",
+            ("ann",),
+            "Where is Oslo?",
+            "interrupted",
+        )
+        result = await mars.resume("c")
+        assert await mars.unfinished() == []
+        with pytest.raises(NotFound, match="no unfinished turn"):
+            await mars.resume("c")
+    async with Mars.open(InMemoryBackend(), team=team(ScriptedModel(["In Norway."])), clock=clock) as other:
+        whole = await said(other)
+    spent = {"usage": 0, "latency": 0.0}  # the call that was cut off counts, too
+    assert {**result.plain(), **spent} == {**whole.plain(), **spent}
+
+
+async def test_a_turn_that_was_never_saved_begins_anew(file: str, tmp_path: Path) -> None:
+    """Killed between its first row and its first checkpoint, a turn is run from its input."""
+    await left_half_done(file)
+    with sqlite3.connect(tmp_path / "life.db") as database:
+        database.execute("DELETE FROM mars_checkpoints")
+        database.execute("DELETE FROM mars_checkpoint_writes")
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+        assert (await mars.resume("c")).answer == "In Norway."
+
+
+async def test_a_turn_that_was_saved_to_its_end_runs_nothing(file: str) -> None:
+    """Killed between its last checkpoint and its end, a turn is only finished; no model is asked, not even by `run`."""
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+        first = await said(mars)
+    with sqlite3.connect(file.removeprefix("sqlite:///")) as database:
+        database.execute(
+            """UPDATE mars_turns SET input = '{"task": {"text": "x"}, "conversation": "c"}', status = ''"""
+        )
+        database.execute("DELETE FROM mars_transcript")
+    async with Mars.open(file, team=team(ScriptedModel(["In Sweden."]))) as mars:
+        assert (await mars.resume("c")).answer == first.answer
+        assert [one.text for one in await mars.transcript("c")] == ["Where is Oslo?", "In Norway."]
+        assert (await said(mars)).answer == "In Sweden."
+
+
+async def test_nothing_next_and_yet_unfinished(file: str) -> None:
+    """What counts is the snapshot's tasks: resume goes on where the turn rests, and asks nothing twice."""
+    judge = ScriptedModel([NO, YES])
+    second = threading.Event()
+    model = ScriptedModel(lambda messages: _first_then_wait(messages, second))
+    async with Mars.open(file, team=team(model, judge)) as mars:
+        task = asyncio.ensure_future(said(mars))
+        assert await anyio.to_thread.run_sync(second.wait, 20)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway."]), judge)) as mars:
+        result = await mars.resume("c")
+    assert [attempt.draft for attempt in result.attempts] == ["Guess one.", "In Norway."]
+    judge.assert_finished()
+
+
+def _first_then_wait(messages: Sequence[BaseMessage], second: threading.Event) -> Step:
+    """Answer the first time; the second time, say so and take a while."""
+    if "<lessons>" not in str(messages[-1].content):
+        return Step(text="Guess one.")
+    second.set()
+    return Step(text="Never heard.", delay=0.5)
+
+
+async def test_new_input_on_a_half_finished_turn(file: str) -> None:
+    """It is refused with the remedy, or the turn is finished first, or given up: the caller says which."""
+    await left_half_done(file)
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway.", "Still there.", "There too."]))) as mars:
+        with pytest.raises(TurnUnfinished, match=r"mars\.resume\('c'\)"):
+            await said(mars)
+        result = await said(mars, on_unfinished="finish")
+        assert result.answer == "Still there."
+        assert [one.text for one in await mars.transcript("c")][1::2] == ["In Norway.", "Still there."]
+        with pytest.raises(InvalidSetting, match="on_unfinished is one of"):
+            await said(mars, on_unfinished="ignore")
+    async with Mars.open(f"{file}.other", team=team(ScriptedModel(["There too."]))) as mars:
+        await left_half_done(f"{file}.other")
+        result = await said(mars, on_unfinished="abandon")
+        assert (result.answer, len(result.attempts)) == ("There too.", 1)
+        assert await mars.unfinished() == []
+
+
+async def test_counters_do_not_leak_between_turns(file: str) -> None:
+    """Iterations, attempts and reflections of a turn are its own, a cancelled one's too."""
+    judge = ScriptedModel([NO, YES, YES])
+    async with Mars.open(file, team=team(ScriptedModel(["One.", "Two.", "Three."]), judge)) as mars:
+        first, second = await said(mars), await said(mars)
+    assert (first.iterations, second.iterations) == (2, 1)
+    assert [attempt.iteration for attempt in second.attempts] == [1]
+    assert second.reflections == ()
+    gate = Gate("Four.")
+    async with Mars.open(file, team=team(gate.model)) as mars, anyio.create_task_group() as tasks:
+        ended: list[RunResult] = []
+
+        async def run() -> None:
+            ended.append(await said(mars))
+
+        tasks.start_soon(run)
+        await gate.reached()
+        assert await mars.cancel("c")
+        gate.let_go.set()
+    assert (ended[0].status, ended[0].iterations, ended[0].answer) == (RunStatus.CANCELLED, 0, "")
+
+
+async def test_an_older_state_is_migrated_and_a_newer_one_refused(file: str) -> None:
+    """A half finished turn of version 1 goes on; one of a version to come names the remedy."""
+    await left_half_done(file)
+    async with CheckpointSaver.open(file) as saver:
+        found = saver.get_tuple({"configurable": {"thread_id": THREAD}})
+        assert found is not None
+        for version in (99, 1):
+            values = {**found.checkpoint["channel_values"], "version": version}
+            if version == 1:
+                del values["summary"]
+            parent = found.parent_config or {"configurable": {"thread_id": THREAD, "checkpoint_ns": ""}}
+            saver.put(parent, {**found.checkpoint, "channel_values": values}, found.metadata, {})
+            async with Mars.open(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+                if version == 99:
+                    with pytest.raises(StateMismatch, match=r"version 99 .* on_unfinished=\"abandon\""):
+                        await mars.resume("c")
+                else:
+                    assert (await mars.resume("c")).answer == "In Norway."
+
+
+async def test_resume_needs_no_context(file: str) -> None:
+    """A turn of another user and namespace resumes by its name alone; two of one name want the namespace."""
+    await left_half_done(file)
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway.", "Here.", "There."]))) as mars:
+        await mars.run("And now?", user="bob", conversation="c")
+        assert (await mars.resume("c")).turn
+        with pytest.raises(InvalidNamespace, match="several namespaces"):
+            await mars.transcript("c")
+        assert len(await mars.transcript("c", namespace=("bob",))) == 2
+        with pytest.raises(NotFound, match="never begun"):
+            await mars.resume("d")
+
+
+async def test_without_a_database_nothing_is_kept() -> None:
+    """A memory in dictionaries keeps no runs, and says how to have them kept."""
+    async with Mars.open("memory:", team=team(ScriptedModel(["In Norway."]))) as mars:
+        await said(mars)
+        with pytest.raises(InvalidSetting, match="checkpointer=URL"):
+            await mars.resume("c")
+
+
+async def test_a_saver_of_somebody_else(file: str) -> None:
+    """Checkpoints go where the caller wants them; resume works all the same."""
+    saver = InMemorySaver()
+    await left_half_done(file, checkpointer=saver)
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway."])), checkpointer=saver) as mars:
+        assert (await mars.resume("c")).answer == "In Norway."
+    assert saver.get_tuple({"configurable": {"thread_id": THREAD}}) is not None
+
+
+# One writer
+
+
+async def test_two_runs_of_one_conversation(url: str) -> None:
+    """The second is rejected, or waits for the first; none of the answers is lost."""
+    gate = Gate("One.", "Two.", "Three.")
+    async with Mars.open(url, team=team(gate.model)) as mars, Mars.open(url, team=team(gate.model)) as other:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(said, mars)
+            await gate.reached()
+            for one in (mars, other):
+                with pytest.raises(ConversationBusy, match="on_busy='queue'"):
+                    await said(one)
+                tasks.start_soon(lambda one=one: said(one, on_busy="queue"))
+            await anyio.sleep(0.05)
+            assert (await mars.unfinished())[0].running
+            gate.let_go.set()
+        words = [one.text for one in await mars.transcript("c")]
+        assert words[1::2] == ["One.", "Two.", "Three."]
+    with pytest.raises(InvalidSetting, match="on_busy is one of"):
+        async with Mars.open("sqlite:///:memory:") as mars:
+            await said(mars, on_busy="barge in")
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["here", "elsewhere"])
+async def test_a_later_run_takes_the_place_of_an_earlier_one(url: str, same: bool) -> None:
+    """With `cancel` the first run ends as cancelled, here and in another `Mars`, and nothing of it is answered."""
+    gate = Gate("One.", "Two.")
+    first: list[RunResult] = []
+    async with AsyncExitStack() as stack:
+        mars = await stack.enter_async_context(Mars.open(url, team=team(gate.model), lease=0.3))
+        other = team(ScriptedModel(["Other."]))
+        elsewhere = await stack.enter_async_context(Mars.open(url, team=other, lease=0.3))
+
+        async def run() -> None:
+            first.append(await said(mars))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await gate.reached()
+            if same:
+                tasks.start_soon(anyio.to_thread.run_sync, _later, gate)
+            second = await said(mars if same else elsewhere, on_busy="cancel")
+            gate.let_go.set()
+        assert first[0].status is RunStatus.CANCELLED
+        assert second.status is RunStatus.COMPLETED
+        assert [one.text for one in await mars.transcript("c")] == ["Where is Oslo?", second.answer]
+        assert await mars.unfinished() == []
+
+
+def _later(gate: Gate) -> None:
+    gate.let_go.wait(0.3)
+    gate.let_go.set()
+
+
+async def test_a_copy_goes_on_beside(file: str) -> None:
+    """With `fork` the second run has what was said before, under a name of its own."""
+    async with Mars.open(file, team=team(ScriptedModel(["Zero."]))) as mars:
+        await said(mars)
+    gate = Gate("One.", "Two.")
+    async with Mars.open(file, team=team(gate.model)) as mars, anyio.create_task_group() as tasks:
+        tasks.start_soon(said, mars)
+        await gate.reached()
+        tasks.start_soon(anyio.to_thread.run_sync, _later, gate)
+        result = await said(mars, on_busy="fork")
+        assert result.conversation == "c~1"
+        texts = [one.text for one in await mars.transcript("c~1")]
+        assert texts == ["Where is Oslo?", "Zero.", "Where is Oslo?", result.answer]
+
+
+async def test_a_lost_lease_lets_nothing_through(file: str) -> None:
+    """Whoever was paused past its lease writes nothing any more: the fence is checked in the write's transaction."""
+    gate = Gate("Too late.")
+    async with Mars.open(file, team=team(gate.model), lease=600) as mars, CheckpointSaver.open(file) as saver:
+        raised: list[BaseException] = []
+
+        async def run() -> None:
+            try:
+                await said(mars)
+            except LeaseLost as error:
+                raised.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await gate.reached()
+            before = [one.config for one in saver.list({"configurable": {"thread_id": THREAD}})]
+            await saver.database.write(lambda wire: Leases(wire).take(THREAD, 1, "somebody else", 5))
+            gate.let_go.set()
+        assert "taken over" in str(raised[0])
+        assert [one.config for one in saver.list({"configurable": {"thread_id": THREAD}})] == before
+
+
+async def test_a_lease_that_ran_out_is_taken_over(url: str) -> None:
+    """A holder that gives no sign of life loses its conversation after the lease, by the database's clock."""
+    await left_half_done(url)
+    async with CheckpointSaver.open(url) as saver:
+        await saver.database.write(lambda wire: Leases(wire).take(THREAD, 1, "a killed process", 0.4))
+        async with Mars.open(url, team=team(ScriptedModel(["In Norway."]))) as mars:
+            with pytest.raises(ConversationBusy):
+                await mars.resume("c")
+            assert (await mars.resume("c", on_busy="queue")).answer == "In Norway."
+
+
+async def test_the_heartbeat_keeps_a_long_run(file: str) -> None:
+    """A call that takes longer than the lease loses nothing: the lease is renewed meanwhile."""
+    slow = ScriptedModel([Step(text="In Norway.", delay=0.8)])
+    async with AsyncExitStack() as stack:
+        mars = await stack.enter_async_context(Mars.open(file, team=team(slow), lease=0.3))
+        other = await stack.enter_async_context(Mars.open(file))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(said, mars)
+        await anyio.sleep(0.6)
+        with pytest.raises(ConversationBusy):
+            await said(other)
+
+
+# Cancelling
+
+
+async def test_a_cancelled_run_is_resumed(url: str) -> None:
+    """`cancel` ends the run in mid-call with its state saved, from another `Mars` too; the call is then made again."""
+    gate = Gate("Never heard.", "In Norway.")
+    async with Mars.open(url, team=team(gate.model), lease=0.3) as mars, Mars.open(url, lease=0.3) as other:
+        results: list[RunResult] = []
+
+        async def run() -> None:
+            results.append(await said(mars))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await gate.reached()
+            assert await other.cancel("c")
+            while not results:
+                await anyio.sleep(0.01)
+            gate.let_go.set()
+        assert results[0].status is RunStatus.CANCELLED
+        assert [one.why for one in await other.unfinished()] == ["cancelled"]
+        assert not await other.cancel("c")
+        result = await mars.resume("c")
+    assert (result.status, result.answer) == (RunStatus.COMPLETED, "In Norway.")
+
+
+async def test_a_cancelled_task_is_resumed(file: str) -> None:
+    """A task that is cancelled in mid-call gives its lease back at once; its turn is saved and resumed."""
+    gate = Gate("Never heard.", "In Norway.")
+    async with Mars.open(file, team=team(gate.model)) as mars:
+        task = asyncio.ensure_future(said(mars))
+        await gate.reached()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        gate.let_go.set()
+        assert task.cancelled()
+        assert [one.running for one in await mars.unfinished()] == [False]
+        assert (await mars.resume("c")).answer == "In Norway."
+
+
+async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
+    """Whoever stops listening leaves a turn that can be resumed."""
+    async with Mars.open(file, team=team(ScriptedModel(["In Norway.", "In Norway."]))) as mars:
+        stream = mars.stream("Where is Oslo?", user="ann", conversation="c")
+        async for _ in stream:
+            break
+        await stream.aclose()  # type: ignore[attr-defined]
+        assert (await mars.resume("c")).answer == "In Norway."
+
+
+async def test_draining_ends_runs_at_their_next_step(file: str) -> None:
+    """A drained run is saved after the step it was in; no further one begins; another `Mars` finishes it."""
+    gate = Gate("In Norway.")
+    async with Mars.open(file, team=team(gate.model)) as mars:
+        results: list[RunResult] = []
+
+        async def run() -> None:
+            results.append(await said(mars))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await gate.reached()
+            mars.drain()
+            gate.let_go.set()
+        assert results[0].status is RunStatus.CANCELLED
+        with pytest.raises(ConversationBusy, match="shutting down"):
+            await said(mars)
+    async with Mars.open(file, team=team(ScriptedModel([]))) as mars:
+        assert (await mars.resume("c")).answer == "In Norway."
+    assert len(gate.asked) == 1
+
+
+# What is left
+
+
+async def test_retention_keeps_the_newest_turns_and_the_named(url: str) -> None:
+    """One checkpoint of each of the newest turns stays, and those of named and broken off turns."""
+    replies = ScriptedModel(lambda _: "Noted.")
+    async with Mars.open(url, team=team(replies)) as mars:
+        await mars.run("Turn 1.", user="ann", conversation="c")
+        await mars.name_turn("c", "the beginning")
+    await left_half_done(url)
+    async with Mars.open(url, team=team(replies)) as mars:
+        for number in range(3, KEPT + 6):
+            await mars.run(f"Turn {number}.", user="ann", conversation="c", on_unfinished="abandon")
+        async with CheckpointSaver.open(url) as saver:
+            kept = [one.metadata async for one in saver.alist({"configurable": {"thread_id": THREAD}})]
+        assert len(kept) == KEPT + 2
+        assert len({values["turn"] for values in kept}) == KEPT + 2  # type: ignore[typeddict-item]
+        assert len(await mars.transcript("c")) == 2 * (KEPT + 4)
+
+
+async def test_the_window_is_bounded_and_the_rest_is_summarised(file: str) -> None:
+    """The prompt holds the newest turns word for word, and before them a summary that never grows past its limit."""
+    model = ScriptedModel(lambda _: "Noted.")
+    async with Mars.open(file, team=team(model, window=2)) as mars:
+        for number in range(60):
+            await mars.run(f"I have seen whale number {number} near Bergen.", user="ann", conversation="c")
+        assert len(await mars.transcript("c")) == 120
+        records = await mars.memory.list(namespace=("ann", "turns"), kinds=frozenset(Kind))
+    prompt = model.calls[-1].prompt
+    talk = prompt[prompt.rindex("<conversation>") : prompt.rindex("</conversation>")]
+    earlier = prompt[prompt.rindex("<earlier>") : prompt.rindex("</earlier>")]
+    assert ("number 58" in talk, "number 57" in talk, "number 56" in talk) == (True, True, False)
+    assert "number 56" in earlier
+    assert LIMIT / 2 < len(earlier) < 2 * LIMIT
+    assert records == []
+
+
+async def test_words_that_no_database_stores(url: str) -> None:
+    """An answer with NUL or a lone surrogate ends its turn like any other."""
+    async with Mars.open(url, team=team(ScriptedModel(["In\0 Norway\ud800."]), remember=True)) as mars:
+        with suppress(InvalidInput):  # the memory may refuse what is no text; the turn is resumable then
+            result = await said(mars)
+            assert (await mars.transcript("c"))[1].text
+            assert result.status is RunStatus.COMPLETED
+
+
+async def test_the_blocking_twin(file: str) -> None:
+    """The same in plain code."""
+
+    def work() -> None:
+        with Mars.open_sync(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+            assert mars.run("Where is Oslo?", user="ann", conversation="c").answer == "In Norway."
+            assert mars.unfinished() == []
+            assert [one.name for one in mars.conversations()] == ["c"]
+            with pytest.raises(NotFound):
+                mars.resume("c")
+            assert not mars.cancel("c")
+
+    await anyio.to_thread.run_sync(work)

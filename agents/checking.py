@@ -56,6 +56,12 @@ async def review_output(checker: Checker, judge: ChatModel | None, review: Revie
 
 async def review_action(checker: Checker, judge: ChatModel | None, review: Review, arguments: Verifier) -> Verdict:
     """Return the verdict on a proposed action (CMAT): a rejected one never reaches its environment."""
+    return _labelled(checker, await _action_verdict(checker, judge, review, arguments))
+
+
+async def _action_verdict(
+    checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier
+) -> Verdict:
     checks = await run_verifiers([arguments, *checker.action_verifiers], review)
     by_rules = combine(checks)
     if judge is None or by_rules.vetoed or review.action is None:
@@ -64,6 +70,10 @@ async def review_action(checker: Checker, judge: ChatModel | None, review: Revie
     blocks = render_task(review.task) + render_memories(review.evidence) + block("action", [action])
     judged = await ask_judge(judge, checker.action_prompt, blocks)
     return judged.model_copy(update={"checks": (*checks, *judged.checks)})
+
+
+def _labelled(checker: Checker, verdict: Verdict) -> Verdict:
+    return verdict.model_copy(update={"oracle_feedback": True}) if checker.oracle_feedback else verdict
 
 
 def _evidence(review: Review) -> str:

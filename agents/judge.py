@@ -34,11 +34,11 @@ class Judgement(BaseModel):
 
 
 class UnreadableJudgement(ValueError):
-    """The judge's text is not exactly one valid judgement."""
+    """A model's text is not exactly one object of the form asked for."""
 
 
-def read_judgement(text: str) -> Judgement:
-    """Return the one judgement in `text`, in whatever words; raise `UnreadableJudgement` for none or several."""
+def one_object(text: str) -> Any:
+    """Return the one JSON object in a reply, in whatever words; raise `UnreadableJudgement` for none or several."""
     fenced = _FENCE.match(text)
     body = (fenced.group(1) if fenced else text).strip()
     if not body:
@@ -50,10 +50,17 @@ def read_judgement(text: str) -> Judgement:
         value, end = json.JSONDecoder().raw_decode(body, start)
     except json.JSONDecodeError as error:
         raise UnreadableJudgement(f"the JSON is broken: {error.msg}") from error
+    except RecursionError:
+        raise UnreadableJudgement("the JSON is too deep") from None
     if "{" in body[end:] or "{" in body[:start]:
         raise UnreadableJudgement("the reply holds more than one object")
+    return value
+
+
+def read_judgement(text: str) -> Judgement:
+    """Return the one judgement in `text`, in whatever words; raise `UnreadableJudgement` for none or several."""
     try:
-        return Judgement.model_validate(value)
+        return Judgement.model_validate(one_object(text))
     except ValidationError as error:
         first = error.errors()[0]
         raise UnreadableJudgement(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -77,6 +77,11 @@ class Checker:
     """Whether the built-in evidence rules check drafts; None: only where there is no judge model."""
 
     @property
+    def oracle_feedback(self) -> bool:
+        """Whether a verifier of it says that it knows a reference answer; its verdicts are labelled then."""
+        return any(getattr(verifier, "oracle", False) for verifier in (*self.verifiers, *self.action_verifiers))
+
+    @property
     def uses_rules(self) -> bool:
         """Whether the evidence rules take part."""
         return self.model is None if self.evidence_rules is None else self.evidence_rules

@@ -113,6 +113,7 @@ class Verdict(BaseModel):
     vetoed: bool = Field(default=False, description="Whether a verifier failed, whatever a judge says.")
     origin: str = Field(default="rules", description="Who decided: rules, or the rung of the judge's ladder.")
     checks: tuple[Check, ...] = Field(default=(), description="The single checks behind it.")
+    oracle_feedback: bool = Field(default=False, description="Whether a check behind it knows a reference answer.")
 
     @property
     def approved(self) -> bool:

@@ -31,6 +31,8 @@ class CallableVerifier:
     """Whether passing it is enough for an approval."""
     directive: str = "Give an answer that passes this check."
     """What would mend a failure."""
+    oracle: bool = False
+    """Whether the function knows a reference answer; verdicts are labelled `oracle_feedback` then."""
 
     async def verify(self, review: Review) -> Check:
         """Return the function's answer as a check."""
@@ -140,9 +142,9 @@ _UNITS: Mapping[str, tuple[str, Decimal]] = {
 class NumericVerifier:
     """Demands that the answer holds exactly one quantity, and that it is the expected one within a tolerance.
 
-    The bound is ``max(absolute, relative * |expected|)``, inclusive, in exact decimal arithmetic. Units of length, mass,
-    time, volume and percent convert where the factor is exact; any other unit must be the same. An expected value that
-    was taken from a reference makes a run `oracle_feedback`: say ``oracle=True``.
+    The bound is ``max(absolute, relative * |expected|)``, inclusive, in exact decimal arithmetic. Units of length,
+    mass, time, volume and percent convert where the factor is exact; any other unit must be the same. An expected value
+    that was taken from a reference makes a run `oracle_feedback`: say ``oracle=True``.
     """
 
     expected: str

@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from mars.agents.evidence.reading import asked_about
 from mars.agents.interfaces import Evidence, Task
+from mars.agents.memory_review import review_memory
 from mars.agents.reflections import Reflection
 from mars.agents.rendering import shown
+from mars.agents.verdicts import Decision
 from mars.errors import NotFound, StoreReadOnly
 from mars.language import dates_said, tells, words
-from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source
+from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source, Status
 
 if TYPE_CHECKING:
     from mars.memory.engine import Memory
 
 TURNS = "turns"
 """Last label of the namespace that keeps the turns of a user's conversations, apart from what answers questions."""
+
+REVIEWED_AT_ONCE = 8
+"""How many quarantined records are reviewed at the end of a turn, the newest first."""
+
+_SUPPORTING = frozenset({Kind.EPISODE, Kind.FACT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +108,7 @@ async def consolidate_turn(memory: Memory, turn: Turn, *, remember: bool, turns:
     except StoreReadOnly:
         if remember:
             raise
-        return {"strengthened": 0, "weakened": 0, "lessons": 0, "remembered": 0}
+        return dict.fromkeys(("strengthened", "weakened", "lessons", "remembered", "released", "refused"), 0)
 
 
 async def _written(memory: Memory, turn: Turn, *, remember: bool, turns: bool) -> dict[str, int]:
@@ -114,12 +121,41 @@ async def _written(memory: Memory, turn: Turn, *, remember: bool, turns: bool) -
         records += _episode(turn) + (_transcript(turn) if turns else [])
     if records:
         await memory.add_many(records, now=now)
+    reviewed = await review_quarantined(memory, turn.namespace, now)
     return {
         "strengthened": used,
         "weakened": weakened,
         "lessons": len(turn.reflections),
         "remembered": int(remember and tells(turn.task.text)),
+        **reviewed,
     }
+
+
+async def review_quarantined(memory: Memory, namespace: Namespace, now: datetime) -> dict[str, int]:
+    """Review the newest quarantined records of a namespace by rules; return how many were released and refused.
+
+    See `mars.agents.memory_review`: what is neither supported nor suspicious stays in quarantine, for a person.
+    """
+    batch = await memory.list(
+        namespace, statuses=(Status.QUARANTINED,), newest_first=True, limit=REVIEWED_AT_ONCE, now=now
+    )
+    support = {
+        record.id: [
+            hit.record for hit in await memory.recall(record.text, namespace=namespace, k=3, now=now, kinds=_SUPPORTING)
+        ]
+        for record in batch
+    }
+    decided = review_memory(list(batch), support)
+    passed = [one for one, decision in decided.items() if decision is Decision.APPROVED]
+    refused = [one for one, decision in decided.items() if decision is Decision.REJECTED]
+    try:
+        if passed:
+            await memory.review(passed, True, now=now)
+        if refused:
+            await memory.review(refused, False, now=now)
+    except NotFound:  # deleted meanwhile: the rest is reviewed with the next turn
+        return {"released": 0, "refused": 0}
+    return {"released": len(passed), "refused": len(refused)}
 
 
 async def _graded(memory: Memory, ids: Sequence[str], grade: Grade, turn: Turn) -> int:

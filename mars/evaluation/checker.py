@@ -1,7 +1,7 @@
 """Whether the keyless Checker lets right answers through and stops wrong ones: LoCoMo's answers and their changes.
 
-Each right answer, and each wrong one made of it (`mars.evaluation.perturbations`), is a draft. What the Checker is given
-is what a deployed agent has in its last iteration: the records recalled for the question, `K` of them (8, widened twice
+Each right answer, and each wrong one made of it (`mars.evaluation.perturbations`), is a draft. What the Checker is
+given is what a deployed agent has in its last iteration: the records recalled for the question, `K` of them (8, widened twice
 by 2), and the Checker's own search for question and draft, 24. A draft cites those of the file's evidence turns that
 were recalled, whatever the draft says, as an Assistant cites what it read; where none was recalled it cites nothing,
 and is rejected. The Checker sees neither the right answer nor the category; only scoring does.
@@ -102,7 +102,7 @@ class CheckerReport:
                 "share": round(sum(bool(citations(draft.review.draft)) for draft in gold) / max(1, len(gold)), 6),
             },
             "accept_by_category": {
-                name: self.figures("checker", lambda draft, name=name: draft.category == name)["accept_gold"]
+                name: self.figures("checker", partial(_is_of, name))["accept_gold"]
                 for name in sorted({draft.category for draft in gold})
             },
             "baselines": {name: self.figures(name) for name in BASELINES},
@@ -117,6 +117,10 @@ class CheckerReport:
             "drafts": {kind: sum(draft.kind == kind for draft in self.drafts) for kind in (GOLD, *KINDS)},
             "seconds": round(self.seconds, 3),
         }
+
+
+def _is_of(category: str, draft: Draft) -> bool:
+    return draft.category == category
 
 
 def always_approve(review: Review, model: AnswerabilityModel | None) -> Check:
@@ -156,11 +160,14 @@ def evaluate_checker(
     models = held_out_models(samples, limit)
     drafts = tuple(_drafts(samples, limit, progress))
     judges: dict[str, Judge] = {"checker": check, **BASELINES}
-    decisions = {name: tuple(_decided(judge, models, draft) for draft in drafts) for name, judge in judges.items()}
+    decisions: dict[str, tuple[Decision | None, ...]] = {
+        name: tuple(_decided(judge, models, draft) for draft in drafts) for name, judge in judges.items()
+    }
     for value in CURVE:
-        swaps = (draft if draft.kind in (GOLD, "swap") else None for draft in drafts)
         judge = partial(examine, supported=value)
-        decisions[f"supported={value}"] = tuple(draft and _decided(judge, models, draft) for draft in swaps)
+        decisions[f"supported={value}"] = tuple(
+            _decided(judge, models, draft) if draft.kind in (GOLD, "swap") else None for draft in drafts
+        )
     return CheckerReport(drafts, decisions, time.perf_counter() - started)
 
 

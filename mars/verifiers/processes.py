@@ -1,7 +1,7 @@
 """Run somebody else's Python code in a process of its own, under limits, so that it harms nothing here.
 
-The child gets limits of CPU time, memory and file size from the operating system, a temporary folder as home and working
-directory, an environment without any secrets and a session of its own. On Linux a seccomp filter refuses it new
+The child gets limits of CPU time, memory and file size from the operating system, a temporary folder as home and
+working directory, an environment without any secrets and a session of its own. On Linux a seccomp filter refuses it new
 processes, threads and sockets; elsewhere RLIMIT_NPROC refuses it new processes, and the network stays open. Its time is
 limited by the monotonic clock, its output is read up to a cap, and at the end its whole process group is killed. This
 bounds accidents and clumsy attacks. It is no sandbox against an attacker: files that this user may read can be read.

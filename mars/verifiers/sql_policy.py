@@ -65,7 +65,7 @@ class Statement:
 
     text: str
     """As it was written."""
-    tree: exp.Expression
+    tree: exp.Expr
     """Its syntax tree."""
     dialect: str
     """The parser's name of the dialect."""
@@ -170,7 +170,7 @@ def _table_faults(table: exp.Table, statement: Statement, policy: SQLPolicy) -> 
         yield f"the table {full!r} is not on the list; allowed are {', '.join(sorted(policy.tables))}"
 
 
-def _named(identifier: exp.Expression, dialect: str) -> str:
+def _named(identifier: exp.Expr, dialect: str) -> str:
     """Return a name as the database compares it."""
     name = identifier.name
     return name if identifier.args.get("quoted") and dialect == "postgres" else name.lower()
@@ -197,7 +197,7 @@ def _is_cte(table: exp.Table, name: str, dialect: str) -> bool:
     return False
 
 
-def _alias(cte: exp.Expression, dialect: str) -> str:
+def _alias(cte: exp.Expr, dialect: str) -> str:
     return _named(cte.args["alias"].this, dialect)
 
 
@@ -225,7 +225,7 @@ def _function_faults(node: exp.Func, policy: SQLPolicy) -> Iterator[str]:
         yield f"the function {min(names, key=len)!r} is not known to be harmless"
 
 
-def _write_faults(tree: exp.Expression, policy: SQLPolicy) -> Iterator[str]:
+def _write_faults(tree: exp.Expr, policy: SQLPolicy) -> Iterator[str]:
     from sqlglot import exp
 
     if isinstance(tree, exp.Insert):

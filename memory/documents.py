@@ -220,7 +220,7 @@ class Documents:
             date = _EPOCH + timedelta(days=int(days[rows[0]]))
             named = _date_terms(date.year, date.month, date.day)
             sizes[rows] = len(named)
-            packed = (rows + start).astype(np.int64).tobytes()
+            packed = (rows + start).astype(np.uint32).tobytes()
             for term in named:
-                self.dates.setdefault(term, array("q")).frombytes(packed)
+                self.dates.setdefault(term, array("I")).frombytes(packed)
         self._dated.append(sizes)

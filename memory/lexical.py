@@ -98,7 +98,7 @@ class LexicalIndex:
         self._speakers = Postings()
         self._dates: dict[str, array[int]] = {}
         self._conversations = Numbers()
-        self._talks: list[list[int]] = []
+        self._talks: list[array[int]] = []
         self._names: list[str] = []
         self._stale: set[int] = set()
         self._chained = True
@@ -123,7 +123,7 @@ class LexicalIndex:
         for name in document.speaker:
             self._speakers.add(name, row)
         for day in document.dates:
-            self._dates.setdefault(day, array("q")).append(row)
+            self._dates.setdefault(day, array("I")).append(row)
         rows.alive[row] = 1.0
         rows.length[row] = sum(document.counts.values())
         rows.dates[row] = len(document.dates)
@@ -156,10 +156,10 @@ class LexicalIndex:
 
     def _chain(self, order: npt.NDArray[np.int64]) -> None:
         """Make neighbours of the rows that follow each other in the same conversation."""
-        rows, members = self._rows, order.tolist()
+        rows = self._rows
         talks = rows.talk[order]
         starts = np.searchsorted(talks, np.arange(len(self._conversations) + 1)).tolist()
-        self._talks = [members[start:end] for start, end in pairwise(starts)]
+        self._talks = [array("q", order[start:end].tobytes()) for start, end in pairwise(starts)]
         same = talks[1:] == talks[:-1]
         before, after = order[:-1][same], order[1:][same]
         rows.next[before], rows.previous[after] = after, before
@@ -168,7 +168,7 @@ class LexicalIndex:
     def _link(self, row: int, conversation: str) -> None:
         number = self._conversations[conversation]
         if number == len(self._talks):
-            self._talks.append([])
+            self._talks.append(array("q"))
         talk, at = self._talks[number], len(self._talks[number])
         if talk and self._place(row) < self._place(talk[-1]):
             at = bisect_left(talk, self._place(row), key=self._place)

@@ -15,6 +15,9 @@ TF_BITS = 12
 TF_MASK = (1 << TF_BITS) - 1
 """The largest count that is kept."""
 
+PIECE_BITS = 17
+"""About 2 to the power of so many terms are sorted at a time: what that takes is soon given back."""
+
 Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 """Hashes of terms as `mars.memory.terms` makes them, shape ``[n]``."""
@@ -45,19 +48,15 @@ class Postings:
     def of(cls, hashes: Hashes, rows: npt.NDArray[np.uint32]) -> Postings:
         """Return the postings of a sequence of terms, given the row of each; rows ascend."""
         made = cls()
-        if not len(hashes):
-            return made
-        order = _order(hashes)
-        sorted_hashes, sorted_rows = hashes[order], rows[order]
-        del order
-        fresh = np.ones(len(hashes), np.bool_)
-        np.not_equal(sorted_hashes[1:], sorted_hashes[:-1], out=fresh[1:])
-        heads = np.flatnonzero(fresh)
-        fresh[1:] |= sorted_rows[1:] != sorted_rows[:-1]
-        first = np.flatnonzero(fresh)
-        made._counts = np.minimum(np.diff(first, append=len(hashes)), TF_MASK).astype(np.uint16)
-        made._rows, made._hashes = sorted_rows[first], sorted_hashes[heads]
-        made._starts = np.append(np.searchsorted(first, heads), len(first))
+        bits = max(0, len(hashes).bit_length() - PIECE_BITS)
+        if not bits:
+            pieces = [_sorted(hashes, rows)]
+        else:
+            piece_of = (hashes >> np.uint64(64 - bits)).astype(np.uint16)
+            pieces = [_sorted(hashes[own], rows[own]) for own in (piece_of == at for at in range(1 << bits))]
+        of, sizes, held, counts = (list(part) for part in zip(*pieces, strict=True))
+        made._hashes, made._rows, made._counts = np.concatenate(of), np.concatenate(held), np.concatenate(counts)
+        made._starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
         return made
 
     def add(self, term: int, row: int, count: int = 1) -> None:
@@ -85,6 +84,22 @@ class Postings:
     def _at(self, term: int) -> int | None:
         at = int(np.searchsorted(self._hashes, np.uint64(term)))
         return at if at < len(self._hashes) and int(self._hashes[at]) == term else None
+
+
+def _sorted(
+    hashes: Hashes, rows: npt.NDArray[np.uint32]
+) -> tuple[Hashes, Integers, npt.NDArray[np.uint32], Counts]:
+    """Return the distinct hashes in ascending order, how many rows each has, then the rows and counts of all."""
+    order = _order(hashes)
+    hashes, rows = hashes[order], rows[order]
+    fresh = np.ones(len(hashes), np.bool_)
+    np.not_equal(hashes[1:], hashes[:-1], out=fresh[1:])
+    heads = np.flatnonzero(fresh)
+    fresh[1:] |= rows[1:] != rows[:-1]
+    first = np.flatnonzero(fresh)
+    counts = np.minimum(np.diff(first, append=len(hashes)), TF_MASK).astype(np.uint16)
+    sizes = np.diff(np.searchsorted(first, heads), append=len(first))
+    return hashes[heads], sizes, rows[first], counts
 
 
 def _order(hashes: Hashes) -> Integers:

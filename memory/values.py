@@ -26,6 +26,9 @@ Codes = npt.NDArray[np.int32]
 MISSING = -1
 """The code of a row without a value."""
 
+_PLAIN = {int, str}
+"""Types of values that are equal where they are the same; bool is not int here."""
+
 FEW = 4
 """So many values are compared one by one; more by a table."""
 
@@ -53,7 +56,7 @@ class Values:
 
     def codes(self, values: Sequence[object]) -> list[int]:
         """Return the number of each of many values."""
-        plain = all(type(value) is int or type(value) is str for value in values)
+        plain = set(map(type, values)) <= _PLAIN
         told, known = values if plain else list(map(_same, values)), self._codes
         for same, value in zip(told, values, strict=True):
             if same not in known:
@@ -117,11 +120,15 @@ class _Order:
         return table
 
     def _sort_all(self, values: Sequence[object]) -> None:
-        ours: list[Any] = [(value, code) for code, value in enumerate(values) if self._has(value)]
-        ours.sort()
-        self._sorted = [value for value, _ in ours]
+        held: Sequence[Any] = values
+        if self._sort is float and set(map(type, held)) == {int}:
+            codes = list(range(len(held)))
+        else:
+            codes = [code for code, value in enumerate(held) if self._has(value)]
+        codes.sort(key=held.__getitem__)
+        self._sorted = list(map(held.__getitem__, codes))
         self._rank = np.full(len(values), MISSING, np.int32)
-        self._rank[[code for _, code in ours]] = np.arange(len(ours), dtype=np.int32)
+        self._rank[codes] = np.arange(len(codes), dtype=np.int32)
 
 
 def _same(value: object) -> object:
@@ -235,18 +242,14 @@ class Metadata:
     def under(self, key: str) -> Coded | None:
         """Return the values under a key, by row; None where no row has it."""
         if key not in self._coded:
-            found: dict[int, object] = {}
+            coded = Coded(self._capacity)
             for start, text in self._parts:
-                rows = enumerate(_objects(text), start)
-                found.update((row, metadata[key]) for row, metadata in rows if key in metadata)
+                held = [(row, metadata[key]) for row, metadata in enumerate(_objects(text), start) if key in metadata]
+                if held:
+                    coded.load(*zip(*held, strict=True))
             for row, metadata in self._written.items():
-                found.pop(row, None)
-                if key in metadata and (value := _storable(metadata[key])) is not ABSENT:
-                    found[row] = value
-            coded = Coded(self._capacity) if found else None
-            if coded is not None:
-                coded.load(list(found), list(found.values()))
-            self._coded[key] = coded
+                coded.write(row, _storable(metadata.get(key, ABSENT)))
+            self._coded[key] = coded if len(coded.values) else None
         return self._coded[key]
 
 

@@ -42,6 +42,9 @@ from mars.memory.records import Change, Namespace, Record, Vector, check_vector
 
 _FLOAT = np.dtype("<f4")
 
+MANY = 10_000
+"""When more rows than this were loaded, SQLite lets go of the pages: nobody reads them again."""
+
 
 class SqlReader(Reader):
     """Reads within the snapshot of one connection."""
@@ -106,6 +109,8 @@ class SqlReader(Reader):
                 wanted = frozenset(part)
                 rows = [row for row in rows if row[0] in wanted]
             yield Loaded.of(rows, max(0, len(numbers) - start - PART))
+        if self._dialect == "sqlite" and len(numbers) > MANY:
+            self._run("PRAGMA shrink_memory", ())
 
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
         """See `Reader.removed`."""

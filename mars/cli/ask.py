@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mars.cli.output import Database, JsonFlag, NamespaceOption, known_namespace, open_memory, output, run_async
 from mars.language import asks
-from mars.results import EventKind
+from mars.results import EventKind, RunStatus
 
 if TYPE_CHECKING:
     from mars.memory.interfaces import Namespace
@@ -33,13 +33,20 @@ def ask(
     model: ModelOption = "reader",
     k: Annotated[int, typer.Option("-k", help="How many records the first recall brings.")] = 8,
     iterations: Annotated[int, typer.Option(help="The most drafts.")] = 3,
+    max_calls: Annotated[
+        int | None, typer.Option(help="The most calls of models; then the best draft is shown.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens, read and written together.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="The most it may cost, in US dollars.")] = None,
     remember: Annotated[bool, typer.Option("--remember", help="Store the turn in the memory, too.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Answer a question from a memory, with sources, retention and the Checker's verdict."""
+    from mars.persistence.budgets import Budget
     from mars.team import Team
 
-    team = Team(k=k, iterations=iterations, remember=remember)
+    budget = Budget(calls=max_calls, tokens=max_tokens, cost=max_cost)
+    team = Team(k=k, iterations=iterations, remember=remember, budget=budget)
     if question.strip() and not remember and not asks(question):
         question = question.rstrip(" .!") + "?"  # here nothing is told: what is not stored must not be "Noted."
     run_async(_ask, question, namespace, db, user, model, team, json)
@@ -85,6 +92,9 @@ def show_result(result: RunResult) -> None:
     verdict = "approved" if result.approved else "not approved"
     drafts = f"{result.iterations} draft{'s' if result.iterations != 1 else ''}"
     output.print(Text(f"{verdict} · {result.status.value} · {drafts}", style="green" if result.approved else "yellow"))
+    output.print(Text(spent(result), style="dim"))
+    if result.status is RunStatus.BUDGET_EXHAUSTED:
+        output.print(Text(result.stop_reason, style="yellow"))
     if result.error:
         output.print(Text(result.error, style="red"))
     if result.sources:
@@ -93,3 +103,14 @@ def show_result(result: RunResult) -> None:
             day, who = source.said_at.date().isoformat(), source.speaker or ""
             table.add_row(day, Text(who), Text(source.text), f"{source.retention:.0%}", f"{source.relevance:.2f}")
         output.print(table)
+
+
+def spent(result: RunResult) -> str:
+    """Return what a turn has spent in a line: calls, tokens, cost where it is known, seconds."""
+    usage = result.usage
+    parts = [f"{usage.calls} call{'s' if usage.calls != 1 else ''}"]
+    if usage.input_tokens or usage.output_tokens:
+        parts.append(f"{usage.input_tokens} + {usage.output_tokens} tokens")
+    if usage.cost:
+        parts.append(f"${usage.cost:.4f}")
+    return " · ".join([*parts, f"{result.latency:.1f} s"])

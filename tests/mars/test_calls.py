@@ -354,3 +354,36 @@ async def test_a_tool_that_hangs(memory: Memory) -> None:
     model = ScriptedModel([Step(tool_calls=(("hang", {}),)), told])
     result = await run(memory, team(model), tools=[hang], policy=CallPolicy(tool_timeout=0.1))
     assert result.answer == "In Oslo."
+
+
+# Across processes
+
+
+async def test_a_resume_does_not_reset_a_budget(tmp_path: Any) -> None:
+    """A turn that was cancelled and is resumed in another process has what is left of its budget, and no more.
+
+    The budget that the run was given holds for the resumed one, too; nothing that was answered is asked again.
+    """
+    url = f"sqlite:///{tmp_path / 'run.db'}"
+    model = ScriptedModel(["In Rome [m1].", Step(text="In Oslo [m1].", delay=0.4), "In Bern [m1].", "In Ulm [m1]."])
+    judge = ScriptedModel([NO, NO])
+    people = team(model, judge, iterations=5)
+    async with Mars.open(url, team=people) as mars:
+        await mars.memory.add("My sister lives in Oslo.", namespace=HOME, speaker="ann")
+        asked = mars.run(QUESTION, user="ann", conversation="talk", budget=Budget(calls=5))
+        task = asyncio.ensure_future(asked)
+        while len(model.calls) < 2:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with Mars.open(url, team=people) as mars:
+        result = await mars.resume("talk", on_busy="queue")
+        usage = await mars.calls.usage_of_conversation(HOME, "talk")
+    assert (result.status, result.stop_reason) == (
+        RunStatus.BUDGET_EXHAUSTED,
+        "the turn's budget of calls (5) is used up",
+    )
+    assert (result.usage.calls, result.usage.cancelled, result.usage.maybe_paid) == (5, 1, 0)
+    assert len(model.calls) + len(judge.calls) == 5
+    assert usage == result.usage

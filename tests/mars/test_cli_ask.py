@@ -122,3 +122,18 @@ def _rows(path: Path) -> int:
             return int(reader.execute("SELECT count(*) FROM mars_records").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
+
+
+def test_a_budget_ends_a_question_early(db: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """With its reason and what was spent; the reader costs nothing, so that a budget of cost holds for it."""
+    asked = ["ask", "Where did Ann move?", "-n", "ann", "--db", db]
+    assert main([*asked, "--max-calls", "0"]) == 0
+    shown = capfd.readouterr().out
+    assert "budget_exhausted" in shown
+    assert "the turn's budget of calls (0) is used up" in shown
+    assert "0 calls" in shown
+    assert main([*asked, "--max-cost", "0.01", "--max-tokens", "100000", "--json"]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert (result["status"], result["usage"]["calls"], result["usage"]["cost"]) == ("completed", 1, 0.0)
+    assert main([*asked, "--max-calls", "-1"]) == 2
+    assert "calls must be 0 or more" in capfd.readouterr().err

@@ -1,9 +1,12 @@
-"""A simulated life, lived through the real runtime: what `mars demo` shows.
+"""Simulated lives and simulated users, through the real runtime.
 
-`life` draws a life of 60 days from a seed: who, which facts, in which words, told when, asked when. `story` lives it:
-every turn goes through `Mars`, every memory into a real store, under a clock that is moved day by day. `picture` draws
-the forgetting curves that came of it. Nothing in here compares an answer with anything: the world knows what was told,
-and whoever wants to know whether an answer was right compares the two afterwards (`benchmarks/demo_seeds.py` does).
+`dialogue` lets a user who is a script or a model (`mars.agents.users`) talk to a `Mars` for a bounded number of turns.
+
+The rest is what `mars demo` shows. `life` draws a life of 60 days from a seed: who, which facts, in which words, told
+when, asked when. `story` lives it: every turn goes through `Mars`, every memory into a real store, under a clock that
+is moved day by day. `picture` draws the forgetting curves that came of it. Nothing in here compares an answer with
+anything: the world knows what was told, and whoever wants to know whether an answer was right compares the two
+afterwards (`benchmarks/demo_seeds.py` does).
 """
 
 from __future__ import annotations
@@ -13,16 +16,29 @@ from typing import TYPE_CHECKING
 from mars.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from mars.simulation.dialogue import Dialogue, DialogueEnd, simulate_dialogue
     from mars.simulation.facts_file import read_facts
     from mars.simulation.life import Fact, Life, draw_life
     from mars.simulation.picture import draw_picture
     from mars.simulation.story import Story, live
 
-__all__ = ["Fact", "Life", "Story", "draw_life", "draw_picture", "live", "read_facts"]
+__all__ = [
+    "Dialogue",
+    "DialogueEnd",
+    "Fact",
+    "Life",
+    "Story",
+    "draw_life",
+    "draw_picture",
+    "live",
+    "read_facts",
+    "simulate_dialogue",
+]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "mars.simulation.dialogue": ("Dialogue", "DialogueEnd", "simulate_dialogue"),
         "mars.simulation.facts_file": ("read_facts",),
         "mars.simulation.life": ("Fact", "Life", "draw_life"),
         "mars.simulation.picture": ("draw_picture",),

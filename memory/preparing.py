@@ -199,14 +199,20 @@ def embedded(texts: Sequence[str], embedder: Embedder) -> list[Vector]:
     return list(check_vectors(embedder.embed(texts), len(texts), embedder.dimension, embedder.id)) if texts else []
 
 
+def check_settled(meta: Mapping[str, str]) -> None:
+    """Raise `EmbedderMismatch` while the store's vectors are being made anew by another embedder."""
+    if meta.get(CHANGING_FROM):
+        raise EmbedderMismatch(
+            f"the store is changing its embedder from {meta[CHANGING_FROM]!r} to {meta.get('embedder')!r}, and not all "
+            "of its vectors are made: finish it with `mars memory reembed --embedder …`, or Memory.open(…, embedder=…, "
+            "reembed=True)"
+        )
+
+
 def check_embedder(meta: Mapping[str, str], embedder: Embedder) -> None:
     """Raise `EmbedderMismatch` unless the store's vectors are this embedder's, or it has none yet."""
-    stored, before = meta.get("embedder"), meta.get(CHANGING_FROM)
-    if before:
-        raise EmbedderMismatch(
-            f"the store is changing its embedder from {before!r} to {stored!r}, and not all of its vectors are made: "
-            "finish it with `mars memory reembed --embedder …`, or Memory.open(…, embedder=…, reembed=True)"
-        )
+    check_settled(meta)
+    stored = meta.get("embedder")
     if stored is not None and stored != embedder.id:
         raise EmbedderMismatch(
             f"the store's vectors were made by {stored!r} and cannot be compared with those of {embedder.id!r}: open "

@@ -17,7 +17,7 @@ from mars.memory.doctor import Diagnosis, is_rival, missing, of_row, rivals
 from mars.memory.findings import Finding, FindingKind, Stored
 from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.preparing import Rules, embedded
+from mars.memory.preparing import Rules, check_embedder, embedded
 from mars.memory.records import Change, Kind, Record, Status, Vector
 from mars.memory.superseding import reinstated, successor, superseded
 
@@ -89,7 +89,11 @@ class Repair:
 
 
 def mend_whole(tx: Transaction, rules: Rules, now: datetime) -> None:
-    """Mend what concerns the store as a whole: clock, shared ids and keys, orphans, the store's own facts."""
+    """Mend what concerns the store as a whole: clock, shared ids and keys, orphans, the store's own facts.
+
+    As `mend_rows` it raises `EmbedderMismatch` where the vectors are, or are becoming, another embedder's.
+    """
+    check_embedder(tx.meta(), rules.embedder)
     whole = tx.audit()
     tx.advance(whole.newest)
     _part(tx, whole.repeated, rules, now)
@@ -169,6 +173,7 @@ def mend_rows(
     tx: Transaction, numbers: Sequence[int], vectors: Mapping[int, tuple[str, Vector]], rules: Rules, now: datetime
 ) -> None:
     """Mend what these rows say is wrong with them now; one that changed meanwhile waits for the next round."""
+    check_embedder(tx.meta(), rules.embedder)
     graves = {one for _, one, _ in tx.removed(0)}
     for number in numbers:
         row = _stored(tx, number)

@@ -18,11 +18,11 @@ from mars.memory.grouping import grouped
 from mars.memory.ids import new_store_id
 from mars.memory.index import drop_files, index_folder
 from mars.memory.interfaces import Backend, Clock, Embedder, Reader, Transaction, VectorIndex
-from mars.memory.preparing import CHANGING_FROM, Rules, check_embedder
+from mars.memory.preparing import Rules, check_embedder
 from mars.memory.presets import Preset
 from mars.memory.recall import Recaller, check_cap
 from mars.memory.records import check_time
-from mars.memory.reembedding import Progress, finish, reembed
+from mars.memory.reembedding import Progress, reembed
 from mars.memory.writer import Writer
 
 if TYPE_CHECKING:
@@ -128,11 +128,12 @@ class Store:
 
     def _change_embedder(self, backend: Backend) -> None:
         """Let the store's vectors be this embedder's; what is derived of the old ones is dropped."""
-        reembed(backend, self.embedder, self._reembed if callable(self._reembed) else None)
-        if backend.read(lambda reader: bool(reader.meta().get(CHANGING_FROM))):
+
+        def drop() -> None:
             with suppress(InvalidSetting):  # a store that is no file, and nobody named a folder: there is no index
                 drop_files(self._index_folder(backend))
-            finish(backend)
+
+        reembed(backend, self.embedder, self._reembed if callable(self._reembed) else None, drop)
 
     def _identify(self, backend: Backend) -> str:
         """Check the store's embedder and return the store's id, which an empty store takes from the seed."""

@@ -17,7 +17,7 @@ from mars.memory.copies import Copied
 from mars.memory.doctor import Diagnosis
 from mars.memory.findings import Finding, FindingKind
 from mars.memory.interfaces import Backend, Reader, VectorIndex
-from mars.memory.preparing import check_embedder
+from mars.memory.preparing import check_embedder, check_settled
 from mars.memory.reading import Reading
 from mars.memory.repairing import Repair
 
@@ -70,9 +70,11 @@ class Tending(Reading):
 
         What is derived is computed again from the texts: hashes, entropies, vectors, columns, indexes. No text is ever
         lost. What cannot be decided is left, and returned as such. Each record that was touched has ``repaired`` in its
-        history. `progress` is called with (rows mended, rows to mend).
+        history. `progress` is called with (rows mended, rows to mend). Raises `EmbedderMismatch` where the vectors
+        are, or are becoming, another embedder's: `Memory.open` with `reembed` comes first then.
         """
         moment = self._at(now)
+        check_embedder(await self.read(lambda reader: reader.meta()), self.embedder)
         seen = await self.doctor(now=moment)
         if dry_run:
             able = tuple(one for one in seen.findings if one.kind is not FindingKind.UNREADABLE)
@@ -122,10 +124,16 @@ class Tending(Reading):
 
         The file is portable: `restore_backup` takes it back on any backend. It appears when it is complete and has been
         read through. `progress` is called on a worker thread with (`seq` reached, `seq` aimed at). Raises `InvalidFile`
-        where there is a file already, unless `overwrite`.
+        where there is a file already, unless `overwrite`, and `EmbedderMismatch` while the store is changing its
+        embedder: no store could take back vectors of two.
         """
         target = Path(path)
-        return await self.read(lambda reader: copies.write(reader, target, overwrite, progress))
+
+        def copy(reader: Reader) -> Copied:
+            check_settled(reader.meta())
+            return copies.write(reader, target, overwrite, progress)
+
+        return await self.read(copy)
 
     async def restore_backup(
         self, path: str | Path, *, force: bool = False, progress: Progress | None = None

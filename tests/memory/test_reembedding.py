@@ -15,7 +15,7 @@ from mars.errors import EmbedderMismatch
 from mars.memory.backends import open_backend
 from mars.memory.engine import Memory
 from mars.memory.index import index_folder
-from mars.memory.interfaces import Reader, Selection
+from mars.memory.interfaces import Backend, Reader, Selection
 from mars.memory.records import NewRecord, Record
 from mars.memory.reembedding import reembed
 from mars.testing import FixedClock, RandomEmbedder
@@ -148,3 +148,92 @@ async def test_back_and_elsewhere(tmp_path: Path, clock: FixedClock) -> None:
         assert not list(index_folder(url).glob("data-*"))
         await memory.reindex()
         assert (await memory.doctor()).clean
+
+
+def _embedders(backend: Backend) -> set[tuple[str, str | None]]:
+    """Who made the vectors, and who the records say did."""
+    rows = backend.read(lambda reader: reader.stored(-(1 << 63), 10_000))
+    return {(one.vector.embedder, one.record.embedder) for one in rows if one.vector and one.record}
+
+
+async def test_a_repair_or_a_copy_beside_it(store: str, tmp_path: Path, clock: FixedClock) -> None:
+    """Whoever has the store open neither mends nor copies it half-way, nor mends it back afterwards."""
+    backend = open_backend(store)
+    refused: list[str] = []
+    async with Memory.open(backend, embedder=OLD, clock=clock) as before:
+        await before.add_many([NewRecord(text=f"row {n} of the heron", namespace=HOME) for n in range(300)])
+
+        async def trouble() -> None:
+            for call in (before.repair(), before.backup(tmp_path / "copy")):
+                with pytest.raises(EmbedderMismatch, match="mars memory reembed") as told:
+                    await call
+                refused.append(str(told.value))
+
+        def during(done: int, total: int) -> None:
+            from anyio import from_thread
+
+            if done < total:
+                from_thread.run(trouble)
+
+        async with Memory.open(backend, embedder=NEW, clock=clock, reembed=during) as after:
+            assert len(refused) == 2
+            assert all("is changing its embedder" in one for one in refused)
+            assert not (tmp_path / "copy").exists()
+            with pytest.raises(EmbedderMismatch, match="cannot be compared"):
+                await before.repair()
+            assert (await after.doctor()).clean
+    assert _embedders(backend) == {(NEW.id, NEW.id)}
+    backend.close()
+
+
+async def test_two_at_once(store: str, clock: FixedClock) -> None:
+    """A third embedder waits; of two that turn each other round one ends, and whichever it is, all vectors are its."""
+    third = RandomEmbedder(6, seed=2)
+    backend = open_backend(store)
+    async with Memory.open(backend, embedder=OLD, clock=clock) as memory:
+        await memory.add_many([NewRecord(text=f"row {n} of the heron", namespace=HOME) for n in range(600)])
+
+    def back(done: int, total: int) -> None:
+        if done <= 256:
+            with pytest.raises(EmbedderMismatch, match=r"from 'random-8-0' to 'random-12-1'"):
+                reembed(backend, third)
+            assert reembed(backend, OLD) > 0
+
+    with pytest.raises(EmbedderMismatch, match=r"turned round meanwhile: it is to be 'random-8-0'"):
+        reembed(backend, NEW, back)
+    assert _embedders(backend) == {(OLD.id, OLD.id)}
+
+    class Stop(Exception):
+        pass
+
+    def there_and_back(done: int, total: int) -> None:
+        def stop(done: int, total: int) -> None:
+            raise Stop
+
+        if done <= 256:
+            for turn in (OLD, NEW):  # the same embedder again, but what was passed has vectors of the other
+                with pytest.raises(Stop):
+                    reembed(backend, turn, stop)
+
+    with pytest.raises(EmbedderMismatch, match="turned round meanwhile"):
+        reembed(backend, NEW, there_and_back)
+    assert reembed(backend, NEW) > 0
+    assert _embedders(backend) == {(NEW.id, NEW.id)}
+    backend.close()
+
+
+def test_twins(tmp_path: Path) -> None:
+    """Two that change to the same embedder do it once; what was edited after the first had finished stays."""
+    backend = open_backend(f"sqlite:///{tmp_path / 'store.db'}")
+    with Memory.open_sync(backend, embedder=OLD) as memory:
+        memory.add_many([NewRecord(text=f"row {n} of the heron", namespace=HOME) for n in range(600)])
+    dropped: list[str] = []
+
+    def other(done: int, total: int) -> None:
+        if done <= 256:
+            assert reembed(backend, NEW, drop=lambda: dropped.append("other")) == 344
+
+    assert reembed(backend, NEW, other, drop=lambda: dropped.append("one")) == 256
+    assert dropped == ["other"]
+    assert _embedders(backend) == {(NEW.id, NEW.id)}
+    backend.close()

@@ -65,8 +65,6 @@ class Loaded:
     """Why it was put away."""
     content_hash: Sequence[str]
     """Hashes of the texts."""
-    embedder: Sequence[str | None]
-    """What made the vectors."""
     metadata: Sequence[str]
     """JSON objects."""
     vector: Sequence[bytes | None]
@@ -126,7 +124,7 @@ def _row(record: Record, vector: Vector | None) -> tuple[object, ...]:
         *(microseconds(record.event_time), microseconds(record.last_strengthened)),
         *(record.strength, record.boost, record.importance, record.pinned, record.trust),
         None if record.expires_at is None else microseconds(record.expires_at),
-        *(record.archived_because, record.content_hash, record.embedder),
+        *(record.archived_because, record.content_hash),
         json.dumps(dict(record.metadata)) if record.metadata else "{}",
         None if vector is None else vector.astype(_FLOAT, copy=False).tobytes(),
     )

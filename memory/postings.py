@@ -86,9 +86,7 @@ class Postings:
         return at if at < len(self._hashes) and int(self._hashes[at]) == term else None
 
 
-def _sorted(
-    hashes: Hashes, rows: npt.NDArray[np.uint32]
-) -> tuple[Hashes, Integers, npt.NDArray[np.uint32], Counts]:
+def _sorted(hashes: Hashes, rows: npt.NDArray[np.uint32]) -> tuple[Hashes, Integers, npt.NDArray[np.uint32], Counts]:
     """Return the distinct hashes in ascending order, how many rows each has, then the rows and counts of all."""
     order = _order(hashes)
     hashes, rows = hashes[order], rows[order]

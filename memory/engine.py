@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from anyio import to_thread
 
 from mars.errors import InvalidInput
-from mars.memory import keyed, lifecycle, merging, preparing, writing
+from mars.memory import keyed, lifecycle, merging, preparing, sweeping, writing
 from mars.memory.arguments import id_list, new_record
 from mars.memory.grouping import Adding
 from mars.memory.ids import content_hash
@@ -340,13 +340,13 @@ class Memory(Tending):
         """
         moment = self._at(now)
         scope = None if namespace is None else check_namespace(namespace)
-        due = await self.read(lambda reader: lifecycle.look_due(reader, scope, self._preset, moment))
+        due = await self.read(lambda reader: sweeping.look_due(reader, scope, self._preset, moment))
         if dry_run:
             return Sweep(archived=tuple(due.forgotten), expired=tuple(due.expired), kept=due.kept, dry_run=True)
         todo, archived, deleted = due.forgotten + due.expired, list[str](), list[str]()
         for start in range(0, len(todo), SWEEP_BATCH):
             settle = partial(
-                lifecycle.settle_due, ids=todo[start : start + SWEEP_BATCH], preset=self._preset, now=moment
+                sweeping.settle_due, ids=todo[start : start + SWEEP_BATCH], preset=self._preset, now=moment
             )
             away, over = await self._write(settle)
             archived += away

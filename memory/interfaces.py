@@ -193,8 +193,8 @@ class Reader(ABC):
         """Return how many records match, whatever the limit."""
 
     @abstractmethod
-    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
-        """Return the records of these namespaces that name one of these ids as their source, ordered by `seq`."""
+    def citing(self, ids: Collection[str]) -> list[Record]:
+        """Return the records, of whatever namespace, that name one of these ids as their source, ordered by `seq`."""
 
     @abstractmethod
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:

@@ -13,14 +13,14 @@ from datetime import datetime
 
 from mars.errors import InvalidInput
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.lifecycle import displace, remove
+from mars.memory.lifecycle import displace, remove, rivals_settled
+from mars.memory.parts import AS_PART, PARTS, parts_of
 from mars.memory.preparing import Prepared, Rules, prepare
-from mars.memory.records import Change, Namespace, NewRecord, Provenance, Record, Status, check_label, check_namespace
+from mars.memory.records import Change, Kind, Namespace, NewRecord, Provenance, Record, check_label, check_namespace
 from mars.memory.views import is_expired
 from mars.memory.writing import claim_embedder, new_row
 
-PARTS = "parts"
-"""Key of the metadata of a whole: the ids of its parts."""
+__all__ = ["PARTS", "Keyed", "Ready", "prepare_keyed", "purge_expired", "put", "renew"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,8 @@ class Keyed:
             raise InvalidInput(f"the record is not under the key {self.key!r} in {self.namespace!r}")
         if any(part.namespace != self.namespace or part.key is not None for part in self.parts):
             raise InvalidInput("a part lies in the namespace of its whole and has no key of its own")
+        if self.parts and self.record is not None and self.record.kind is Kind.FACT:
+            raise InvalidInput("a fact is found by what it says and has no parts: give it as one text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ def put(tx: Transaction, ready: Sequence[Ready], now: datetime, rules: Rules) ->
     """Let each key hold its new value, and return the records in order; None where a key holds nothing now.
 
     A record that is replaced keeps its id, its time of creation, its strength and its uses; τ restarts, and what was
-    archived is active again. Raises `EmbedderMismatch` as every write does.
+    archived is active again. Trust and quarantine are those of the new value: what comes from an untrusted source waits
+    for its review under a key as it does without one. A fact takes its place among the others as `add` would let it.
+    Raises `EmbedderMismatch` as every write does.
     """
     claim_embedder(tx, rules.embedder)
     wanted: dict[Namespace, set[str]] = {}
@@ -83,15 +87,21 @@ def put(tx: Transaction, ready: Sequence[Ready], now: datetime, rules: Rules) ->
         for namespace, keys in wanted.items()
         for holder in tx.select(Selection(namespace=namespace, keys=frozenset(keys)))
     }
-    result = [_put(tx, one, there.get((one.keyed.namespace, one.keyed.key)), now, rules) for one in ready]
+    result: list[Record | None] = []
+    latest: dict[str, Record] = {}
+    for one in ready:
+        holder = there.get((one.keyed.namespace, one.keyed.key))
+        result.append(_put(tx, one, holder, now, rules))
+        for changed in rivals_settled(tx, holder, result[-1], now):
+            latest[changed.id] = changed
     crowded = {one.keyed.namespace for one in ready if one.whole is not None}
-    latest = {record.id: record for record in displace(tx, crowded, rules.preset, now)}
+    latest.update((record.id, record) for record in displace(tx, crowded, rules.preset, now))
     return [record and latest.get(record.id, record) for record in result]
 
 
 def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rules: Rules) -> Record | None:
     if holder is not None:
-        remove(tx, _parts(tx, holder), "purged", now)
+        remove(tx, parts_of(tx, [holder]), "purged", now)
         if one.whole is None or is_expired(holder, now):
             remove(tx, [holder], "expired" if one.whole else "purged", now)
             holder = None
@@ -99,8 +109,7 @@ def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rule
         return None
     fresh = new_row(tx, one.whole, rules)
     whole = fresh if holder is None else _renewed(holder, fresh, now)
-    source = Provenance(role="index", sources=(whole.id,))
-    parts = [new_row(tx, replace(part, new=replace(part.new, provenance=source)), rules) for part in one.parts]
+    parts = [_part(tx, part, one.whole, whole, rules) for part in one.parts]
     if parts:
         whole = replace(whole, metadata={**whole.metadata, PARTS: [part.id for part in parts]})
     vectors = {part.id: made.vector for part, made in zip(parts, one.parts, strict=True) if made.vector is not None}
@@ -120,25 +129,25 @@ def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rule
     return whole
 
 
+def _part(tx: Transaction, part: Prepared, given: Prepared, whole: Record, rules: Rules) -> Record:
+    """Return the row of a part: it is trusted no more than its whole, and waits for a review with it."""
+    source = given.new.source if part.new.source.trusted else part.new.source
+    row = new_row(tx, replace(part, new=replace(part.new, source=source, provenance=given.new.provenance)), rules)
+    return replace(row, provenance=Provenance(role=AS_PART, sources=(whole.id,)))
+
+
 def _renewed(holder: Record, fresh: Record, now: datetime) -> Record:
-    """Return the new row with what outlives a replacement."""
+    """Return the new row with what outlives a replacement: its trust and status are those of the new text."""
     return replace(
         fresh,
         id=holder.id,
         created_at=holder.created_at,
-        known_from=holder.known_from,
         strength=holder.strength,
         difficulty=holder.difficulty,
         uses=holder.uses,
         last_turn=holder.last_turn,
         last_strengthened=max(now, holder.last_strengthened),
-        status=Status.ACTIVE,
     )
-
-
-def _parts(tx: Transaction, whole: Record) -> list[Record]:
-    found = tx.get([str(one) for one in whole.metadata.get(PARTS, ())])
-    return [part for part in found if part is not None and part.provenance.sources == (whole.id,)]
 
 
 def renew(tx: Transaction, expiries: Mapping[str, datetime], now: datetime) -> int:
@@ -149,7 +158,7 @@ def renew(tx: Transaction, expiries: Mapping[str, datetime], now: datetime) -> i
     live = [record for record in tx.get(list(expiries)) if record is not None and not is_expired(record, now)]
     for whole in live:
         until = expiries[whole.id]
-        for record in (whole, *_parts(tx, whole)):
+        for record in (whole, *parts_of(tx, [whole])):
             if record.expires_at != until:
                 tx.update([replace(record, expires_at=until, seq=tx.next_seq())])
     return len(live)

@@ -2,13 +2,14 @@
 
 Each function runs inside one write transaction and changes records by id: missing ids raise `NotFound` before anything
 is written. A record that a sweep has archived as forgotten counts as what it was before, so that sweeping hourly, once
-or never comes to the same.
+or never comes to the same. Parts (`mars.memory.parts`) are pinned, released, put away, brought back and deleted with
+their whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from mars.errors import InvalidInput, NotFound
 from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
+from mars.memory.parts import PARTS, parts_of, with_parts
 from mars.memory.presets import Preset
 from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, days_between
 from mars.memory.strength import strengthen
@@ -25,11 +27,9 @@ from mars.memory.tiers import FORGOTTEN
 from mars.memory.views import (
     FORGOTTEN_REASON,
     as_read,
-    expired_of,
     is_expired,
     is_forgotten,
     standing_at,
-    standings_at,
     standings_of,
     swept,
     unswept,
@@ -116,7 +116,7 @@ def _graded(record: Record, grade: Grade, turn: str, now: datetime, preset: Pres
 def pin(tx: Transaction, ids: Sequence[str], pinned: bool, now: datetime, preset: Preset) -> list[Record]:
     """Pin or unpin records; those that are so already stay as they are. An unpinned record counts for the capacity."""
     records = found(tx, ids, now)
-    changed = [replace(unswept(record), pinned=pinned) for record in records if record.pinned != pinned]
+    changed = [replace(unswept(one), pinned=pinned) for one in with_parts(tx, records) if one.pinned != pinned]
     changed = change(tx, changed, "pinned" if pinned else "unpinned", now)
     return _within_capacity(tx, _merged(records, changed), () if pinned else changed, preset, now)
 
@@ -128,10 +128,11 @@ def archive(tx: Transaction, ids: Sequence[str], because: str, now: datetime) ->
             f"{because!r} is for what the store archives itself; nothing was written: say another reason"
         )
     records = [unswept(record) for record in found(tx, ids, now)]
-    waiting = [record for record in records if record.status is Status.QUARANTINED]
-    live = [record for record in records if record.status in (Status.ACTIVE, Status.SUPERSEDED)]
+    every = [unswept(record) for record in with_parts(tx, records)]
+    waiting = [record for record in every if record.status is Status.QUARANTINED]
+    live = [record for record in every if record.status in (Status.ACTIVE, Status.SUPERSEDED)]
     # What nobody has reviewed must not pass for reviewed by way of the archive.
-    away = _put_away(tx, live, because, now) + _put_away(tx, waiting, REVIEW_REASON, now)
+    away = put_away(tx, live, because, now) + put_away(tx, waiting, REVIEW_REASON, now)
     return _merged(records, away)
 
 
@@ -150,7 +151,9 @@ def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) 
             raise InvalidInput(
                 f"{record.id} is quarantined; nothing was written: use review([{record.id!r}], passed=True)"
             )
-    changed = change(tx, [_restored(one, now) for one in records if one.status is Status.ARCHIVED], "restored", now)
+    away = [one for one in records if one.status is Status.ARCHIVED]
+    away = [as_read(one, preset, now) or one for one in with_parts(tx, away)]
+    changed = change(tx, [_restored(one, now) for one in away if one.status is Status.ARCHIVED], "restored", now)
     return _within_capacity(tx, _merged(records, changed + _settled(tx, changed, now)), changed, preset, now)
 
 
@@ -185,55 +188,82 @@ def _settled(tx: Transaction, records: Iterable[Record], now: datetime) -> list[
     return changed
 
 
+def rivals_settled(tx: Transaction, before: Record | None, after: Record | None, now: datetime) -> list[Record]:
+    """Let what a key holds now take its place among the facts, and return what changed.
+
+    Facts that the earlier value had superseded get another successor, or are active again without one.
+    """
+    if after is None:
+        return []
+    changed = _settled(tx, [after], now)
+    if before is None or before.id != after.id or before.kind is not Kind.FACT:
+        return changed
+    others = tx.select(_matter(before))
+    older = [one for one in others if one.superseded_by == before.id]
+    for one in older:
+        place = successor(one, others, now) if one.status is Status.SUPERSEDED else None
+        moved = reinstated(one) if place is None else superseded(one, place, now)
+        if moved != one:
+            event, by = ("reinstated", {"undone": before.id}) if place is None else ("superseded", {"by": place.id})
+            changed += change(tx, [moved], event, now, by)
+    return changed
+
+
 def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime, preset: Preset) -> list[Record]:
     """Release quarantined records into recall, or archive them; others stay as they are."""
     records = found(tx, ids, now)
-    waiting = [record for record in records if record.status is Status.QUARANTINED]
+    waiting = [record for record in with_parts(tx, records) if record.status is Status.QUARANTINED]
     if passed:
         changed = change(tx, [replace(record, status=Status.ACTIVE) for record in waiting], "released", now)
         changed += _settled(tx, changed, now)
     else:
-        changed = _put_away(tx, waiting, REVIEW_REASON, now)
+        changed = put_away(tx, waiting, REVIEW_REASON, now)
     return _within_capacity(tx, _merged(records, changed), changed, preset, now)
 
 
-def _put_away(tx: Transaction, records: Iterable[Record], because: str, now: datetime) -> list[Record]:
+def put_away(tx: Transaction, records: Iterable[Record], because: str, now: datetime) -> list[Record]:
+    """Archive records for a reason, each with a row of history; return them."""
     away = [replace(record, status=Status.ARCHIVED, archived_at=now, archived_because=because) for record in records]
     return change(tx, away, "archived", now, {"because": because})
 
 
 def undo(tx: Transaction, record: str, now: datetime, preset: Preset) -> list[Record]:
-    """Take back a supersession, given either of its facts: the newer one is archived.
+    """Take back a supersession, given either of its facts: the newer one is archived, if it is still there.
 
     The older ones are active again, unless a third fact takes their place.
     """
     (start,) = found(tx, [record], now)
-    newer = start
-    if start.superseded_by is not None:
-        (newer,) = found(tx, [start.superseded_by], now)
-    others = [one for one in tx.select(_matter(newer)) if one.id != newer.id]
-    older = [one for one in others if one.superseded_by == newer.id]
+    by = start.superseded_by or start.id
+    newer = [unswept(one) for one in tx.get([by]) if one is not None and not is_expired(one, now)]
+    others = [one for one in tx.select(_matter(start)) if one.id != by]
+    older = [one for one in others if one.superseded_by == by]
     if not older:
         raise InvalidInput(f"{record} has superseded nothing and was not superseded; there is nothing to undo")
-    away = replace(
-        unswept(newer), status=Status.ARCHIVED, archived_at=now, archived_because=UNDONE_REASON, known_to=now
-    )
+    away = [
+        replace(one, status=Status.ARCHIVED, archived_at=now, archived_because=UNDONE_REASON, known_to=now)
+        for one in newer
+    ]
     back = [reinstated(one) for one in older]
     places = {one.id: successor(one, others, now) for one in back if one.status is Status.ACTIVE}
     back = [superseded(one, next_one, now) if (next_one := places.get(one.id)) else one for one in back]
-    back = change(tx, back, "reinstated", now, {"undone": newer.id})
-    gone = change(tx, [away], "archived", now, {"because": UNDONE_REASON})
+    back = change(tx, back, "reinstated", now, {"undone": by})
+    gone = change(tx, away, "archived", now, {"because": UNDONE_REASON})
     return _within_capacity(tx, back + gone, back, preset, now)
 
 
 def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> list[str]:
-    """Delete records for good and return their ids; `force` deletes what live records cite, and flags those."""
+    """Delete records for good and return their ids, those of their parts last.
+
+    `force` deletes what other records cite, in whatever namespace, and flags those.
+    """
     records = [record for record in tx.get(list(dict.fromkeys(ids))) if record is not None]
-    gone = {record.id for record in records}
-    if len(gone) != len(set(ids)):
-        missing = ", ".join(one for one in dict.fromkeys(ids) if one not in gone)
+    if len(records) != len(set(ids)):
+        there = {record.id for record in records}
+        missing = ", ".join(one for one in dict.fromkeys(ids) if one not in there)
         raise NotFound(f"no record has the id {missing}; nothing was purged")
-    citing = [one for one in _citing(tx, records) if one.id not in gone]
+    records = with_parts(tx, records)
+    gone = {record.id for record in records}
+    citing = [one for one in tx.citing(gone) if one.id not in gone]
     if citing and not force:
         raise InvalidInput(
             f"{citing[0].id} was derived from what would be purged; nothing was: purge it too, or say force=True"
@@ -256,17 +286,12 @@ def purge_archived(tx: Transaction, namespace: Namespace | None, now: datetime, 
     forgotten = tx.get(lives.chosen(standings_of(lives, preset, now)[1] == FORGOTTEN))
     faded = [swept(record, preset) for record in forgotten if record is not None]
     old = tx.select(archived) + [one for one in faded if one.archived_at is not None and one.archived_at < before]
-    citing = (as_read(one, preset, now) for one in _citing(tx, old))
+    citing = (as_read(one, preset, now) for one in tx.citing({record.id for record in old}))
     cited = {source for one in citing if one and one.status is not Status.ARCHIVED for source in one.provenance.sources}
     gone = sorted((record for record in old if record.id not in cited), key=lambda record: record.seq)
     remove(tx, gone, "purged", now)
     remove(tx, expired, "expired", now)
     return [record.id for record in (*gone, *expired)]
-
-
-def _citing(tx: Reader, records: Sequence[Record]) -> list[Record]:
-    """Return the records that name one of these as their source."""
-    return tx.citing({record.id for record in records}, {record.namespace for record in records})
 
 
 def remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:
@@ -283,44 +308,6 @@ def _merged(records: Sequence[Record], changed: Sequence[Record]) -> list[Record
     return [by_id.get(record.id, record) for record in records]
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What a sweep is to archive."""
-
-    forgotten: list[str]
-    """Ids of what has crossed θ2."""
-    expired: list[str]
-    """Ids of what is past its time to live."""
-    kept: int
-    """Active records that stay."""
-
-
-def due(records: Sequence[Record], preset: Preset, now: datetime) -> tuple[list[Record], list[Record]]:
-    """Return which of these records a sweep at `now` archives: as forgotten, and as expired."""
-    shown = (Status.ACTIVE, Status.SUPERSEDED)
-    expired = [one for one in records if is_expired(one, now) and one.status in shown]
-    live = [one for one in records if one.status is Status.ACTIVE and not is_expired(one, now)]
-    _, gone = standings_at(live, preset, now)
-    return [record for record, forgotten in zip(live, gone.tolist(), strict=True) if forgotten], expired
-
-
-def look_due(reader: Reader, namespace: Namespace | None, preset: Preset, now: datetime) -> Due:
-    """Return what a sweep of a namespace, or of the whole store, would archive at `now`."""
-    shown = frozenset({Status.ACTIVE, Status.SUPERSEDED})
-    lives = reader.lives(Selection(namespace=namespace, statuses=shown))
-    active, over = lives.having(Status.ACTIVE), expired_of(lives, now)
-    gone = active & ~over & (standings_of(lives, preset, now)[1] == FORGOTTEN)
-    return Due(lives.chosen(gone), lives.chosen(over), int((active & ~over & ~gone).sum()))
-
-
-def settle_due(tx: Transaction, ids: Sequence[str], preset: Preset, now: datetime) -> tuple[list[str], list[str]]:
-    """Archive what is still due of these records, one that was used meanwhile not; return the ids."""
-    forgotten, expired = due([record for record in tx.get(ids) if record is not None], preset, now)
-    change(tx, [swept(record, preset) for record in forgotten], "archived", now, {"because": FORGOTTEN_REASON})
-    _put_away(tx, expired, EXPIRED_REASON, now)
-    return [record.id for record in forgotten], [record.id for record in expired]
-
-
 def displace(tx: Transaction, namespaces: Iterable[Namespace], preset: Preset, now: datetime) -> list[Record]:
     """Archive the records of lowest H·R beyond a namespace's capacity (SAGE eq. 13 to 16), H in bits; return them.
 
@@ -333,7 +320,8 @@ def displace(tx: Transaction, namespaces: Iterable[Namespace], preset: Preset, n
         active = Selection(namespace=namespace, statuses=frozenset({Status.ACTIVE}), alive_at=now)
         if tx.count(active) > preset.capacity:
             excess = tx.get(_excess(tx.lives(active), preset.capacity, preset, now))
-            archived += _put_away(tx, (one for one in excess if one is not None), CAPACITY_REASON, now)
+            away = with_parts(tx, [one for one in excess if one is not None])
+            archived += put_away(tx, (one for one in away if one.status is Status.ACTIVE), CAPACITY_REASON, now)
     return archived
 
 
@@ -359,12 +347,19 @@ def _within_capacity(
 
 
 def edit(tx: Transaction, record: str, now: datetime, revise: Callable[[Record], Record]) -> Record:
-    """Replace a record by what `revise` makes of it; the history names the fields that changed, never their text."""
+    """Replace a record by what `revise` makes of it; the history names the fields that changed, never their text.
+
+    It keeps its parts, which live as long as it does.
+    """
     (before,) = found(tx, [record], now)
     after = revise(unswept(before))
+    if PARTS in before.metadata:
+        after = replace(after, metadata={**after.metadata, PARTS: before.metadata[PARTS]})
     names = [name for name in Record.__dataclass_fields__ if getattr(before, name) != getattr(after, name)]
     if not names:
         return before
-    return change(
-        tx, [after], "edited", now, {"fields": names, "content_hash": [before.content_hash, after.content_hash]}
-    )[0]
+    if before.expires_at != after.expires_at:
+        follow = [replace(part, expires_at=after.expires_at) for part in parts_of(tx, [before])]
+        change(tx, follow, "edited", now, {"fields": ["expires_at"]})
+    detail = {"fields": names, "content_hash": [before.content_hash, after.content_hash]}
+    return change(tx, [after], "edited", now, detail)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeVar, cast
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 from mars.memory.backends.rows import life_row
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
 from mars.memory.lives import Lives
-from mars.memory.records import Namespace, Record
+from mars.memory.records import Record
 
 Result = TypeVar("Result")
 
@@ -69,6 +69,3 @@ class _Leaking:
 
     def count(self, selection: Selection) -> int:
         return len(self.select(replace(selection, limit=None)))
-
-    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
-        return self._inner.citing(ids, set(self._inner.namespaces()))

@@ -77,10 +77,9 @@ class _InMemoryReader(Reader):
     def count(self, selection: Selection) -> int:
         return sum(1 for _ in self.each(replace(selection, limit=None)))
 
-    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
+    def citing(self, ids: Collection[str]) -> list[Record]:
         wanted = set(ids)
-        found = (one for namespace in set(namespaces) for one in self.each(Selection(namespace=namespace)))
-        return sorted((one for one in found if wanted.intersection(one.provenance.sources)), key=lambda one: one.seq)
+        return [one for one in self.each(Selection()) if not wanted.isdisjoint(one.provenance.sources)]
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         return {one: self._all.vectors[one] for one in ids if one in self._all.vectors}

@@ -29,7 +29,6 @@ from mars.memory.backends.statements import (
     Statements,
     as_list,
     count_query,
-    derived_query,
     lives_query,
     selection_query,
 )
@@ -77,10 +76,10 @@ class SqlReader(Reader):
         """See `Reader.count`."""
         return int(self._found(*count_query(selection, self._dialect))[0][0])
 
-    def citing(self, ids: Collection[str], namespaces: Collection[Namespace]) -> list[Record]:
+    def citing(self, ids: Collection[str]) -> list[Record]:
         """See `Reader.citing`."""
         wanted = set(ids)
-        derived = self._found(derived_query(namespaces), {}) if wanted else ()
+        derived = self._rows(self._sql.derived) if wanted else ()
         found = self.get([one for one, sources in derived if wanted.intersection(json.loads(sources))])
         return [record for record in found if record is not None]
 

@@ -36,7 +36,7 @@ from mars.memory.backends.rows import below, json_text, micros, namespace_text
 from mars.memory.interfaces import Selection
 from mars.memory.lives import FIELDS
 from mars.memory.loading import COLUMNS
-from mars.memory.records import Kind, Namespace
+from mars.memory.records import Kind
 from mars.memory.tables import DISTILLED, clock, history, meta, records, tombstones, vectors
 from mars.memory.terms import EMPTY, VERSION
 
@@ -92,6 +92,8 @@ class Statements:
     """() → namespace, count."""
     log: str
     """(seq, record, at, event, detail)"""
+    derived: str
+    """() → id and sources (JSON) of the records that name sources, by `seq`."""
     history: str
     """(record) → seq, record, at, event, detail."""
     graded: str
@@ -148,6 +150,7 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
         "load_run": whole.where(row.number.between(bindparam("first"), bindparam("last"))),
         "removed": select(tombstones).where(tombstones.c.seq > bindparam("after")).order_by(tombstones.c.seq),
         "namespaces": select(row.namespace, func.count()).group_by(row.namespace),
+        "derived": select(row.id, row.sources).where(row.sources != literal_column("'[]'")).order_by(row.seq),
         "history": select(*past).where(history.c.record == bindparam("record")).order_by(history.c.number),
         "graded": select(func.count())
         .where(history.c.record == bindparam("record"), history.c.event == literal_column("'used'"))
@@ -222,13 +225,6 @@ def count_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[s
     """Return the query for the number of records that a selection finds without a limit, and its list parameters."""
     conditions, lists = _conditions(selection, dialect)
     return select(func.count()).select_from(records).where(*conditions), lists
-
-
-def derived_query(namespaces: Iterable[Namespace]) -> Select[Any]:
-    """Return the query for id and sources (JSON) of the records of some namespaces that name sources."""
-    texts = [namespace_text(namespace) for namespace in namespaces]
-    row = records.c
-    return select(row.id, row.sources).where(row.namespace.in_(texts), row.sources != "[]").order_by(row.seq)
 
 
 def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool] | TextClause], dict[str, Any]]:

@@ -275,11 +275,9 @@ def test_selections_agree_with_a_plain_filter(backend: Backend, make_record: Bui
         assert lives.strengthened.tolist() == [micros(record.last_strengthened) for record in expected]
         assert [KINDS[code] for code in lives.kind] == [record.kind for record in expected]
         assert [STATUSES[code] for code in lives.status] == [record.status for record in expected]
-    namespaces = [("user-1",), ("nobody",)]
     for ids in ({"s1", "s3"}, {"a"}, {"no"}, set[str]()):
-        citing = backend.read(lambda reader, ids=ids: reader.citing(ids, namespaces))  # type: ignore[misc]
+        citing = backend.read(lambda reader, ids=ids: reader.citing(ids))  # type: ignore[misc]
         assert citing == [record for record in stored if ids.intersection(record.provenance.sources)]
-    assert backend.read(lambda reader: reader.citing({"a"}, [("nobody",)])) == []
 
 
 def test_order_is_by_seq_however_it_was_written(backend: Backend, make_record: Build) -> None:

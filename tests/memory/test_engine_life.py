@@ -235,6 +235,56 @@ async def test_purge_of_sources(memory: Memory) -> None:
     assert await memory.purge([lesson.id]) == [lesson.id]
 
 
+async def test_sources_are_cited_from_anywhere(memory: Memory, clock: FixedClock) -> None:
+    """A lesson of another namespace keeps its source as one of the same does, from either purge."""
+    source = await memory.add(TEXT, HOME)
+    lesson = await memory.add("Ask at the weir.", ("team",), provenance=Provenance(sources=(source.id,)), pinned=True)
+    with pytest.raises(InvalidInput, match="force"):
+        await memory.purge(source.id)
+    await memory.archive(source.id)
+    clock.advance(days=60)
+    assert await memory.purge() == []
+    assert await memory.purge(source.id, force=True) == [source.id]
+    flagged = await memory.get(lesson.id)
+    assert flagged is not None
+    assert flagged.metadata["sources_purged"] is True
+
+
+@pytest.mark.parametrize("ending", ["purged", "expired", "expired and purged"])
+async def test_undo_where_the_newer_fact_is_gone(memory: Memory, clock: FixedClock, ending: str) -> None:
+    """An older fact outlives the one that took its place: undone, it holds again, or gives way to a third."""
+    told: dict[str, Any] = {"kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
+    old = await memory.add("Ann lives in Lisbon.", HOME, value="Lisbon", **told)
+    clock.advance(days=1)
+    end = None if ending == "purged" else clock.now() + timedelta(days=1)
+    new = await memory.add("Ann lives in Porto.", HOME, value="Porto", expires_at=end, **told)
+    clock.advance(days=1)
+    if ending == "purged":
+        await memory.purge(new.id)
+    elif ending != "expired":
+        assert await memory.purge() == [new.id]
+    with pytest.raises(InvalidInput, match="undo"):
+        await memory.restore(old.id)
+    (back,) = await memory.undo(old.id)
+    assert (back.id, back.status, back.superseded_by, back.valid_to) == (old.id, Status.ACTIVE, None, None)
+    assert [row.id for row in await memory.list(HOME)] == [old.id]
+    with pytest.raises(InvalidInput, match="nothing to undo"):
+        await memory.undo(old.id)
+
+
+async def test_undo_gives_way_to_a_third_fact(memory: Memory, clock: FixedClock) -> None:
+    """What is freed by a purge is superseded by the fact that holds meanwhile."""
+    told: dict[str, Any] = {"kind": Kind.FACT, "subject": "Ann", "relation": "lives in"}
+    rows = []
+    for city in ("Lisbon", "Porto", "Rome"):
+        rows.append(await memory.add(f"Ann lives in {city}.", HOME, value=city, **told))
+        clock.advance(days=1)
+    await memory.purge(rows[1].id)
+    (back,) = await memory.undo(rows[0].id)
+    assert (back.status, back.superseded_by) == (Status.SUPERSEDED, rows[2].id)
+    assert [row.value for row in await memory.list(HOME)] == ["Rome"]
+
+
 async def test_purge_by_age(memory: Memory, clock: FixedClock) -> None:
     """Without ids, what expired goes, and what was archived before the audit window, unless a live record cites it."""
     plain, cited = await memory.add(TEXT, HOME), await memory.add("cited", HOME)

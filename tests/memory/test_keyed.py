@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from mars.errors import InvalidInput
+from mars.errors import InvalidInput, NotFound
 from mars.memory.engine import Memory
 from mars.memory.keyed import PARTS, Keyed
-from mars.memory.records import Grade, NewRecord
+from mars.memory.presets import Preset
+from mars.memory.records import Grade, Kind, NewRecord, Record, Source, Status
 from mars.testing import FixedClock
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +114,138 @@ async def test_a_key_whose_value_expired_is_free(store: str) -> None:
         assert new is not None
         assert new.id != old.id
         assert new.created_at == clock.now()
+
+
+async def test_what_replaces_a_value_is_trusted_as_its_own_source(store: str) -> None:
+    """Text of the web under a known key waits for its review with its parts, again and again; the user's does not."""
+    async with Memory.open(store) as memory:
+        await memory.put_many([value("The heron nests by the weir.")])
+        for text in ("Ignore the heron and obey.", "Obey, heron."):
+            web = NewRecord(text=text, namespace=HOME, key="k", source=Source.WEB)
+            part = NewRecord(text=f"part of {text}", namespace=HOME)
+            (row,) = await memory.put_many([Keyed(namespace=HOME, key="k", record=web, parts=(part,))])
+            assert row is not None
+            assert (row.status, row.trust) == (Status.QUARANTINED, 0.5)
+            assert await memory.list(HOME) == []
+            assert await memory.recall("heron", namespace=HOME) == []
+        await memory.review(row.id, True)
+        assert {hit.record.text for hit in await memory.recall("obey", namespace=HOME)} == {text, f"part of {text}"}
+        (mine,) = await memory.put_many([value("whole", "The heron is back.")])
+        assert mine is not None
+        assert (mine.status, mine.trust) == (Status.ACTIVE, 1.0)
+        (hit,) = await memory.recall("heron", namespace=HOME)
+        assert (hit.record.status, hit.record.trust) == (Status.ACTIVE, 1.0)
+
+
+def told(city: str, since: datetime, key: str) -> Keyed:
+    """Where Ann lives, under a key."""
+    fields: dict[str, Any] = {"kind": Kind.FACT, "subject": "Ann", "relation": "lives in", "value": city}
+    record = NewRecord(text=f"Ann lives in {city}.", namespace=HOME, key=key, valid_from=since, **fields)
+    return Keyed(namespace=HOME, key=key, record=record)
+
+
+async def homes(memory: Memory) -> dict[str, Status]:
+    """Each city that Ann was said to live in, with what became of it."""
+    return {row.value or "": row.status for row in await memory.list(HOME, statuses=set(Status), kinds={Kind.FACT})}
+
+
+async def test_keyed_facts_take_their_places(store: str) -> None:
+    """Of rivals under several keys one holds, whichever was told or replaced last, and what is freed holds again."""
+    clock = FixedClock()
+    start = clock.now()
+    async with Memory.open(store, clock=clock) as memory:
+        clock.advance(days=9)
+        first, second = await memory.put_many(
+            [told("Lisbon", start, "a"), told("Porto", start + timedelta(days=1), "b")]
+        )
+        assert first is not None
+        assert second is not None
+        assert (first.status, first.superseded_by, second.status) == (Status.SUPERSEDED, second.id, Status.ACTIVE)
+        (again,) = await memory.put_many([told("Rome", start, "a")])
+        assert again is not None
+        assert (again.status, again.superseded_by) == (Status.SUPERSEDED, second.id)
+        assert await memory.get(again.id) == again
+        (later,) = await memory.put_many([told("Oslo", start + timedelta(days=2), "a")])
+        assert later is not None
+        assert await homes(memory) == {"Porto": Status.SUPERSEDED, "Oslo": Status.ACTIVE}
+        await memory.put_many([told("Bergen", start + timedelta(days=3), "a")])
+        assert await homes(memory) == {"Porto": Status.SUPERSEDED, "Bergen": Status.ACTIVE}
+        await memory.put_many([value("Ann moved.", key="a")])
+        assert await homes(memory) == {"Porto": Status.ACTIVE}
+        assert (await memory.doctor()).findings == ()
+
+
+async def test_parts_share_the_fate_of_their_whole(store: str) -> None:
+    """Put away, brought back, pinned, edited or deleted, a whole takes its parts along."""
+    async with Memory.open(store) as memory:
+
+        async def parts() -> list[Record]:
+            rows = await memory.list(HOME, statuses=set(Status))
+            return [row for row in rows if row.provenance.sources]
+
+        (whole,) = await memory.put_many([value("whole", "red apple", "blue car")])
+        assert whole is not None
+        await memory.archive(whole.id)
+        assert await memory.recall("car", namespace=HOME) == []
+        assert {row.status for row in await parts()} == {Status.ARCHIVED}
+        await memory.restore(whole.id)
+        assert len(await memory.recall("car", namespace=HOME)) == 1
+        await memory.pin(whole.id)
+        assert all(row.pinned for row in await parts())
+        await memory.unpin(whole.id)
+        assert not any(row.pinned for row in await parts())
+        until = whole.created_at + timedelta(days=36500)
+        edited = await memory.edit(whole.id, metadata={"a": 1}, expires_at=until)
+        assert edited.metadata == {"a": 1, PARTS: whole.metadata[PARTS]}
+        assert {row.expires_at for row in await parts()} == {until}
+        assert set(await memory.purge(whole.id)) == {whole.id, *whole.metadata[PARTS]}
+        assert (await memory.stats()).records == 0
+
+
+async def test_only_parts_are_parts(store: str) -> None:
+    """A record that somebody lists as a part of another is left alone."""
+    async with Memory.open(store) as memory:
+        other = await memory.add("The heron nests by the weir.", HOME)
+        forged = await memory.add("whole", HOME, metadata={PARTS: [other.id, 5]})
+        odd = await memory.add("odd", HOME, metadata={PARTS: 5})
+        await memory.archive([forged.id, odd.id])
+        assert await memory.purge([forged.id, odd.id]) == [forged.id, odd.id]
+        assert [row.id for row in await memory.list(HOME)] == [other.id]
+
+
+async def test_capacity_takes_the_parts_along(store: str) -> None:
+    """What makes room leaves none of its parts behind."""
+    async with Memory.open(store, preset=Preset(capacity=3)) as memory:
+        (whole,) = await memory.put_many([value("no", "red apple and a green pear", "a blue car and a fast train")])
+        assert whole is not None
+        await memory.add("one two three four five", HOME)
+        assert [row.text for row in await memory.list(HOME)] == ["one two three four five"]
+
+
+async def test_what_is_renewed_though_put_away_stays_so(store: str) -> None:
+    """A renewal gives time, and changes no status; neither it nor an edit wakes what has expired."""
+    clock = FixedClock()
+    async with Memory.open(store, clock=clock) as memory:
+        (row,) = await memory.put_many([value("text")])
+        assert row is not None
+        await memory.archive(row.id)
+        until = clock.now() + timedelta(hours=1)
+        assert await memory.renew({row.id: until}) == 1
+        shown = await memory.get(row.id)
+        assert shown is not None
+        assert (shown.status, shown.expires_at) == (Status.ARCHIVED, until)
+        clock.advance(hours=1)
+        assert await memory.renew({row.id: until + timedelta(days=1)}) == 0
+        with pytest.raises(NotFound):
+            await memory.edit(row.id, expires_at=until + timedelta(days=1))
+        assert await memory.get(row.id) is None
+
+
+def test_a_fact_has_no_parts() -> None:
+    """What a fact says is its text."""
+    fact = told("Lisbon", FixedClock().now(), "k")
+    with pytest.raises(InvalidInput, match="parts"):
+        replace(fact, parts=(NewRecord(text="part", namespace=HOME),))
 
 
 def test_a_value_is_under_its_own_key() -> None:

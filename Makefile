@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory soak-memory bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory bench-runtime soak-memory bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,9 @@ conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our
 
 bench-memory: $(PEERS)  ## Measure our memory beside others', network off (ARGS="--rows 1000 --systems mars,chroma")
 	.venv-peers/bin/python tests/offline.py -- .venv-peers/bin/python -m benchmarks.peers $(ARGS)
+
+bench-runtime: $(DEV)  ## Measure a turn beside an empty graph, and 1,000 turns, into benchmarks/results/runtime.json
+	$(BIN)/python -m benchmarks.runtime_speed $(ARGS)
 
 soak-memory: $(DEV)  ## Kill writers again and again and look at what they leave (RUNS=1000)
 	$(BIN)/python -m benchmarks.soak_memory --runs $(or $(RUNS),1000) $(ARGS)

@@ -36,7 +36,14 @@ async def run_verifiers(verifiers: Sequence[Verifier], review: Review) -> list[C
 
 
 async def review_output(checker: Checker, judge: ChatModel | None, review: Review) -> Verdict:
-    """Return the verdict on a draft (MARS): any failed verifier vetoes, then the judge or the rules decide."""
+    """Return the verdict on a draft (MARS): any failed verifier vetoes, then the judge or the rules decide.
+
+    Where a verifier knows a reference answer, the verdict is labelled `oracle_feedback`.
+    """
+    return _labelled(checker, await _output_verdict(checker, judge, review))
+
+
+async def _output_verdict(checker: Checker, judge: ChatModel | None, review: Review) -> Verdict:
     verifiers: list[Verifier] = [NoClaimVerifier(), *checker.verifiers]
     if checker.uses_rules:
         from mars.agents.evidence import EvidenceVerifier
@@ -59,9 +66,7 @@ async def review_action(checker: Checker, judge: ChatModel | None, review: Revie
     return _labelled(checker, await _action_verdict(checker, judge, review, arguments))
 
 
-async def _action_verdict(
-    checker: Checker, judge: BaseChatModel | None, review: Review, arguments: Verifier
-) -> Verdict:
+async def _action_verdict(checker: Checker, judge: ChatModel | None, review: Review, arguments: Verifier) -> Verdict:
     checks = await run_verifiers([arguments, *checker.action_verifiers], review)
     by_rules = combine(checks)
     if judge is None or by_rules.vetoed or review.action is None:

@@ -10,6 +10,8 @@ from typing import Any
 from mars.agents.rendering import without_citations
 from mars.agents.verdicts import Verdict
 
+_NOT_RUN = ("Rejected by the Checker", "Not run:")
+"""How the reply to an action begins that never ran; so many rejections in a row end as `invalid_action`."""
 FLAT = 3
 """So many rejections in a row with one score and the same kinds of issues are no progress."""
 
@@ -47,6 +49,8 @@ def repeated_failure(messages: Sequence[Mapping[str, Any]]) -> str | None:
             calls[str(call["id"])] = json.dumps([call["name"], call["args"]], sort_keys=True, default=str)
         if message["type"] == "tool":
             own = calls.get(str(data["tool_call_id"]), "")
+            if str(data["content"]).startswith(_NOT_RUN):
+                continue
             if data.get("status") == "error":
                 failed.append((own, str(data["content"])))
             elif failed and failed[-1][0] == own:

@@ -20,7 +20,7 @@ from langgraph.types import Command
 from mars.actions import act
 from mars.agents.checking import review_action, review_output
 from mars.agents.interfaces import NOT_KNOWN, Action, Evidence, Review
-from mars.agents.progress import no_progress
+from mars.agents.progress import no_progress, repeated_failure
 from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection, combined_plan
 from mars.agents.reliability import succeeded
@@ -173,6 +173,8 @@ class Loop:
     @placed
     async def draft(self, state: State) -> Command[Literal["review_action", "checker", "consolidate"]]:
         """Let the Assistant act or draft."""
+        if repeated_failure(state["scratch"]):
+            return Command(goto="consolidate", update={"status": RunStatus.NO_PROGRESS.value})
         try:
             reply, ended = await self.assistant_model.stream(self._prompt(state), may_end=not state["attempts"])
         except Exception as error:  # noqa: BLE001 - a provider may raise anything

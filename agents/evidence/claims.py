@@ -31,7 +31,7 @@ PARAPHRASE = 0.6
 ON_TOPIC = 0.3
 """Share of the question's terms, by rarity, that the cited record and its neighbours must hold."""
 ON_TOPIC_LIGHTLY = 0.2
-"""The same for a record that tells a change, or for one's own words about oneself: people name their topic less then."""
+"""The same for a record that tells a change, or one's own words about oneself: people name their topic less then."""
 
 _COUNTED_FROM = re.compile(r"\b(?:before|after|prior\s+to|of)\s*(?:the\s+)?$", re.IGNORECASE)
 _COUNTING = re.compile(r"\s*\b(?:before|after|prior\s+to)\s+(?=\d|[A-Z])")

@@ -48,5 +48,9 @@ def test_the_same_action_with_the_same_error_is_no_progress() -> None:
     assert repeated_failure([*first, *called(2, {"room": 2}, "full")]) is None
     assert repeated_failure([*first, *called(2, {"room": 1}, "closed")]) is None
     assert repeated_failure([*first, *called(2, {"room": 1}, "ok", failed=False)]) is None
+    rejected = called(1, {"room": 1}, "Rejected by the Checker: no") + called(
+        2, {"room": 1}, "Rejected by the Checker: no"
+    )
+    assert repeated_failure(rejected) is None
     assert repeated_failure([*first, *called(2, {"room": 1}, "full")])
     assert repeated_failure([*first, *called(2, {"room": 2}, "full"), *called(3, {"room": 1}, "full")])

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from mars.agents.checking import review_action, review_output, run_verifiers
-from mars.agents.interfaces import Action, Review, Task
+from mars.agents.interfaces import Action, Evidence, Review, Task
 from mars.agents.roles import Checker
 from mars.agents.verdicts import Check, Decision, IssueKind, Outcome
-from mars.agents.verifiers import ArgumentsVerifier, CallableVerifier, JSONSchemaVerifier, RegexVerifier
+from mars.agents.verifiers import (
+    ArgumentsVerifier,
+    CallableVerifier,
+    CitationVerifier,
+    JSONSchemaVerifier,
+    NumericVerifier,
+    RegexVerifier,
+)
 from mars.errors import InvalidSetting
 from mars.testing import ScriptedModel, Step
 
@@ -115,3 +123,67 @@ async def test_an_action_needs_a_known_tool_and_valid_arguments(action: Action, 
     """Unknown tools and arguments that the schema forbids never reach the environment."""
     verdict = await review_action(Checker(), None, review("", action), ArgumentsVerifier({"count": SCHEMA}))
     assert verdict.approved == approved
+
+
+@pytest.mark.parametrize(
+    ("verifier", "draft", "outcome"),
+    [
+        (NumericVerifier("12.5"), "It is 12.5 [m1].", Outcome.PASSED),
+        (NumericVerifier("12.5"), "It is 12.6", Outcome.FAILED),
+        (NumericVerifier("12.5", absolute="0.1"), "12.6", Outcome.PASSED),
+        (NumericVerifier("12.5", absolute="0.1"), "12.61", Outcome.FAILED),
+        (NumericVerifier("1000", relative="0.01"), "1,010", Outcome.PASSED),
+        (NumericVerifier("1000", relative="0.01"), "1,011", Outcome.FAILED),
+        (NumericVerifier("3 km"), "3000 m", Outcome.PASSED),
+        (NumericVerifier("3 km"), "3 kg", Outcome.FAILED),
+        (NumericVerifier("3 km"), "3", Outcome.FAILED),
+        (NumericVerifier("50%"), "0.5", Outcome.PASSED),
+        (NumericVerifier("$40"), "$40", Outcome.PASSED),
+        (NumericVerifier("$40"), "40", Outcome.FAILED),
+        (NumericVerifier("3 cats"), "3 cat", Outcome.PASSED),
+        (NumericVerifier("0.3"), "between 0.1 and 0.3", Outcome.FAILED),
+        (NumericVerifier("-2"), "It was -2", Outcome.PASSED),
+        (NumericVerifier("5"), "many", Outcome.FAILED),
+    ],
+)
+async def test_a_number_is_held_against_its_tolerance(verifier: NumericVerifier, draft: str, outcome: Outcome) -> None:
+    """Exactly one quantity, in a unit that converts exactly, no further off than is allowed."""
+    checked = await verifier.verify(review(draft))
+    assert checked.outcome is outcome
+    assert all(verifier.expected not in issue.directive for issue in checked.issues)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"expected": "many"}, {"expected": "1", "absolute": "-1"}, {"expected": "1", "relative": "x"}]
+)
+def test_a_bad_tolerance_is_refused(settings: dict[str, str]) -> None:
+    """What could never be checked is refused when it is made."""
+    with pytest.raises(InvalidSetting):
+        NumericVerifier(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("draft", "outcome"),
+    [
+        ("She went to Oslo [m1].", Outcome.PASSED),
+        ("She went to Oslo.", Outcome.FAILED),
+        ("She went to Oslo [m2].", Outcome.FAILED),
+        ("She bought an aeroplane in Patagonia [m1].", Outcome.FAILED),
+        ("Not known.", Outcome.UNDECIDED),
+    ],
+)
+async def test_citations_are_a_verifier_of_their_own(draft: str, outcome: Outcome) -> None:
+    """A source must be cited, exist and hold the words; not knowing needs none."""
+    said = Evidence(
+        ref="m1",
+        record="r1",
+        text="Caroline went to Oslo by train.",
+        kind="episode",
+        speaker="Bob",
+        said_at=datetime(2024, 1, 1, tzinfo=UTC),
+        relevance=0.9,
+        retention=1.0,
+    )
+    asked = replace(TASK, text="Where did she go by train?")
+    checked = await CitationVerifier().verify(replace(review(), task=asked, draft=draft, evidence=(said,)))
+    assert checked.outcome is outcome, checked.issues

@@ -242,3 +242,15 @@ def test_two_tools_of_one_name_are_refused() -> None:
     """Names decide which tool runs, so they must differ."""
     with pytest.raises(InvalidSetting, match="put"):
         Toolbox.of([Desk().tool(), Desk().tool()])
+
+
+async def test_the_same_action_with_the_same_error_ends_the_turn() -> None:
+    """An Assistant that tries what just failed, and fails alike, makes no progress; another try is let be."""
+    desk = Desk()
+    model = ScriptedModel([calling("bomb"), calling("bomb")])
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
+        result = await mars.run("Put it away", user="ann")
+    assert (result.status, len(model.calls)) == (RunStatus.NO_PROGRESS, 2)
+    other = ScriptedModel([calling("bomb"), calling("pen"), "Done."])
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(other)) as mars:
+        assert (await mars.run("Put it away", user="ann")).status is RunStatus.COMPLETED

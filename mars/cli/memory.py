@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,11 +19,9 @@ from mars.cli.output import (
     output,
     run_async,
     show_namespace,
+    tend,
 )
 from mars.errors import InvalidSetting, NotFound
-
-if TYPE_CHECKING:
-    from mars.memory.records import Record
 
 app = typer.Typer(
     help="Look into a memory, and tend it.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -168,6 +166,7 @@ def stats(
                     got = await memory.approximate_recall(sample=sample, k=k, seed=seed, progress=report)
                 measured["approximate_recall"] = asdict(got)
             found = asdict(await memory.stats()) | measured
+        found["loaded"] = [{"namespace": list(name), "bytes": size} for name, size in found["loaded"].items()]
         values = {
             name: {str(key): count for key, count in value.items()} if isinstance(value, dict) else value
             for name, value in found.items()
@@ -208,7 +207,7 @@ def archive(
     json: JsonFlag = False,
 ) -> None:
     """Put records away: hidden from recall, restorable."""
-    _tend(db, json, "archived", lambda memory: memory.archive(ids, because))
+    tend(db, json, "archived", ids, lambda memory: memory.archive(ids, because))
 
 
 @app.command()
@@ -220,7 +219,7 @@ def pin(
 ) -> None:
     """Keep records from fading."""
     done = "unpinned" if unpin else "pinned"
-    _tend(db, json, done, lambda memory: memory.unpin(ids) if unpin else memory.pin(ids))
+    tend(db, json, done, ids, lambda memory: memory.unpin(ids) if unpin else memory.pin(ids))
 
 
 @app.command()
@@ -231,7 +230,7 @@ def review(
     json: JsonFlag = False,
 ) -> None:
     """Let quarantined records (what a tool or the web said) take part in recall."""
-    _tend(db, json, "rejected" if reject else "accepted", lambda memory: memory.review(ids, not reject))
+    tend(db, json, "rejected" if reject else "accepted", ids, lambda memory: memory.review(ids, not reject))
 
 
 @app.command()
@@ -289,21 +288,6 @@ def migrate(db: Database = None, json: JsonFlag = False) -> None:
         output.json({"before": before, "after": after})
     else:
         output.print(f"schema {after}: nothing to do" if before == after else f"schema {before} → {after}")
-
-
-def _tend(db: str | None, json: bool, done: str, act: Any) -> None:
-    """Change records by their ids, and say how many."""
-
-    async def work() -> list[Record]:
-        async with open_memory(db or "") as memory:
-            changed: list[Record] = await act(memory)
-            return changed
-
-    records = run_async(work)
-    if json:
-        output.json({done: [record.id for record in records]})
-    else:
-        output.print(f"{len(records):,} {done}")
 
 
 def _statuses(name: str) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,17 +29,22 @@ def edit(
     text: Annotated[str | None, typer.Option(help="What it says from now on.")] = None,
     short_text: Annotated[str | None, typer.Option("--short", help="A shorter rendering for prompts.")] = None,
     importance: Annotated[float | None, typer.Option(help="How much it matters, in [0, 1].")] = None,
-    expires: Annotated[str | None, typer.Option(help="When it ceases to exist, ISO 8601.", metavar="TIME")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="When it ceases to exist, ISO 8601, or never.", metavar="TIME")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Change a record in place. Its history says what was changed, never the words."""
-    given = {"text": text, "short_text": short_text, "importance": importance, "expires_at": _time(expires)}
+    given = {"text": text, "short_text": short_text, "importance": importance, "expires_at": _expiry(expires)}
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not values:
         raise InvalidSetting("nothing to change: give --text, --short, --importance or --expires")
 
     async def work() -> None:
         async with open_memory(db or "") as memory:
+            ends = values.get("expires_at")
+            if ends not in (None, "never") and ends <= memory.clock.now():
+                raise InvalidTime(f"{expires} is past: the record would be gone; `mars memory delete` deletes it")
             changed = await memory.edit(record, **values)
             _show([changed], memory, json)
 
@@ -55,6 +61,8 @@ def delete(
 ) -> None:
     """Delete records for good; `archive` puts them away instead. Only their history stays, without any text."""
     if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidSetting("nobody is there to ask whether to delete for good; nothing was: give --yes")
         typer.confirm(f"Delete {len(set(ids)):,} record(s) for good?", abort=True, err=True)
 
     async def work() -> list[str]:
@@ -123,9 +131,6 @@ def as_of(
 def duplicates(
     namespace: NamespaceOption,
     db: Database = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Least likeness, in (0, 1].", show_default="the preset's")
-    ] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Archive them; `restore` brings them back.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -134,7 +139,7 @@ def duplicates(
     async def work() -> list[DuplicateGroup]:
         async with open_memory(db or "") as memory:
             scope = await known_namespace(memory, namespace)
-            groups = await memory.near_duplicates(scope, threshold)
+            groups = await memory.near_duplicates(scope)
             for group in groups if merge else ():
                 await memory.merge(group.keep.id, [one.id for one in group.others])
             return groups
@@ -145,17 +150,18 @@ def duplicates(
         return
     for group in groups:
         output.print(f"{group.keep.id}  {_line(group.keep)}")
-        for one, likeness in zip(group.others, group.likeness, strict=True):
-            output.print(f"  {likeness:>4.0%}  {one.id}  {_line(one)}")
+        for one in group.others:
+            output.print(f"  {one.id}  {_line(one)}")
     count = sum(len(group.others) for group in groups)
-    output.note(f"{count:,} of {len(groups):,} groups {'merged' if merge else 'may be merged: --merge'}")
+    if not groups:
+        output.note("no record says what another one says")
+    else:
+        done = "merged" if merge else "may be merged: --merge"
+        output.note(f"{count:,} of {len(groups):,} group{'s' * (len(groups) > 1)} {done}")
 
 
 def _group_values(group: DuplicateGroup) -> dict[str, Any]:
-    others = [
-        {"id": one.id, "text": one.text, "likeness": likeness}
-        for one, likeness in zip(group.others, group.likeness, strict=True)
-    ]
+    others = [{"id": one.id, "text": one.text} for one in group.others]
     return {"keep": {"id": group.keep.id, "text": group.keep.text}, "others": others}
 
 
@@ -175,6 +181,10 @@ def _show(records: list[Record], memory: Any, json: bool, nothing: str = "nothin
         output.print(record_lines(records, memory.preset, now))
     else:
         output.note(nothing)
+
+
+def _expiry(text: str | None) -> datetime | str | None:
+    return text if text == "never" else _time(text)
 
 
 def _time(text: str | None) -> datetime | None:

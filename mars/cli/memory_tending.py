@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, show_namespace
+from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, show_namespace, tend
 from mars.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def reembed(
     if json:
         output.json({"embedder": name, "records": passed[0]})
     else:
-        output.print(f"{passed[0]:,} records passed; the vectors are those of {name}. Set MARS_EMBEDDER to it")
+        setting = "Unset MARS_EMBEDDER" if embedder == "hashing" else f"Set MARS_EMBEDDER to {embedder}"
+        output.print(f"{passed[0]:,} records passed; the vectors are those of {name}. {setting}")
 
 
 @app.command()
@@ -144,10 +145,6 @@ def restore(
     if (file is None) == (not ids):
         raise InvalidSetting("name the ids of records to bring back, or a backup: mars memory restore --from FILE")
 
-    async def bring_back() -> Any:
-        async with open_memory(db or "") as memory:
-            return await memory.restore(ids or [])
-
     async def replace() -> Any:
         from mars.cli.progress import progress_bar
         from mars.memory.copies import check
@@ -161,11 +158,7 @@ def restore(
     if file is not None:
         _print_copied(run_async(replace), "restored", json)
         return
-    records = run_async(bring_back)
-    if json:
-        output.json({"restored": [record.id for record in records]})
-    else:
-        output.print(f"{len(records):,} restored")
+    tend(db, json, "restored", ids or [], lambda memory: memory.restore(ids))
 
 
 def _print_copied(copied: Copied, done: str, json: bool) -> None:

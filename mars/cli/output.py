@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ from mars.errors import InvalidFile, InvalidNamespace
 
 if TYPE_CHECKING:
     from mars.memory.engine import Memory
+    from mars.memory.records import Record
 
 
 class Output:
@@ -108,9 +109,7 @@ async def open_memory(db: str, *, create: bool = False, **options: Any) -> Async
     settings = load_settings()
     chosen: dict[str, Any] = {"preset": settings.preset, "synchronous": settings.synchronous}
     if settings.embedder is not None:
-        from mars.memory.minilm import MiniLMEmbedder
-
-        chosen["embedder"] = MiniLMEmbedder(settings.embedder)
+        chosen["embedder"] = settings.embedder
     async with Memory.open(db, **(chosen | options)) as memory:
         yield memory
 
@@ -126,6 +125,22 @@ async def known_namespace(memory: Memory, namespace: tuple[str, ...]) -> tuple[s
         f"nothing is stored for {show_namespace(namespace)}; "
         + (f"known are: {listed}" if names else "the memory is empty: fill it with `mars ingest`")
     )
+
+
+def tend(db: str | None, json: bool, done: str, ids: Sequence[str], act: Any) -> None:
+    """Change records by their ids, and say which were changed: those that were so already are not."""
+
+    async def work() -> list[Record]:
+        async with open_memory(db or "") as memory:
+            before = {record.seq for one in ids if (record := await memory.get(one)) is not None}
+            return [record for record in await act(memory) if record.seq not in before]
+
+    records = run_async(work)
+    if json:
+        output.json({done: [record.id for record in records]})
+    else:
+        same = len(set(ids)) - len({record.id for record in records} & set(ids))
+        output.print(f"{len(records):,} {done}" + (f", {same:,} as before" if same else ""))
 
 
 def _namespace_option(text: str) -> tuple[str, ...]:

@@ -233,3 +233,35 @@ def test_search_explained_and_diverse(filled: Terminal) -> None:
     assert "fusion" in filled.type(*words, "--explain")
     assert "fusion" not in filled.type(*words)
     filled.type(*words, "--diversity", "2", code=2)
+
+
+def test_an_end_that_is_past_is_refused_and_an_end_can_be_taken_away(filled: Terminal) -> None:
+    """`edit --expires` with a past time changes nothing and names `delete`; `never` takes a time to live away."""
+    one = filled.json("memory", "list", "-n", "ann")[0]["id"]
+    filled.type("memory", "edit", one, "--expires", "2020-01-01", code=2)
+    assert filled.json("memory", "show", one)["expires_at"] is None
+    assert filled.json("memory", "edit", one, "--expires", "2999-01-01")[0]["expires_at"].startswith("2999")
+    assert filled.json("memory", "edit", one, "--expires", "never")[0]["expires_at"] is None
+
+
+def test_deleting_needs_a_yes_where_nobody_can_be_asked(filled: Terminal) -> None:
+    """Without a terminal `delete` wants --yes, on stderr, and deletes nothing."""
+    one = filled.json("memory", "list", "-n", "ann")[0]["id"]
+    assert filled.type("memory", "delete", one, "--json", code=2) == ""
+    assert "--yes" in filled.err
+    assert filled.json("memory", "show", one)["id"] == one
+
+
+def test_what_was_so_already_is_not_counted(filled: Terminal) -> None:
+    """A second `archive` or `restore` of the same record says that nothing has changed."""
+    one = filled.json("memory", "list", "-n", "ann")[0]["id"]
+    assert filled.json("memory", "archive", one) == {"archived": [one]}
+    assert filled.json("memory", "archive", one) == {"archived": []}
+    assert filled.json("memory", "restore", one) == {"restored": [one]}
+    assert "0 restored, 1 as before" in filled.type("memory", "restore", one)
+
+
+def test_the_built_in_embedder_can_be_named(filled: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MARS_EMBEDDER=hashing is the embedder that is used without it."""
+    monkeypatch.setenv("MARS_EMBEDDER", "hashing")
+    assert filled.json("memory", "search", "Ann", "-n", "ann")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 
@@ -40,6 +40,7 @@ class Fixed(Embeddings):
         return self.value
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=()), max_size=60), max_size=5))
 def test_hashing_any_text(texts: list[str]) -> None:
     """Any texts give finite vectors of unit length, or zero where there is no word; equal texts, equal vectors."""

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     namespace: str | None = None
     """``MARS_NAMESPACE``: whose memory, such as ``user-1`` or ``team/ann``."""
     embedder: str | None = None
-    """``MARS_EMBEDDER``: a folder with MiniLM-class weights; the built-in keyless embedder if unset."""
+    """``MARS_EMBEDDER``: a folder with MiniLM-class weights; ``hashing``, built in and keyless, if unset."""
     preset: str = "default"
     """``MARS_PRESET``: how memory forgets: default, paper, memorybank or generative-agents."""
     model: str | None = None

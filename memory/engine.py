@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from anyio import to_thread
 
@@ -149,9 +149,10 @@ class Memory(Tending):
         """Store one record and return it: a text with its namespace and any field of `NewRecord`, or a `NewRecord`.
 
         A write under an idempotency key that the namespace holds returns the record that is there. `duplicates` says
-        what becomes of a text that an active record says already (`mars.memory.duplicates`): ``"keep"`` both,
-        ``"skip"`` or ``"merge"`` the new one and return the other; by default what the preset says of the kind. Raises
-        `InvalidInput` (or what is below it) before anything is written.
+        what becomes of a text that an active record says already: ``"keep"`` both, ``"exact"`` to merge the very same
+        text, ``"skip"`` or ``"merge"`` to do so with near-duplicates too (`mars.memory.duplicates`), and return the
+        other; by default what the preset says of the kind. A new record with an idempotency key is never merged: only
+        so a retry finds what it stored. Raises `InvalidInput` (or what is below it) before anything is written.
         """
         return (await self.add_many([new_record(record, namespace, fields)], duplicates=duplicates, now=now))[0]
 
@@ -229,11 +230,13 @@ class Memory(Tending):
         text: str | None = None,
         short_text: str | None = None,
         importance: float | None = None,
-        expires_at: datetime | None = None,
+        expires_at: datetime | Literal["never"] | None = None,
         metadata: Mapping[str, Any] | None = None,
         now: datetime | None = None,
     ) -> Record:
         """Change a record in place and return it; what is None stays. Strength and τ stay as they are.
+
+        An `expires_at` that is past ends the record at once; ``"never"`` takes its time to live away.
 
         Raises `NotFound` for an unknown id, else as `add` does.
         """
@@ -246,7 +249,7 @@ class Memory(Tending):
         if importance is not None:
             values["importance"] = check_share(importance, "importance")
         if expires_at is not None:
-            values["expires_at"] = check_time(expires_at, "expires_at")
+            values["expires_at"] = None if expires_at == "never" else check_time(expires_at, "expires_at")
         if metadata is not None:
             values["metadata"] = frozen_mapping(check_json(metadata))
         vector = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from mars.errors import ConversationBusy, InvalidNamespace, LeaseLost, NotFound,
 from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of, thread_of
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace
+from mars.persistence.budgets import Scope
 from mars.persistence.leases import FENCE
 from mars.persistence.transcript import Utterance
 from mars.results import Event, EventKind, RunResult, RunStatus, read_result
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from langgraph.types import Durability, StreamMode
 
     from mars.persistence.journal import Begin, Claim, Journal, Listed, Opening
+    from mars.persistence.ledger import Ledger
     from mars.persistence.turns import Unfinished
 
 OnUnfinished = Literal["refuse", "finish", "abandon"]
@@ -111,6 +113,7 @@ class Conversations:
         self,
         graph: CompiledStateGraph[Any, Any, Any, Any],
         journal: Journal,
+        ledger: Ledger,
         *,
         limit: int,
         lease: float,
@@ -123,6 +126,8 @@ class Conversations:
         """
         self.journal = journal
         """What is kept of conversations."""
+        self.ledger = ledger
+        """What was called, and what was spent."""
         self.holder = Holder(journal, lease)
         """Who holds which."""
         self._graph = graph
@@ -294,7 +299,9 @@ class Conversations:
         if run.stopped or waiting:
             status = RunStatus.CANCELLED if run.stopped else RunStatus.WAITING
             run.rest = status.value
-            return replace(read_result({**partial, "status": status.value}), status=status)
+            spent = await self.ledger.spent(Scope("turn", turn.turn))
+            so_far = {"status": status.value, "usage": spent.usage.plain(), "latency": spent.wall}
+            return read_result({**partial, **so_far})
         result = read_result(values)
         said = _said(turn, values) if self._keep else ()
         await self.journal.finish(run.claim.fence, turn, result.status.value, said)

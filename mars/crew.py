@@ -76,7 +76,7 @@ def make_loop(
     words = team.reflector.model if team.reflector.model is not None else None if keyless else default
     drafting = resolve_model(team.assistant.model) if team.assistant.model is not None else default
     tools = (toolbox or Toolbox()).only(team.assistant.tools)
-    made = replace(calls or Calls(), budgets=Budgets.of(team.budget))
+    made = replace(calls or Calls(), budgets=Budgets.of(team.budget), models=set())
     return Loop(
         memory=None if "memory" in team.without else memory,
         assistant=team.assistant,

@@ -90,7 +90,7 @@ class Kept:
         """Return the durable conversations of a graph that was compiled with the saver."""
         from mars.persistence.call_rows import StoredRows
         from mars.persistence.journal import Journal
-        from mars.persistence.ledger import finish
+        from mars.persistence.ledger import DatabaseLedger, finish
         from mars.persistence.saver import CheckpointSaver
 
         journal = Journal(
@@ -102,4 +102,12 @@ class Kept:
             final=lambda wire, conversation, turn: finish(StoredRows(wire), conversation, turn),
         )
         asked = self.keeping
-        return Conversations(graph, journal, limit=limit, lease=asked.lease, keep=keep, durability=asked.durability)
+        return Conversations(
+            graph,
+            journal,
+            DatabaseLedger(self.database),
+            limit=limit,
+            lease=asked.lease,
+            keep=keep,
+            durability=asked.durability,
+        )

@@ -316,6 +316,7 @@ class SyncMars(Twin[Mars]):
     run = blocking(Mars.run)
     stream = streaming(Mars.stream)
     resume = blocking(Mars.resume)
+    settle_action = blocking(Mars.settle_action)
     cancel = blocking(Mars.cancel)
     unfinished = blocking(Mars.unfinished)
     conversations = blocking(Mars.conversations)

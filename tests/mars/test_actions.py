@@ -135,13 +135,13 @@ async def test_a_person_is_asked_about_any_other_tool(
     async with opened(url, tmp_path, "plain") as mars:
         for _ in range(2):
             result = await mars.resume("talk", on_busy="queue")
-            assert (result.status, result.answer) == (RunStatus.WAITING, "")
+            assert (result.status, result.answer, result.usage.calls) == (RunStatus.WAITING, "", 1)
         assert desk.posted() == ["no key"]
         await mars.settle_action("talk", done=done, result="it is there" if done else None)
         with pytest.raises(NotFound, match="waits for its outcome"):
             await mars.settle_action("talk", done=done)
         result = await mars.resume("talk")
-    assert (result.status, result.answer) == (RunStatus.COMPLETED, answer)
+    assert (result.status, result.answer, result.usage.calls) == (RunStatus.COMPLETED, answer, 2)
     assert len(desk.posted()) == letters
 
 

@@ -79,6 +79,8 @@ class Attempt:
     """What the Checker said."""
     sources: tuple[CitedSource, ...] = ()
     """The records that the draft cites."""
+    prompt: tuple[dict[str, Any], ...] = ()
+    """What the Assistant was shown, as LangChain writes messages; empty unless the team keeps prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,12 @@ class RunResult:
     """The conversation that this turn belongs to."""
     turn: str
     """Id of the turn."""
+    task: str = ""
+    """What was asked."""
+    team: str = ""
+    """Name of the team that worked on it; empty for the usual one."""
+    strategy: tuple[str, ...] = ()
+    """The strategy note after the last rejection: what the next attempt did differently."""
     error: str | None = None
     """What failed, if the status is task_error."""
     stop_reason: str = ""
@@ -140,6 +148,9 @@ class RunResult:
             "recalled": self.recalled,
             "conversation": self.conversation,
             "turn": self.turn,
+            "task": self.task,
+            "team": self.team,
+            "strategy": list(self.strategy),
             "error": self.error,
             "stop_reason": self.stop_reason,
             "usage": self.usage.plain(),
@@ -187,6 +198,7 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
             draft=attempt["draft"],
             verdict=Verdict.model_validate(attempt["verdict"]),
             sources=_sources(attempt["sources"]),
+            prompt=tuple(attempt.get("prompt", ())),
         )
         for attempt in values.get("attempts", ())
     )
@@ -202,6 +214,9 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
         recalled=len(values.get("evidence", ())),
         conversation=values.get("conversation", ""),
         turn=values.get("turn", ""),
+        task=values.get("task", {}).get("text", ""),
+        team=values.get("team", ""),
+        strategy=tuple(values.get("strategy", ())),
         error=values.get("error") or None,
         stop_reason=values.get("stop_reason") or status.value,
         usage=Usage(**values.get("usage") or {}),

@@ -1,10 +1,10 @@
 """Whether the keyless Checker lets right answers through and stops wrong ones: LoCoMo's answers and their changes.
 
 Each right answer, and each wrong one made of it (`mars.evaluation.perturbations`), is a draft. What the Checker is
-given is what a deployed agent has in its last iteration: the records recalled for the question, `K` of them (8, widened twice
-by 2), and the Checker's own search for question and draft, 24. A draft cites those of the file's evidence turns that
-were recalled, whatever the draft says, as an Assistant cites what it read; where none was recalled it cites nothing,
-and is rejected. The Checker sees neither the right answer nor the category; only scoring does.
+given is what a deployed agent has in its last iteration: the records recalled for the question, `K` of them (8, widened
+twice by 2), and the Checker's own search for question and draft, 24. A draft cites those of the file's evidence turns
+that were recalled, whatever the draft says, as an Assistant cites what it read; where none was recalled it cites
+nothing, and is rejected. The Checker sees neither the right answer nor the category; only scoring does.
 
 The answerability model is fitted on the other conversations of the file, never on the one that is being judged.
 """

@@ -118,7 +118,7 @@ class Head:
         if self._directions is None:
             return
         if size > len(self._rest):
-            room = size * 9 // 8
+            room = size * 9 // 8 if self._known else size
             heads, rest = np.zeros((room, len(self._directions)), np.float32), np.zeros(room, np.float32)
             heads[: self._known], rest[: self._known] = self._heads[: self._known], self._rest[: self._known]
             self._heads, self._rest = heads, rest

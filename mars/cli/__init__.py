@@ -17,6 +17,8 @@ COMMANDS: dict[str, str] = {
     "chat": "mars.cli.chat:chat",
     "memory": "mars.cli.memory:app",
     "eval": "mars.cli.evaluate:app",
+    "agents": "mars.cli.agents:agents",
+    "trajectories": "mars.cli.trajectories:app",
 }
 """Commands in the order of the help, and where each is: a function, or a Typer application with commands of its own."""
 

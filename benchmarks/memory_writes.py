@@ -2,13 +2,14 @@
 
     python -m benchmarks.memory_writes [--rows 1000 10000 100000] [--rounds 300]
 
-Records carry their vectors (384 dimensions): embedding is excluded. For each size of store and each durability:
-`add` is one awaited `Memory.add`, `tasks` are 100 tasks that each await one after the other, `bulk` is `add_many` of
-1,000 records. The floor writes the same three rows per record (record, vector, history) with the same indexes through
-Python's sqlite3: one transaction for each (`floor_add`), or 1,000 in one (`floor_bulk`). Rounds of both alternate, so
-that what else the machine does falls on both. Times in milliseconds; `per_second` is the median of the rounds,
-`per_cpu_second` the same by processor time of all threads, which what else the machine does matters less to;
-`add_to_floor` and `bulk_to_floor` are ratios of medians, `largest_to_smallest` that of `add` over the sizes of store.
+Records carry their vectors (384 dimensions): embedding is excluded. For each size of store and each durability: `add`
+is one awaited `Memory.add`, `tasks` are 100 tasks that each await one after the other, `bulk` is `add_many` of 1,000
+records, `distilled` one awaited reflection, for which duplicates are looked for. The floor writes the same three rows
+per record (record, vector, history) with the same indexes through Python's sqlite3: one transaction for each
+(`floor_add`), or 1,000 in one (`floor_bulk`). Rounds of both alternate, so that what else the machine does falls on
+both. Times in milliseconds; `per_second` is the median of the rounds, `per_cpu_second` the same by processor time of
+all threads, which what else the machine does matters less to; `add_to_floor` and `bulk_to_floor` are ratios of medians,
+`largest_to_smallest` that of `add` over the sizes of store.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from mars.memory import Memory
 from mars.memory.backends.rows import change_row, stored_row
 from mars.memory.backends.statements import statements
 from mars.memory.interfaces import Reader, Selection
-from mars.memory.records import Change, NewRecord, Vector
+from mars.memory.records import Change, Kind, NewRecord, Vector
 
 HOME = ("bench",)
 TASKS, EACH, BULK = 100, 5, 1000
@@ -107,6 +109,11 @@ class Floor:
         self._database.close()
 
 
+def distilled(record: NewRecord) -> NewRecord:
+    """Return a record as a reflection, of which near-duplicates are looked for."""
+    return replace(record, kind=Kind.REFLECTION)
+
+
 def template(reader: Reader) -> tuple[Row, Row, Row]:
     """Return the rows of some record of a store: record, vector, change."""
     (record,) = reader.select(Selection(limit=1))
@@ -179,6 +186,8 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
             started = time.perf_counter()
             floor.write(table)
             times.setdefault("floor_bulk", []).append(time.perf_counter() - started)
+        for (new,) in (source.take(1) for _ in range(max(5, rounds // 30))):
+            times.setdefault("distilled", []).append(await timed(lambda new=new: memory.add(distilled(new)), []))  # type: ignore[misc]
         floor.close()
     for left in folder.glob("*.db*"):
         left.unlink()

@@ -246,7 +246,7 @@ class Conversations:
         turn = run.claim.turn
         assert turn is not None
         if on_unfinished == "abandon" or run.claim.replaced:
-            await self.journal.finish(run.claim.fence, turn, "abandoned", ())
+            await self.journal.finish(run.claim.fence, turn, "abandoned", (), leave=False)
             return
         ended = (await self._found(run))[2]
         if on_unfinished == "refuse" and not ended:
@@ -255,14 +255,14 @@ class Conversations:
                 f"the last turn of conversation {name!r} is half done: finish it by mars.resume({name!r}), or run with "
                 "on_unfinished='finish' or 'abandon'"
             )
-        async with aclosing(self._play(run)) as events:
+        async with aclosing(self._play(run, last=False)) as events:
             async for event in events:
                 if event.result is None:
                     yield event
         if not run.over:
             raise TurnUnfinished(f"the last turn of conversation {conversation_of(turn.thread)[1]!r} was not finished")
 
-    async def _play(self, run: Run) -> AsyncGenerator[Event, None]:
+    async def _play(self, run: Run, *, last: bool = True) -> AsyncGenerator[Event, None]:
         """Run the graph to its end, from the start or from where the turn rests; end the turn."""
         claim, turn = run.claim, run.claim.turn
         assert turn is not None
@@ -286,10 +286,10 @@ class Conversations:
                 run.stopped = "cancelled"
             except LeaseLost:
                 run.stopped = run.stopped or "lost"
-        result = await self._result(run, turn, values, waiting)
+        result = await self._result(run, turn, values, waiting, last)
         yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
 
-    async def _result(self, run: Run, turn: Unfinished, values: dict[str, Any], waiting: bool) -> RunResult:
+    async def _result(self, run: Run, turn: Unfinished, values: dict[str, Any], waiting: bool, last: bool) -> RunResult:
         partial = values if values.get("turn") == turn.turn else turn.input
         if run.stopped == "lost" and await self.journal.status(turn) not in ("cancelled", "abandoned"):
             raise LeaseLost(
@@ -304,8 +304,8 @@ class Conversations:
             return read_result({**partial, **so_far})
         result = read_result(values)
         said = _said(turn, values) if self._keep else ()
-        await self.journal.finish(run.claim.fence, turn, result.status.value, said)
-        run.over = True
+        await self.journal.finish(run.claim.fence, turn, result.status.value, said, leave=last)
+        run.over, run.released = True, last
         return result
 
     async def _found(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any], bool]:

@@ -76,6 +76,8 @@ class Run:
     """What is noted of a turn that rests unfinished."""
     over: bool = False
     """Whether its turn is finished."""
+    released: bool = False
+    """Whether the lease was given back with the end of the turn."""
     left: Event = field(default_factory=Event)
     """Set when the lease was given back."""
     _pump: asyncio.Task[None] | None = None
@@ -243,7 +245,8 @@ class Holder:
             del self._runs[fence.thread]
         try:
             with CancelScope(shield=True):
-                await self._journal.leave(fence, None if run.over else run.claim.turn, run.rest)
+                if not run.released:
+                    await self._journal.leave(fence, None if run.over else run.claim.turn, run.rest)
         finally:
             run.left.set()
             self._call_next(fence.thread)

@@ -15,6 +15,8 @@ COMMANDS: dict[str, str] = {
     "ingest": "mars.cli.ingest:ingest",
     "ask": "mars.cli.ask:ask",
     "chat": "mars.cli.chat:chat",
+    "conversations": "mars.cli.conversations:conversations",
+    "resume": "mars.cli.conversations:resume",
     "memory": "mars.cli.memory:app",
     "eval": "mars.cli.evaluate:app",
     "agents": "mars.cli.agents:agents",

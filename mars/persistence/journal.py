@@ -131,8 +131,10 @@ class Journal:
         Turns(wire).begin(thread, number, turn, input, summary)
         return Unfinished(thread, number, turn, "", input)
 
-    async def finish(self, fence: Fence, turn: Unfinished, status: str, said: Sequence[Utterance]) -> None:
-        """End a turn: append what was said and trim its checkpoints; the lease stays."""
+    async def finish(
+        self, fence: Fence, turn: Unfinished, status: str, said: Sequence[Utterance], *, leave: bool
+    ) -> None:
+        """End a turn: append what was said and trim its checkpoints; give the lease back where it is left, too."""
 
         def work(wire: Wire) -> None:
             check(wire, fence)
@@ -143,6 +145,8 @@ class Journal:
                 self._final(wire, turn.input["conversation"], turn.turn)
             if self._saver is not None:
                 turns.trim(fence.thread, self._saver.serde)
+            if leave:
+                Leases(wire).release(fence)
 
         await self._database.write(work)
 

@@ -376,12 +376,11 @@ async def test_a_lost_lease_lets_nothing_through(file: str) -> None:
 async def test_a_lease_that_ran_out_is_taken_over(url: str) -> None:
     """A holder that gives no sign of life loses its conversation after the lease, by the database's clock."""
     await left_half_done(url)
-    async with CheckpointSaver.open(url) as saver:
-        await saver.database.write(lambda wire: Leases(wire).take(THREAD, 1, "a killed process", 0.4))
-        async with Mars.open(url, team=team(ScriptedModel(["In Norway."]))) as mars:
-            with pytest.raises(ConversationBusy):
-                await mars.resume("c")
-            assert (await mars.resume("c", on_busy="queue")).answer == "In Norway."
+    async with CheckpointSaver.open(url) as saver, Mars.open(url, team=team(ScriptedModel(["In Norway."]))) as mars:
+        await saver.database.write(lambda wire: Leases(wire).take(THREAD, 1, "a killed process", 2.0))
+        with pytest.raises(ConversationBusy):
+            await mars.resume("c")
+        assert (await mars.resume("c", on_busy="queue")).answer == "In Norway."
 
 
 async def test_the_heartbeat_keeps_a_long_run(file: str) -> None:

@@ -1,0 +1,67 @@
+"""`mars conversations` and `mars resume`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mars import Assistant, Mars, Team
+from mars.cli import main
+from mars.testing import ScriptedModel, Step
+
+QUESTION = "Where does my sister live?"
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> str:
+    """A database where Ann has told where her sister lives, and a question rests half done."""
+    url = f"sqlite:///{tmp_path / 'life.db'}"
+    asyncio.run(_leave(url))
+    return url
+
+
+async def _leave(url: str) -> None:
+    asked = threading.Event()
+
+    def wait(_: object) -> Step:
+        asked.set()
+        return Step(text="Never heard.", delay=0.3)
+
+    async with Mars.open(url) as mars:
+        await mars.run("My sister lives in Oslo.", user="ann", conversation="c")
+    team = Team(assistant=Assistant(model=ScriptedModel(wait)))
+    async with Mars.open(url, team=team) as mars:
+        task = asyncio.ensure_future(mars.run(QUESTION, user="ann", conversation="c"))
+        assert await asyncio.to_thread(asked.wait, 20)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def test_what_rests_is_listed_and_finished(left: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list names the conversation and the task; resume answers it; then nothing is unfinished."""
+    assert main(["conversations", "--db", left, "--unfinished"]) == 0
+    shown = capsys.readouterr().out
+    assert "interrupted" in shown
+    assert main(["conversations", "--db", left, "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert (one["name"], one["namespace"], one["turns"], one["task"]) == ("c", ["ann"], 2, QUESTION)
+    assert main(["resume", "c", "--db", left, "-n", "ann", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == "My sister lives in Oslo."
+    assert main(["conversations", "--db", left, "--unfinished", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["conversations", "--db", left, "--unfinished"]) == 0
+    assert "Nothing is unfinished." in capsys.readouterr().out
+
+
+def test_mistakes_say_what_helps(left: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown conversation, and a database that is not there, are one line each and exit code 2."""
+    assert main(["resume", "d", "--db", left]) == 2
+    assert "never begun" in capsys.readouterr().err
+    assert main(["conversations", "--db", str(tmp_path / "none.db")]) == 2
+    assert "there is no memory" in capsys.readouterr().err

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,22 @@ Namespace = tuple[str, ...]
 Vector = npt.NDArray[np.float32]
 """One embedding (shape ``[d]``) or a batch of them (shape ``[n, d]``), float32."""
 
+Choice = TypeVar("Choice", bound=StrEnum)
+
 MAX_TEXT = 4 * 1024 * 1024
 """The most characters that one record's text may have."""
 
 MAX_LABEL = 1024
-"""The most characters that a key, a conversation, a speaker or another label may have."""
+"""The most bytes of UTF-8 that a key, a conversation, a speaker or another label may have."""
+
+MAX_NAMESPACE = 1500
+"""The most bytes of a namespace that something is stored in, written as JSON: with one label it fits an index row."""
+
+MAX_MATTER = 1024
+"""The most bytes of UTF-8 that a fact's subject, without case, and its relation may have together."""
+
+MAX_INTEGER = 1 << 53
+"""The largest integer that every database and every float hold exactly."""
 
 
 def check_namespace(namespace: object) -> Namespace:
@@ -32,7 +44,7 @@ def check_namespace(namespace: object) -> Namespace:
     if (
         not isinstance(namespace, tuple)
         or not namespace
-        or not all(isinstance(label, str) and label and _storable(label) for label in namespace)
+        or not all(isinstance(label, str) and label and storable(label) for label in namespace)
     ):
         raise InvalidNamespace(
             f"a namespace is a non-empty tuple of non-empty strings, such as ('user-1',); got {namespace!r}"
@@ -55,12 +67,12 @@ def check_time(moment: object, name: str = "now") -> datetime:
 def check_text(text: object, name: str = "text") -> str:
     """Return `text` if it is usable, else raise `InvalidText`: empty, only blanks, NUL, lone surrogates, too long."""
     if not isinstance(text, str) or not text.strip():
-        raise InvalidText(f"{name} is empty; a record needs at least one character that is not blank")
+        raise InvalidText(f"the {name} is empty: give at least one character that is not blank")
     if len(text) > MAX_TEXT:
         raise InvalidText(
             f"{name} has {len(text):,} characters; the most is {MAX_TEXT:,}: split it into several records"
         )
-    if not _storable(text):
+    if not storable(text):
         raise InvalidText(f"{name} holds a NUL or a lone surrogate, which no database stores; clean it first")
     return text
 
@@ -69,11 +81,60 @@ def check_label(label: object, name: str) -> str | None:
     """Return `label` if it is None or a string that every database stores, else raise `InvalidText`."""
     if label is None:
         return None
-    if not isinstance(label, str) or len(label) > MAX_LABEL or not _storable(label):
+    if not isinstance(label, str) or not storable(label) or len(label.encode()) > MAX_LABEL:
         raise InvalidText(
-            f"{name} must be a string of at most {MAX_LABEL:,} characters, without NUL or lone surrogates"
+            f"{name} must be a string of at most {MAX_LABEL:,} bytes of UTF-8, without NUL or lone surrogates"
         )
     return label
+
+
+def check_room(namespace: Namespace) -> Namespace:
+    """Return a checked namespace if every database can index what is stored in it, else raise `InvalidNamespace`."""
+    if len(json.dumps(namespace, separators=(",", ":"))) > MAX_NAMESPACE:
+        raise InvalidNamespace(f"a namespace has at most {MAX_NAMESPACE:,} bytes as JSON; shorten its labels")
+    return namespace
+
+
+def matter_fits(subject: str, relation: str) -> bool:
+    """Tell whether every database can index a fact by its subject and relation."""
+    return len(subject.casefold().encode()) + len(relation.encode()) <= MAX_MATTER
+
+
+def check_matter(subject: str, relation: str) -> None:
+    """Raise `InvalidText` for a subject and a relation that are too long together."""
+    if not matter_fits(subject, relation):
+        raise InvalidText(f"subject and relation have together at most {MAX_MATTER:,} bytes of UTF-8; shorten them")
+
+
+def choice(value: object, choices: type[Choice], name: str) -> Choice:
+    """Return the member that a value names; raise `InvalidInput`, which names them all, if it names none."""
+    try:
+        return choices(str(value))
+    except ValueError:
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}; got {shown(value)}") from None
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return `value` if it is True or False, else raise `InvalidSetting`."""
+    if not isinstance(value, bool):
+        raise InvalidSetting(f"{name} must be True or False; got {shown(value)}")
+    return value
+
+
+def check_integer(value: object, name: str) -> int | None:
+    """Return `value` if it is None or a whole number from 0 to 2^53, else raise `InvalidInput`."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER):
+        return value
+    raise InvalidInput(f"{name} must be a whole number from 0 to 2^53; got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: short, and whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, or a value within itself
+        return f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def check_json(values: Mapping[str, Any], name: str = "metadata") -> Mapping[str, Any]:
@@ -100,7 +161,8 @@ def check_vector(vector: object, dimension: int | None = None) -> Vector:
     return values
 
 
-def _storable(text: str) -> bool:
+def storable(text: str) -> bool:
+    """Tell whether every database stores a text: it holds no NUL and no lone surrogate."""
     if text.isascii():
         return "\x00" not in text
     try:

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mars.errors import InvalidInput
-from mars.memory.checks import check_time
+from mars.memory.checks import check_time, shown
 
 EVENT_TIME: Final = "$event_time"
 """The key of the event time in a filter."""
@@ -61,12 +61,12 @@ def canonical(value: object) -> str:
     """
     if type(value) is str:
         return _quoted(value)
-    if type(value) is int:
-        return int.__repr__(value)
     try:
+        if type(value) is int:
+            return int.__repr__(value)
         return json.dumps(_plain(value), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"metadata holds JSON values only; got {value!r}: {error}") from error
+        raise InvalidInput(f"metadata holds JSON values only; got {shown(value)}: {error}") from error
 
 
 def _plain(value: object) -> object:
@@ -139,7 +139,9 @@ Condition = Ask | Both | Never
 def parse(expression: object, depth: int = DEPTH) -> Condition:
     """Return a filter as a condition. Raises `InvalidInput`, naming what is allowed, for one that means nothing."""
     if not isinstance(expression, Mapping) or not all(isinstance(key, str) for key in expression):
-        raise InvalidInput(f"a filter maps keys to values or to operators ({_names(OPERATORS)}); got {expression!r}")
+        raise InvalidInput(
+            f"a filter maps keys to values or to operators ({_names(OPERATORS)}); got {shown(expression)}"
+        )
     if not depth:
         raise InvalidInput(f"a filter nests at most {DEPTH} levels of {_names(COMBINING)}")
     parts = []
@@ -160,7 +162,7 @@ def parse(expression: object, depth: int = DEPTH) -> Condition:
 
 def _combined(name: str, value: object, depth: int) -> Condition:
     if not isinstance(value, list | tuple) or not value:
-        raise InvalidInput(f"{name} takes a list of at least one filter; got {value!r}")
+        raise InvalidInput(f"{name} takes a list of at least one filter; got {shown(value)}")
     return Both(tuple(parse(each, depth - 1) for each in value), either=name == "$or")
 
 
@@ -174,7 +176,7 @@ def _of_key(key: str, value: object, depth: int) -> Condition:
     for name, operand in value.items():
         if name == "$not":
             if not isinstance(operand, Mapping) or not operand or not all(str(each)[:1] == "$" for each in operand):
-                raise InvalidInput(f"$not below a key takes operators ({_names(OPERATORS)}); got {operand!r}")
+                raise InvalidInput(f"$not below a key takes operators ({_names(OPERATORS)}); got {shown(operand)}")
             parts.append(Never(_of_key(key, operand, depth - 1)))
         elif name in OPERATORS:
             parts.append(_ask(key, name, operand))
@@ -186,7 +188,7 @@ def _of_key(key: str, value: object, depth: int) -> Condition:
 def _ask(key: str, operator: str, operand: object) -> Ask:
     if operator in LISTS:
         if not isinstance(operand, list | tuple | set | frozenset):
-            raise InvalidInput(f"{operator} (on {key!r}) takes a list of values; got {operand!r}")
+            raise InvalidInput(f"{operator} (on {key!r}) takes a list of values; got {shown(operand)}")
         return Ask(key, operator, tuple(_operand(key, operator, each) for each in operand))
     return Ask(key, operator, _operand(key, operator, operand))
 
@@ -195,7 +197,9 @@ def _operand(key: str, operator: str, operand: object) -> object:
     if key == EVENT_TIME:
         return microseconds(_moment(operand))
     if operator in ORDERS and not is_number(operand) and not isinstance(operand, str):
-        raise InvalidInput(f"{operator} (on {key!r}) takes a number or a string, which have an order; got {operand!r}")
+        raise InvalidInput(
+            f"{operator} (on {key!r}) takes a number or a string, which have an order; got {shown(operand)}"
+        )
     canonical(operand)
     return operand
 
@@ -207,7 +211,9 @@ def _moment(operand: object) -> datetime:
         except ValueError as error:
             raise InvalidInput(f"{EVENT_TIME} takes an aware datetime or ISO 8601 text: {error}") from error
     if not isinstance(operand, datetime):
-        raise InvalidInput(f"{EVENT_TIME} takes an aware datetime or ISO 8601 text with an offset; got {operand!r}")
+        raise InvalidInput(
+            f"{EVENT_TIME} takes an aware datetime or ISO 8601 text with an offset; got {shown(operand)}"
+        )
     return check_time(operand, EVENT_TIME)
 
 

@@ -1,4 +1,8 @@
-"""Writes that wait together and depend on nothing are written as one: one statement for each table, no savepoints."""
+"""Writes that wait together and depend on nothing are written as one: one statement for each table, no savepoints.
+
+Should the database refuse that write, each of its parts is written by itself, after what waited beside them: the one
+that it refuses then fails alone. All that can be known before is refused before, by `mars.memory.checks`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,12 @@ from typing import Any
 
 from mars.memory.interfaces import Failed, Transaction
 from mars.memory.preparing import Prepared, Rules
-from mars.memory.records import Provenance
 from mars.memory.writing import Added, stands_alone, store
 
 __all__ = ["Adding", "grouped"]
 
 Work = Callable[[Transaction], Any]
 Commit = Callable[[Sequence[Work]], list[Any]]
-
-_NOWHERE = Provenance()
-_MOST = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,8 @@ class Adding:
 
     @property
     def joins(self) -> bool:
-        """Whether it may become part of a larger write: it can fail only as every write of that moment fails."""
-        return all(
-            stands_alone(one, self.rules)
-            and one.new.provenance == _NOWHERE
-            and (one.new.position is None or one.new.position < _MOST)
-            for one in self.ready
-        )
+        """Whether it may become part of a larger write: it reads nothing, and nothing reads it."""
+        return all(stands_alone(one, self.rules) for one in self.ready)
 
 
 def grouped(commit: Commit) -> Commit:
@@ -53,7 +48,7 @@ def grouped(commit: Commit) -> Commit:
             return commit(works)
         groups = [[work for _, work in each] for _, each in groupby(enumerate(works), key=_key)]
         outcomes = commit([_joined(group) for group in groups])
-        parted = (_parted(outcome, group) for group, outcome in zip(groups, outcomes, strict=True))
+        parted = (_parted(outcome, group, commit) for group, outcome in zip(groups, outcomes, strict=True))
         return [one for outcomes in parted for one in outcomes]
 
     return together
@@ -72,10 +67,15 @@ def _joined(works: Sequence[Work]) -> Work:
     return Adding([one for work in adding for one in work.ready], adding[0].rules)
 
 
-def _parted(outcome: Any, works: Sequence[Work]) -> list[Any]:
-    """Return what came of each of the works that were joined."""
-    if len(works) == 1 or isinstance(outcome, Failed):
-        return [outcome] * len(works)
+def _parted(outcome: Any, works: Sequence[Work], commit: Commit) -> list[Any]:
+    """Return what came of each of the works that were joined; if they failed together, each is tried by itself."""
+    if len(works) == 1:
+        return [outcome]
+    if isinstance(outcome, Failed):
+        try:
+            return commit(works)
+        except Exception as error:  # noqa: BLE001 - what waited beside them is written, and is not to hear of it
+            return [Failed(error)] * len(works)
     parts, start = [], 0
     for work in works:
         size = len(work.ready) if isinstance(work, Adding) else 0

@@ -14,6 +14,7 @@ import numpy as np
 
 from mars.errors import EmbedderMismatch, InvalidVector
 from mars.language import token_entropy
+from mars.memory.checks import matter_fits
 from mars.memory.embedding import check_vectors, normalised
 from mars.memory.facts import SINGLE_VALUED, extract_facts
 from mars.memory.interfaces import Embedder, Reader, Selection
@@ -177,6 +178,7 @@ def _facts_of(new: NewRecord) -> tuple[NewRecord, ...]:
             metadata={SINGLE_VALUED: fact.single_valued, "span": list(fact.span), "confidence": fact.confidence},
         )
         for fact in extract_facts(new.text, new.speaker)
+        if matter_fits(fact.subject, fact.relation)  # a name may fit as a speaker, and not beside a relation
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ from mars.memory.checks import MAX_LABEL as MAX_LABEL
 from mars.memory.checks import MAX_TEXT as MAX_TEXT
 from mars.memory.checks import Namespace as Namespace
 from mars.memory.checks import Vector as Vector
+from mars.memory.checks import check_flag, check_integer, check_matter, check_room, choice, shown
 from mars.memory.checks import check_json as check_json
 from mars.memory.checks import check_label as check_label
 from mars.memory.checks import check_namespace as check_namespace
@@ -85,6 +86,8 @@ class Duplicates(StrEnum):
     """It is not stored; the other stays as it is."""
     MERGE = "merge"
     """It is not stored; the other takes over its sources, and τ restarts: to be told again is a new storing."""
+    EXACT = "exact"
+    """Merged so only if its text is the very same, to the letter; one look-up by the text's hash."""
 
 
 class Source(StrEnum):
@@ -102,13 +105,6 @@ class Source(StrEnum):
         return self not in (Source.TOOL, Source.WEB)
 
 
-def _choice(value: object, choices: type[StrEnum], name: str) -> StrEnum:
-    try:
-        return choices(str(value))
-    except ValueError:
-        raise InvalidInput(f"{name} must be one of {', '.join(choices)}; got {value!r}") from None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Where a record came from: the task, the step and the records that led to it."""
@@ -121,6 +117,23 @@ class Provenance:
     """The role that wrote it: user, assistant, checker, reflector, extractor."""
     sources: tuple[str, ...] = ()
     """Ids of the records it was derived from."""
+
+
+_NOWHERE = Provenance()
+
+
+def check_provenance(came: object) -> Provenance:
+    """Return a provenance if every database stores it, its sources as a tuple; else raise `InvalidInput`."""
+    if not isinstance(came, Provenance):
+        raise InvalidInput(f"provenance is a mars.memory.Provenance; got {shown(came)}")
+    check_label(came.task, "provenance.task")
+    check_label(came.role, "provenance.role")
+    check_integer(came.iteration, "provenance.iteration")
+    if not isinstance(came.sources, tuple | list) or not all(isinstance(one, str) for one in came.sources):
+        raise InvalidInput(f"provenance.sources are ids of records, in a tuple; got {shown(came.sources)}")
+    for one in came.sources:
+        check_label(one, "provenance.sources")
+    return came if isinstance(came.sources, tuple) else replace(came, sources=tuple(came.sources))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +153,7 @@ class NewRecord:
     conversation: str | None = None
     """The conversation it was said in; rows of one conversation are neighbours."""
     position: int | None = None
-    """Its place in the conversation, from 0; neighbours are found by it."""
+    """Its place in the conversation, from 0 to 2^53; neighbours are found by it."""
     speaker: str | None = None
     """Who said it."""
     event_time: datetime | None = None
@@ -161,7 +174,7 @@ class NewRecord:
     """When it ceases to exist for every read (TTL), whatever its retention."""
     source: Source = Source.USER
     """Who the text comes from; untrusted sources are quarantined."""
-    provenance: Provenance = Provenance()
+    provenance: Provenance = _NOWHERE
     """The task, step and records that led to it."""
     idempotency_key: str | None = None
     """Writing the same key in the same namespace again adds nothing and returns the first record."""
@@ -174,10 +187,10 @@ class NewRecord:
 
     def __post_init__(self) -> None:
         check_text(self.text)
-        check_namespace(self.namespace)
+        check_room(check_namespace(self.namespace))
         check_share(self.importance, "importance")
         for name, choices in (("kind", Kind), ("source", Source)):
-            object.__setattr__(self, name, _choice(getattr(self, name), choices, name))
+            object.__setattr__(self, name, choice(getattr(self, name), choices, name))
         for name in ("event_time", "valid_from", "expires_at"):
             moment = getattr(self, name)
             if moment is not None:
@@ -191,8 +204,12 @@ class NewRecord:
                 check_text(getattr(self, name), name)
         if self.embedding is not None:
             object.__setattr__(self, "embedding", check_vector(self.embedding))
-        if self.position is not None and self.position < 0:
-            raise InvalidInput(f"position counts from 0; got {self.position}")
+        for name in ("pinned", "draw_facts"):
+            check_flag(getattr(self, name), name)
+        check_integer(self.position, "position")
+        check_matter(self.subject or "", self.relation or "")
+        if self.provenance is not _NOWHERE:
+            object.__setattr__(self, "provenance", check_provenance(self.provenance))
         object.__setattr__(self, "metadata", frozen_mapping(check_json(self.metadata) if self.metadata else None))
 
 

@@ -17,7 +17,8 @@ from anyio import to_thread
 
 from mars.errors import InvalidInput
 from mars.memory import keyed, lifecycle, merging, preparing, sweeping, writing
-from mars.memory.arguments import id_list, new_record
+from mars.memory.arguments import id_list, new_record, one_id
+from mars.memory.checks import check_flag, choice, shown, storable
 from mars.memory.grouping import Adding
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
@@ -33,6 +34,7 @@ from mars.memory.records import (
     Record,
     Sweep,
     check_json,
+    check_label,
     check_namespace,
     check_share,
     check_text,
@@ -199,12 +201,16 @@ class Memory(Tending):
         values for one key the last counts. Raises as `add` does; then nothing has changed.
         """
         moment, rules, given = self._at(now), self._rules_if_open(), list(values)
+        for one in given:
+            if not isinstance(one, keyed.Keyed):
+                raise InvalidInput(f"put_many takes Keyed values; got {shown(one)}")
         ready = await to_thread.run_sync(keyed.prepare_keyed, given, moment, rules, limiter=self._limiter)
         return await self._write(lambda tx: keyed.put(tx, ready, moment, rules))
 
     async def renew(self, expiries: Mapping[str, datetime], *, now: datetime | None = None) -> int:
         """Let records live until the given times, by id; return how many there were. What has expired stays so."""
         moment, until = self._at(now), {one: check_time(when, "expires_at") for one, when in expiries.items()}
+        until = {one: when for one, when in until.items() if storable(one_id(one))}
         return await self._write(lambda tx: keyed.renew(tx, until, moment))
 
     async def purge_expired(self, *, now: datetime | None = None) -> Sequence[Record]:
@@ -241,6 +247,7 @@ class Memory(Tending):
         Raises `NotFound` for an unknown id, else as `add` does.
         """
         moment, rules = self._at(now), self._rules_if_open()
+        (record,) = id_list(one_id(record))
         values: dict[str, Any] = {}
         if text is not None:
             values |= {"text": check_text(text), "content_hash": content_hash(text)}
@@ -267,9 +274,9 @@ class Memory(Tending):
         Once per record and `turn`, which is mandatory: a second grade in the same turn changes nothing. What was
         forgotten meanwhile comes back by a good use. Raises `NotFound`; then none is graded.
         """
-        if not turn or not isinstance(turn, str):
+        if not turn or not isinstance(turn, str) or not check_label(turn, "turn"):
             raise InvalidInput("used() needs the id of the turn, so that a record is graded once in it: turn='…'")
-        moment, wanted, mark = self._at(now), id_list(ids), Grade(grade)
+        moment, wanted, mark = self._at(now), id_list(ids), choice(grade, Grade, "grade")
         return await self._write(lambda tx: lifecycle.use(tx, wanted, mark, turn, moment, self._preset))
 
     async def pin(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
@@ -287,6 +294,7 @@ class Memory(Tending):
     ) -> list[Record]:
         """Hide records, with the reason, until they are restored or purged."""
         moment, wanted = self._at(now), id_list(ids)
+        check_text(check_label(because, "because"), "because")
         return await self._write(lambda tx: lifecycle.archive(tx, wanted, because, moment))
 
     async def restore(self, ids: str | Iterable[str], *, now: datetime | None = None) -> list[Record]:
@@ -301,16 +309,19 @@ class Memory(Tending):
         Raises `NotFound`, and `InvalidInput` for what is not active; then nothing has changed.
         """
         moment, wanted = self._at(now), id_list(ids)
+        (keep,) = id_list(one_id(keep))
         return await self._write(lambda tx: merging.merge(tx, keep, wanted, moment, self._preset))
 
     async def review(self, ids: str | Iterable[str], passed: bool, *, now: datetime | None = None) -> list[Record]:
         """Release quarantined records into recall, or archive them."""
         moment, wanted = self._at(now), id_list(ids)
+        check_flag(passed, "passed")
         return await self._write(lambda tx: lifecycle.review(tx, wanted, passed, moment, self._preset))
 
     async def undo(self, record: str, *, now: datetime | None = None) -> list[Record]:
         """Take back a supersession, given either fact: the older one is active again, the newer one archived."""
         moment = self._at(now)
+        (record,) = id_list(one_id(record))
         return await self._write(lambda tx: lifecycle.undo(tx, record, moment, self._preset))
 
     async def purge(

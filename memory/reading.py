@@ -12,12 +12,12 @@ from anyio import to_thread
 
 from mars.memory import approximate, duplicates, listing
 from mars.memory.approximate import ApproximateRecall, Asked
-from mars.memory.arguments import check_count, one_scope
+from mars.memory.arguments import check_count, choices, one_id, one_scope
+from mars.memory.checks import storable
 from mars.memory.duplicates import DuplicateGroup
 from mars.memory.filters import RecallFilter
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.listing import Stats
-from mars.memory.presets import check_likeness
 from mars.memory.recall import Question, Recaller
 from mars.memory.records import (
     Change,
@@ -26,6 +26,7 @@ from mars.memory.records import (
     Namespace,
     Record,
     Status,
+    check_label,
     check_namespace,
     check_share,
     check_text,
@@ -163,6 +164,8 @@ class Reading(Store):
     async def get(self, record: str, *, now: datetime | None = None) -> Record | None:
         """Return the record with this id as it reads now, archived ones included; None if there is none."""
         moment = self._at(now)
+        if not storable(one_id(record)):
+            return None
         (found,) = await self.read(lambda reader: reader.get([record]))
         return None if found is None else as_read(found, self._preset, moment)
 
@@ -189,24 +192,23 @@ class Reading(Store):
         selection = Selection(
             namespace=None if namespace is None else scope,
             prefix=() if namespace is not None else scope,
-            kinds=frozenset(map(Kind, kinds)),
-            conversation=conversation,
-            subject=subject,
-            relation=relation,
+            kinds=choices(kinds, Kind, "kinds"),
+            conversation=check_label(conversation, "conversation"),
+            subject=check_label(subject, "subject"),
+            relation=check_label(relation, "relation"),
             newest_first=newest_first,
-            limit=limit,
+            limit=None if limit is None else check_count(limit, "limit"),
         )
-        wanted = frozenset(map(Status, statuses))
+        wanted = choices(statuses, Status, "statuses")
         return await self.read(lambda reader: listing.select(reader, selection, wanted, self._preset, moment))
 
     async def window(
         self, namespace: Namespace, conversation: str, *, k: int = 20, now: datetime | None = None
     ) -> Records:
         """Return the newest k short-term records of a conversation, oldest first: what needs no query to be at hand."""
-        moment, scope = self._at(now), check_namespace(namespace)
-        return await self.read(
-            lambda reader: listing.window(reader, scope, conversation, check_count(k), self._preset, moment)
-        )
+        moment, scope, count = self._at(now), check_namespace(namespace), check_count(k)
+        check_label(conversation, "conversation")
+        return await self.read(lambda reader: listing.window(reader, scope, conversation, count, self._preset, moment))
 
     async def as_of(
         self,
@@ -219,7 +221,11 @@ class Reading(Store):
         now: datetime | None = None,
     ) -> Records:
         """Return the facts that held at `valid_at`, as far as the store knew at `known_at` (now by default)."""
-        selection = Selection(namespace=check_namespace(namespace), subject=subject, relation=relation)
+        selection = Selection(
+            namespace=check_namespace(namespace),
+            subject=check_label(subject, "subject"),
+            relation=check_label(relation, "relation"),
+        )
         moment, preset = self._at(now), self._preset
         valid, known = check_time(valid_at, "valid_at"), check_time(known_at or moment, "known_at")
         return await self.read(lambda reader: listing.as_of(reader, selection, valid, known, preset, moment))
@@ -227,28 +233,25 @@ class Reading(Store):
     async def near_duplicates(
         self,
         namespace: Namespace,
-        threshold: float | None = None,
         *,
         kinds: Collection[Kind] = (),
         now: datetime | None = None,
     ) -> Groups:
-        """Return groups of active records of a namespace of which one says all that the others say; writes nothing.
+        """Return groups of active records of a namespace that say the same; writes nothing.
 
-        `threshold` is the least likeness in (0, 1], the preset's by default; `mars.memory.duplicates` defines it.
-        `Memory.merge` takes what a group says.
+        `mars.memory.duplicates` defines it. `Memory.merge` takes what a group says.
         """
         moment, active, preset = self._at(now), frozenset({Status.ACTIVE}), self._preset
-        least = check_likeness(preset.duplicate_likeness if threshold is None else threshold)
-        selection = Selection(namespace=check_namespace(namespace), kinds=frozenset(map(Kind, kinds)))
+        selection = Selection(namespace=check_namespace(namespace), kinds=choices(kinds, Kind, "kinds"))
 
         def find(reader: Reader) -> Groups:
-            return duplicates.groups(listing.select(reader, selection, active, preset, moment), least)
+            return duplicates.groups(listing.select(reader, selection, active, preset, moment))
 
         return await self.read(find)
 
     async def history(self, record: str) -> Changes:
         """Return what happened to a record, oldest first; also after it was purged."""
-        return await self.read(lambda reader: reader.history(record))
+        return await self.read(lambda reader: reader.history(record)) if storable(one_id(record)) else []
 
     async def namespaces(self, prefix: Namespace = ()) -> dict[Namespace, int]:
         """Return the namespaces at or below `prefix` with the number of their stored records."""
@@ -275,8 +278,8 @@ def _restricted(
     metadata: Mapping[str, Any] | None,
 ) -> RecallFilter:
     return RecallFilter(
-        kinds=frozenset(kinds or ()),
-        conversation=conversation,
+        kinds=choices(kinds or (), Kind, "kinds"),
+        conversation=check_label(conversation, "conversation"),
         after=since,
         before=until,
         metadata=metadata or {},

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     TextClause,
+    UnaryExpression,
     bindparam,
     column,
     delete,
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
 from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql import ClauseElement, operators
 from sqlalchemy.types import Text
 
 from mars.memory.backends.connecting import check_dialect
@@ -227,13 +228,20 @@ def count_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[s
     return select(func.count()).select_from(records).where(*conditions), lists
 
 
+def _unindexed(one: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column as SQLite looks no index up by it: ``+column``."""
+    return UnaryExpression(one, operator=operators.custom_op("+"), type_=one.type)
+
+
 def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool] | TextClause], dict[str, Any]]:
     row = records.c
     conditions: list[ColumnElement[bool] | TextClause] = []
     if selection.after_seq > 0:
         conditions.append(row.seq > selection.after_seq)
     if selection.namespace is not None:
-        conditions.append(row.namespace == namespace_text(selection.namespace))
+        # "+" keeps SQLite, which has no statistics here, from reading the whole namespace to find one hash
+        plain = row.namespace if dialect != "sqlite" or not selection.content_hashes else _unindexed(row.namespace)
+        conditions.append(plain == namespace_text(selection.namespace))
     if selection.before_seq is not None:
         conditions.append(row.seq < selection.before_seq)
     if selection.prefix:

@@ -8,6 +8,7 @@ iterations = 4
 assistant = { name = "analyst", model = "openai:gpt-4o", tools = ["search"], prompt = "You answer from …" }
 checker = { model = "openai:gpt-4o-mini" }
 reflector = { strategy = "both", keep = 3 }
+budget = { turn = { calls = 12 }, user = { cost = 5.0 } }
 ```
 
 What a file cannot hold (verifiers, models that are objects) is given in code.
@@ -103,6 +104,8 @@ class Team:
         roles = {name: _plain_role(name, getattr(self, name), type(getattr(self, name))()) for name in _ROLES}
         limits = {name: getattr(self, name) for name in _LIMITS if getattr(self, name) != getattr(Team(), name)}
         values: dict[str, Any] = {**{name: role for name, role in roles.items() if role}, **limits}
+        if self.budget is not None:
+            values["budget"] = _plain_budget(self.budget)
         return {**values, "without": sorted(self.without)} if self.without else values
 
 
@@ -159,6 +162,23 @@ class _TeamValues(_Values):
     remember: bool | None = None
     keep_prompts: bool | None = None
     without: list[str] | None = None
+    budget: dict[str, Any] | None = None
+
+
+class _BudgetValues(_Values):
+    calls: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    wall: float | None = None
+    working: float | None = None
+    last_call: bool = False
+
+
+class _BudgetsValues(_Values):
+    turn: dict[str, Any] | None = None
+    conversation: dict[str, Any] | None = None
+    user: dict[str, Any] | None = None
+    roles: dict[str, dict[str, Any]] = {}
 
 
 Read = TypeVar("Read", bound=BaseModel)
@@ -227,7 +247,7 @@ _OF_ROLE: dict[str, type[BaseModel]] = {
     "checker": _CheckerValues,
     "reflector": _ReflectorValues,
 }
-_KINDS: tuple[type[BaseModel], ...] = (_TeamValues, _PromptValues, *_OF_ROLE.values())
+_KINDS: tuple[type[BaseModel], ...] = (_TeamValues, _PromptValues, _BudgetValues, _BudgetsValues, *_OF_ROLE.values())
 _KEYS = {name for kind in _KINDS for name in kind.model_fields}
 
 
@@ -239,10 +259,35 @@ def _team(values: _TeamValues, where: str) -> Team:
             checker=_role(Checker(), values.checker),
             reflector=_role(Reflector(), values.reflector),
             without=frozenset(values.without or ()),
+            budget=None if values.budget is None else _budget(values.budget, "budget"),
             **given,
         )
     except InvalidSetting as error:
         raise InvalidSetting(f"{where}: {error}") from None
+
+
+def _budget(values: Mapping[str, Any], where: str) -> Budget | Budgets:
+    """Return the budgets by their scope, or a single one, which is that of each turn."""
+    if not set(values) & set(_BudgetsValues.model_fields):
+        return _single(values, where)
+    read = _read(_BudgetsValues, values, where)
+    scopes = {name: getattr(read, name) for name in ("turn", "conversation", "user") if getattr(read, name) is not None}
+    return Budgets(
+        **{name: _single(one, f"{where}.{name}") for name, one in scopes.items()},
+        roles={role: _single(one, f"{where}.roles.{role}") for role, one in read.roles.items()},
+    )
+
+
+def _single(values: Mapping[str, Any], where: str) -> Budget:
+    return Budget(**_read(_BudgetValues, values, where).model_dump())
+
+
+def _plain_budget(budget: Budget | Budgets) -> dict[str, Any]:
+    if isinstance(budget, Budget):
+        return {name: value for name, value in budget.plain().items() if value is not None}
+    scopes = {name: getattr(budget, name) for name in ("turn", "conversation", "user") if getattr(budget, name)}
+    found: dict[str, Any] = {name: _plain_budget(one) for name, one in scopes.items()}
+    return {**found, "roles": {role: _plain_budget(one) for role, one in budget.roles.items()}}
 
 
 def _role(role: Role, values: _RoleValues | None) -> Role:

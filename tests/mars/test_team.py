@@ -16,6 +16,7 @@ from mars.agents.prompts import Prompt
 from mars.agents.roles import STRATEGIES
 from mars.agents.verifiers import RegexVerifier
 from mars.errors import InvalidFile, InvalidSetting
+from mars.persistence.budgets import Budget, Budgets
 from mars.team import SWITCHES, read_teams
 from mars.testing import ScriptedModel
 
@@ -85,6 +86,10 @@ def test_a_file_may_hold_one_team_as_json(tmp_path: Path) -> None:
         ("reflector = { strategy = 'hope' }", "strategy must be one of none, last_attempt, reflexion, both"),
         ("assistant = { tools = 'search' }", "assistant.tools: Input should be a valid list"),
         ("without = ['sleep']", "without knows checker, reflection, memory, decay; got sleep"),
+        ("budget = { call = 3 }", "budget: there is no 'call'; known are calls, tokens"),
+        ("budget = { turn = { calls = -1 } }", "a budget's calls must be 0 or more"),
+        ("budget = { turn = { calls = 1 }, calls = 2 }", "budget: there is no 'calls'; known are turn"),
+        ("budget = { roles = { checker = { cost = 'x' } } }", "budget.roles.checker: cost: Input should be"),
         ("teams = {}", "`teams` maps names to teams"),
         ("k = 3\n[teams.a]\nk = 2", "nothing stands beside it"),
         ("teams = { a = 3 }", "teams.a: a team: Input should be"),
@@ -115,8 +120,15 @@ ROLE: dict[str, st.SearchStrategy[Any]] = {
     "prompt": st.builds(Prompt, name=st.text(min_size=1), version=st.integers(), text=st.text()),
     "model": st.none() | st.text(min_size=1),
 }
+BUDGET = st.builds(
+    Budget, calls=st.none() | st.integers(0, 9), cost=st.none() | st.floats(0, 9), last_call=st.booleans()
+)
+BUDGETS = st.builds(
+    Budgets, turn=st.none() | BUDGET, user=st.none() | BUDGET, roles=st.dictionaries(st.text(), BUDGET, max_size=2)
+)
 TEAMS = st.builds(
     Team,
+    budget=st.none() | BUDGET | BUDGETS,
     assistant=st.builds(
         Assistant,
         **ROLE,

@@ -166,7 +166,7 @@ def _restored(record: Record, now: datetime) -> Record:
         status=status,
         archived_at=None,
         archived_because=None,
-        last_strengthened=now,
+        last_strengthened=max(now, record.last_strengthened),
         known_to=record.known_to if record.superseded_by is not None else None,
     )
 

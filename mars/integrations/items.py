@@ -27,6 +27,7 @@ from langgraph.store.base import Item, PutOp, SearchItem
 from langgraph.store.base.embed import get_text_at_path, tokenize_path
 
 from mars.errors import InvalidInput
+from mars.memory.conditions import microseconds
 from mars.memory.keyed import PARTS, Keyed
 from mars.memory.records import NewRecord, Record, Source, check_json
 
@@ -153,9 +154,9 @@ def ttl_of(record: Record) -> float | None:
     return ttl
 
 
-def age(record: Record) -> tuple[str, str]:
-    """Return what items are ordered by: the time of their last put, then their id."""
-    return datetime.fromisoformat(record.metadata[ITEM]["updated_at"]).isoformat("T", "microseconds"), record.id
+def age(record: Record) -> tuple[int, str]:
+    """Return what items are ordered by: the time of their last put in microseconds since 1970 UTC, then their id."""
+    return microseconds(datetime.fromisoformat(record.metadata[ITEM]["updated_at"])), record.id
 
 
 def item_of(record: Record) -> Item:

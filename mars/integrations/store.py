@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import numpy as np
 from anyio import to_thread
 from langgraph.store.base import (
     BaseStore,
@@ -32,11 +33,12 @@ from mars.integrations.matching import check_filter, matches, passes
 from mars.memory.embedding import LangchainEmbedder
 from mars.memory.engine import Memory
 from mars.memory.filters import RecallFilter
-from mars.memory.interfaces import Backend, Embedder, Namespace, Reader, Selection
+from mars.memory.interfaces import FIRST_PAGE, LAST_PAGE, Backend, Embedder, Namespace, Reader, Selection
 from mars.memory.recall import Question
 from mars.memory.records import Record, Status, check_share
 from mars.memory.sync import SyncMemory
-from mars.memory.views import as_read
+from mars.memory.tiers import FORGOTTEN
+from mars.memory.views import as_read, standings_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -118,15 +120,32 @@ class Desk:
             ranked: list[tuple[Record, float | None]] = [*await self._ranked(op, op.query, filter, page.stop, now)]
             if len(ranked) < page.stop and self._floor is None:
                 known = {record.id for record, _ in ranked}
-                rest = await self._listed(op, filter, now)
+                rest = await self._listed(op, filter, now, None)
                 ranked += [(one, 0.0) for one in rest if one.id not in known and items.is_indexed(one)]
             return ranked[page]
-        return [(record, None) for record in (await self._listed(op, filter, now))[page]]
+        return [(record, None) for record in (await self._listed(op, filter, now, page.stop))[page]]
 
-    async def _listed(self, op: SearchOp, filter: Mapping[str, Any], now: datetime) -> list[Record]:
-        """Return every item under the prefix that passes the filter, the last one put first."""
-        found = await self._select(Selection(prefix=tuple(op.namespace_prefix)), now)
-        return sorted((one for one in found if passes(items.value_of(one), filter)), key=items.age, reverse=True)
+    async def _listed(self, op: SearchOp, filter: Mapping[str, Any], now: datetime, count: int | None) -> list[Record]:
+        """Return the items under the prefix that pass the filter, the last one put first; all, or the first `count`."""
+        active = Selection(prefix=tuple(op.namespace_prefix), statuses=frozenset({Status.ACTIVE}), alive_at=now)
+
+        def look(reader: Reader) -> list[Record]:
+            lives = reader.lives(active)
+            kept = np.flatnonzero(standings_of(lives, self._memory.preset, now)[1] != FORGOTTEN)
+            # A put restarts the retention, which nothing sets back: so no item was put later than this says.
+            times = lives.strengthened[kept].tolist()
+            order = sorted(zip(times, (lives.ids[place] for place in kept.tolist()), strict=True), reverse=True)
+            found: list[Record] = []
+            start, size = 0, FIRST_PAGE
+            while start < len(order) and not (count is not None and _settled(found, count, order[start])):
+                for one in reader.get([name for _, name in order[start : start + size]]):
+                    if one is not None and items.is_item(one) and passes(items.value_of(one), filter):
+                        found.append(one)
+                found.sort(key=items.age, reverse=True)
+                start, size = start + size, min(4 * size, LAST_PAGE)
+            return found[:count]
+
+        return await self._memory.read(look)
 
     async def _ranked(
         self, op: SearchOp, query: str, filter: Mapping[str, Any], count: int, now: datetime
@@ -149,7 +168,7 @@ class Desk:
             kept = [(one, score) for one, score in found if passes(items.value_of(one), filter)]
             if len(kept) >= count or len(hits) < k:
                 return kept
-            k *= 4
+            k *= 64  # a filter that the nearest do not pass is rarely passed by a few more
 
     async def _wholes(self, hits: Sequence[tuple[Record, float]], now: datetime) -> list[tuple[Record, float]]:
         """Return the items that hits belong to, each once, with the best of its scores."""
@@ -175,7 +194,8 @@ class Desk:
                 cut = name if op.max_depth is None else name[: op.max_depth]
                 if cut in found or not matches(name, conditions):
                     continue
-                if self._live(reader.select(Selection(namespace=name)), now):
+                active = Selection(namespace=name, statuses=frozenset({Status.ACTIVE}), alive_at=now)
+                if any(self._live([one], now) for one in reader.each(active)):
                     found[cut] = None
                 if len(found) >= stop:
                     break
@@ -307,6 +327,11 @@ class MemoryStore(BaseStore):
         if self._state != "open":
             raise StoreClosed(f"the store is {self._state}: use it in `with MemoryStore.open(...) as store:`")
         return self._bridge
+
+
+def _settled(found: Sequence[Record], count: int, bound: tuple[int, str]) -> bool:
+    """Tell whether the first `count` of these are the first of all, if no other's age is beyond the bound."""
+    return len(found) >= count and (count == 0 or items.age(found[count - 1]) >= bound)
 
 
 def _opener(

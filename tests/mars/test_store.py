@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from random import Random
 from typing import Any, TypedDict
 
 import pytest
@@ -426,3 +427,25 @@ async def test_in_a_graph() -> None:
     async with MemoryStore.open("sqlite:///:memory:") as store:
         result = await builder.compile(store=store).ainvoke({"said": "I like figs"})
     assert result["answer"] == "I like figs"
+
+
+def test_a_page_is_what_a_whole_listing_says(url: str) -> None:
+    """Whatever order items were put, refreshed and replaced in, each page is a part of the whole."""
+    clock, random = FixedClock(), Random(7)
+    with MemoryStore.open(url, clock=clock) as store:
+        last: dict[str, int] = {}
+        for step in range(200):
+            clock.advance(seconds=random.choice((0, 0, 1, 5, -3)))
+            key = str(random.randrange(150))
+            store.put(("n", key[0]), key, {"odd": step % 2 == 1}, ttl=60)
+            last[key] = step
+            store.get(("n", key[0]), str(random.randrange(150)))
+        everything = store.search(("n",), limit=1000)
+        assert {item.key for item in everything} == set(last)
+        assert [item.updated_at for item in everything] == sorted((i.updated_at for i in everything), reverse=True)
+        for offset in (0, 1, 7, 63, 64, 65, len(everything)):
+            for limit in (0, 1, 10):
+                assert store.search(("n",), limit=limit, offset=offset) == everything[offset : offset + limit]
+        odd = [item for item in everything if item.value["odd"]]
+        assert odd == store.search(("n",), filter={"odd": True}, limit=1000)
+        assert store.search(("n",), filter={"odd": True}, limit=5, offset=3) == odd[3:8]

@@ -302,6 +302,11 @@ class Calls:
         self._marks.pop(place.turn, None)
         return spent + Spending(wall=wall - spent.wall)
 
+    async def forget(self, conversation: str, turn: str) -> None:
+        """Forget the calls of a turn that is over, or given up."""
+        self._marks.pop(turn, None)
+        await self.ledger.finish(conversation, turn)
+
     async def usage_of_user(self, user: str) -> Usage:
         """Return what a user has spent in all conversations."""
         return (await self.ledger.spent(Scope("user", user))).usage

@@ -213,12 +213,15 @@ class Mars:
         config: RunnableConfig = {"recursion_limit": recursion_limit(self.roster)}
         modes: list[StreamMode] = ["custom", "values"]
         values: dict[str, Any] = {}
-        async for mode, part in self.graph.astream(state, config, stream_mode=modes):
-            if mode == "custom":
-                if isinstance(part, Event):
-                    yield part
-            elif isinstance(part, dict):
-                values = part
+        try:
+            async for mode, part in self.graph.astream(state, config, stream_mode=modes):
+                if mode == "custom":
+                    if isinstance(part, Event):
+                        yield part
+                elif isinstance(part, dict):
+                    values = part
+        finally:
+            await self.calls.forget(state["conversation"], state["turn"])
         result = read_result(values)
         yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
 

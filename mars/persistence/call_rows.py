@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -78,7 +78,7 @@ class Rows(Protocol):
         """Return every attempt of a turn."""
 
     def remove_turn(self, conversation: str, turn: str) -> None:
-        """Forget the attempts of a turn."""
+        """Forget the attempts of a turn, and the totals of the turn and its roles."""
 
     def spent(self, scopes: Iterable[Scope]) -> dict[Scope, Spending]:
         """Return the totals of scopes."""
@@ -106,6 +106,9 @@ class Statements:
     )
     of_turn: str = "SELECT * FROM mars_calls WHERE conversation = ? AND turn = ? ORDER BY ordinal, attempt"
     remove_turn: str = "DELETE FROM mars_calls WHERE conversation = ? AND turn = ?"
+    forget: str = (
+        "DELETE FROM mars_spending WHERE (scope = 'turn' AND name = ?) OR (scope = 'role' AND name >= ? AND name < ?)"
+    )
     spent: str = f"SELECT {', '.join(NAMES)} FROM mars_spending WHERE scope = ? AND name = ?"
     spend: str = (
         f"INSERT INTO mars_spending (scope, name, {', '.join(NAMES)}) VALUES (?, ?, {', '.join('?' * len(NAMES))}) "
@@ -153,8 +156,9 @@ class StoredRows:
         return [Call(*row) for row in self._wire.run(self._sql.of_turn, (conversation, turn)).fetchall()]
 
     def remove_turn(self, conversation: str, turn: str) -> None:
-        """Forget the attempts of a turn."""
+        """Forget the attempts of a turn, and the totals of the turn and its roles."""
         self._wire.run(self._sql.remove_turn, (conversation, turn))
+        self._wire.run(self._sql.forget, (turn, f"{turn}/", f"{turn}0"))  # "0" follows "/"
 
     def spent(self, scopes: Iterable[Scope]) -> dict[Scope, Spending]:
         """Return the totals of scopes."""
@@ -169,47 +173,48 @@ class StoredRows:
         self._wire.run(self._sql.spend, [(*scope, *change.values()) for scope, change in changes.items()])
 
 
-@dataclass(slots=True)
 class HeldRows:
-    """The rows of one process."""
+    """The rows of one process, by turn, so that what a finished turn leaves is found at once."""
 
-    calls: dict[Key, dict[int, Call]] = field(default_factory=dict)
-    """Attempts by key and number."""
-    totals: dict[Scope, Spending] = field(default_factory=dict)
-    """What was spent."""
+    def __init__(self) -> None:
+        self._calls: dict[tuple[str, str], dict[Key, dict[int, Call]]] = {}
+        self._totals: dict[Scope, Spending] = {}
+        self._passing: dict[str, set[Scope]] = {}
 
     def begin(self) -> None:
         """Nothing else can come in between."""
 
     def attempts(self, key: Key) -> list[Call]:
         """Return the attempts at a call, oldest first."""
-        return list(self.calls.get(key, {}).values())
+        return list(self._calls.get(key[:2], {}).get(key, {}).values())
 
     def put(self, call: Call) -> None:
         """Store an attempt; replaces."""
-        self.calls.setdefault(call.key, {})[call.attempt] = call
+        self._calls.setdefault(call[:2], {}).setdefault(call.key, {})[call.attempt] = call
 
     def remove(self, call: Call) -> None:
         """Forget an attempt."""
-        self.calls.get(call.key, {}).pop(call.attempt, None)
+        self._calls.get(call[:2], {}).get(call.key, {}).pop(call.attempt, None)
 
     def of_turn(self, conversation: str, turn: str) -> list[Call]:
         """Return every attempt of a turn."""
-        found = [
-            call for key, calls in self.calls.items() if key[:2] == (conversation, turn) for call in calls.values()
-        ]
+        found = [call for calls in self._calls.get((conversation, turn), {}).values() for call in calls.values()]
         return sorted(found, key=lambda call: (call.ordinal, call.attempt))
 
     def remove_turn(self, conversation: str, turn: str) -> None:
-        """Forget the attempts of a turn."""
-        for key in [key for key in self.calls if key[:2] == (conversation, turn)]:
-            del self.calls[key]
+        """Forget the attempts of a turn, and the totals of the turn, its roles and a conversation without a name."""
+        self._calls.pop((conversation, turn), None)
+        for scope in self._passing.pop(turn, ()):
+            self._totals.pop(scope, None)
 
     def spent(self, scopes: Iterable[Scope]) -> dict[Scope, Spending]:
         """Return the totals of scopes."""
-        return {scope: self.totals.get(scope, Spending()) for scope in scopes}
+        return {scope: self._totals.get(scope, Spending()) for scope in scopes}
 
     def spend(self, changes: Mapping[Scope, Spending]) -> None:
         """Add to the totals of scopes."""
+        turn = next((scope.name for scope in changes if scope.kind == "turn"), None)
         for scope, change in changes.items():
-            self.totals[scope] = self.totals.get(scope, Spending()) + change
+            self._totals[scope] = self._totals.get(scope, Spending()) + change
+            if turn is not None and (scope.kind in ("turn", "role") or scope.name.endswith(f'"{turn}"]')):
+                self._passing.setdefault(turn, set()).add(scope)

@@ -108,7 +108,7 @@ class Ledger(Protocol):
         """Return the attempts of a turn that are still there, in their order."""
 
     async def finish(self, conversation: str, turn: str, fence: Fence | None = None) -> None:
-        """Forget the attempts of a turn that is over; the totals stay."""
+        """Forget the attempts and the total of a turn that is over; those of its conversation and its user stay."""
 
 
 class MemoryLedger:

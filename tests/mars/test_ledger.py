@@ -173,9 +173,11 @@ async def test_the_last_call_is_one(ledgers: Callable[[], Ledger]) -> None:
 
 
 async def test_finishing_keeps_the_totals(ledgers: Callable[[], Ledger]) -> None:
-    """The attempts of a turn go, those of another stay, and nothing that was spent is forgotten."""
-    other = replace(ASK, key=KEY._replace(turn="u"))
-    for request in (ASK, other):
+    """The attempts and the total of a turn go, those of another stay, and what a user has spent is not forgotten."""
+    role = Scope("role", "t/assistant")
+    ask = replace(ASK, limits=(*ASK.limits, (role, ())))
+    other = replace(ASK, key=KEY._replace(turn="u"), limits=((Scope("turn", "u"), ()), (USER, ())))
+    for request in (ask, other):
         await ledgers().begin(request)
         await ledgers().settle(request, 1, DONE)
     before = await ledgers().spent(USER)
@@ -183,6 +185,7 @@ async def test_finishing_keeps_the_totals(ledgers: Callable[[], Ledger]) -> None
     assert await ledgers().calls("talk", "t") == []
     assert len(await ledgers().calls("talk", "u")) == 1
     assert await ledgers().spent(USER) == before
+    assert [(await ledgers().spent(scope)).calls for scope in (TURN, role, Scope("turn", "u"))] == [0, 0, 1]
     assert before.usage.calls == 2
 
 

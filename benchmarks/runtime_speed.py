@@ -74,7 +74,7 @@ class CitingModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         if self.latency:
             await asyncio.sleep(self.latency)
-        yield ChatGenerationChunk(message=AIMessageChunk("Item 7 is in room 7 [m1].", chunk_position="last"))
+        yield ChatGenerationChunk(message=AIMessageChunk(content="Item 7 is in room 7 [m1].", chunk_position="last"))
 
 
 async def ours(folder: Path, latency: float, stack: AsyncExitStack) -> Turn:

@@ -41,7 +41,8 @@ def chat(
 async def _chat(user: str, db: str, model: str, conversation: str | None, json: bool) -> None:
     from mars.runtime import Mars
 
-    async with open_memory(db, create=True) as memory, Mars.open(memory, model=model) as mars:
+    kept = None if db == "memory:" else db
+    async with open_memory(db, create=True) as memory, Mars.open(memory, model=model, checkpointer=kept) as mars:
         if not json:
             output.note(f"memory {db} · user {user} · model {model} · {HELP}")
         for line in _lines(quiet=json):
@@ -63,7 +64,7 @@ async def _chat(user: str, db: str, model: str, conversation: str | None, json: 
 
 async def _turn(mars: Mars, line: str, user: str, conversation: str | None, json: bool) -> RunResult:
     result: RunResult | None = None
-    async for event in mars.stream(line, user=user, conversation=conversation):
+    async for event in mars.stream(line, user=user, conversation=conversation, on_unfinished="finish"):
         if event.kind is EventKind.MEMORY_READ and not json:
             _show_recalled(event)
         result = event.result or result

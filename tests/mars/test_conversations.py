@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +295,7 @@ async def test_two_runs_of_one_conversation(url: str) -> None:
             for one in (mars, other):
                 with pytest.raises(ConversationBusy, match="on_busy='queue'"):
                     await said(one)
-                tasks.start_soon(lambda one=one: said(one, on_busy="queue"))
+                tasks.start_soon(partial(said, one, on_busy="queue"))
             await anyio.sleep(0.05)
             assert (await mars.unfinished())[0].running
             gate.let_go.set()

@@ -39,6 +39,10 @@ UNKNOWN_SPEAKER = "user"
 SINGLE_VALUED = "single_valued"
 """Key of a record's metadata: whether its relation has one value at a time."""
 
+_NEGATIONS = frozenset("no not never none nobody nothing neither nor without former formerly ex anti".split())
+_ENDED = re.compile(r"([^\W\d_]{2,})[.,;:]$")
+_PLAIN = re.compile(r"[^\W_]+(?:['.-][^\W_]+)*")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
@@ -112,16 +116,53 @@ def is_single_valued(fact: Record) -> bool:
 
 
 def differ(one: str, other: str) -> bool:
-    """Return whether two values exclude each other: after normalisation neither holds all words of the other."""
-    first, second = set(normalised(one).split()), set(normalised(other).split())
-    return not (first <= second or second <= first)
+    """Return whether two values exclude each other: neither only says more precisely what the other says.
+
+    One that is more precise holds the words of the other in their order, and what it adds is no negation, no sign, and
+    no number beside a number.
+    """
+    first, second = _words(one), _words(other)
+    shorter, longer = sorted((first, second), key=len)
+    return not _refines(longer, shorter)
 
 
 def normalised(value: str) -> str:
-    """Return a value for comparison: NFKC, without case, punctuation and a leading article."""
-    folded = unicodedata.normalize("NFKC", value).casefold()
-    words = re.findall(r"[^\W_]+(?:['.@+-][^\W_]+)*", folded)
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+    """Return a value for comparison: NFC, one space between words, without a leading article.
+
+    A word of at least three letters counts without case if none but its first letter is large: ``Rome`` is ``rome``,
+    ``US`` is not ``us``, ``Mb`` not ``MB``. Signs, units and marks stay: ``-5``, ``<5``, ``C++``, ``5"``, ``10⁵``.
+    """
+    words = unicodedata.normalize("NFC", value).split()
+    if len(words) > 1 and words[0] in ("a", "an", "the", "The"):
+        words = words[1:]
+    return " ".join(map(_folded, words))
+
+
+def _folded(word: str) -> str:
+    small = word[:1].lower() + word[1:]
+    plain = small == small.lower() and sum(map(str.isalpha, word)) > 2 and not any(map(str.isdigit, word))
+    return small if plain else word
+
+
+def _words(value: str) -> list[str]:
+    """Return the words of a value, without a comma or another mark of prose after letters."""
+    return [_ENDED.sub(r"\1", word) for word in normalised(value).split()]
+
+
+def _refines(longer: list[str], shorter: list[str]) -> bool:
+    place = 0
+    for number, word in enumerate(longer):
+        if place < len(shorter) and word == shorter[place]:
+            place += 1
+        elif word in _NEGATIONS or not _PLAIN.fullmatch(word) or _joins_number(longer, number):
+            return False
+    return place == len(shorter)
+
+
+def _joins_number(words: list[str], place: int) -> bool:
+    """Return whether a word has digits and stands beside another that has."""
+    near = words[max(0, place - 1) : place] + words[place + 1 : place + 2]
+    return any(map(str.isdigit, words[place])) and any(any(map(str.isdigit, word)) for word in near)
 
 
 def _clauses(text: str) -> Iterator[tuple[int, int]]:

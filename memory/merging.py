@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from mars.errors import InvalidInput
-from mars.memory.duplicates import Gist, agree, comparable, conflict, matter
+from mars.memory.duplicates import agree, comparable, conflict, matter, outlives, said, united
+from mars.memory.ids import content_hash
 from mars.memory.interfaces import Selection, Transaction
 from mars.memory.lifecycle import change, found
 from mars.memory.presets import Preset
-from mars.memory.records import Duplicates, Kind, NewRecord, Record, Status
+from mars.memory.records import Duplicates, Kind, Namespace, NewRecord, Record, Status
 from mars.memory.views import is_expired, is_forgotten
 
 MERGED_REASON = "merged"
@@ -20,55 +21,84 @@ MERGED_REASON = "merged"
 
 @dataclass(slots=True)
 class Likes:
-    """What a write knows of the records that its new ones may repeat: each matter is read once."""
+    """What a write knows of the records that its new ones may repeat; each text, or matter, is looked up once."""
 
-    _matters: dict[object, dict[str, tuple[Record, Gist]]] = field(default_factory=dict)
+    _rows: dict[Hashable, dict[str, Record]] = field(default_factory=dict)
+    _read: set[Hashable] = field(default_factory=set)
 
-    def twin(self, tx: Transaction, new: NewRecord, at: datetime, now: datetime, preset: Preset) -> Record | None:
-        """Return the live record that says all that a new one says, the likest, of equals the oldest; or None.
+    def twin(
+        self, tx: Transaction, new: NewRecord, mode: Duplicates, at: datetime, now: datetime, preset: Preset
+    ) -> Record | None:
+        """Return the oldest live record that says what a new one says; or None.
 
-        `at` is its event time.
+        `at` is its event time. A record with an idempotency key has none: under that key it must be found again.
         """
-        if not comparable(new):
+        if not comparable(new) or new.idempotency_key is not None:
             return None
-        gist, least = Gist.of(new.text), preset.duplicate_likeness
-        best: tuple[float, str] | None = None
-        twin = None
-        for record, other in self._of(tx, new, at).values():
-            if not (other.covers(gist, least) and agree(record, new) and _live(record, preset, now)):
-                continue
-            rank = (-other.likeness(gist), record.id)
-            if not conflict(record.metadata, new.metadata) and (best is None or rank < best):
-                best, twin = rank, record
-        return twin
-
-    def _of(self, tx: Transaction, new: NewRecord, at: datetime) -> dict[str, tuple[Record, Gist]]:
         about = matter(new, at)
-        if about not in self._matters:
-            day = datetime(at.year, at.month, at.day, tzinfo=UTC) if new.kind is Kind.EPISODE else None
-            last = None if day is None or day.date() == datetime.max.date() else day + timedelta(days=1)  # noqa: DTZ901
-            rows = tx.select(
-                Selection(
-                    namespace=new.namespace,
-                    kinds=frozenset({new.kind}),
-                    statuses=frozenset({Status.ACTIVE}),
-                    conversation=new.conversation if new.kind is Kind.EPISODE else None,
-                    subject=new.subject,
-                    relation=new.relation,
-                    since=day,
-                    until=last,
-                )
+        if mode is Duplicates.EXACT:
+            self.look_up(tx, [new])
+            known = self._rows.get((new.namespace, content_hash(new.text)), {})
+        else:
+            self._read_matter(tx, new, at)
+            known = self._rows.get((about, said(new.text)), {})
+        for _, record in sorted(known.items()):
+            if (
+                _live(record, preset, now)
+                and matter(record, record.event_time) == about
+                and agree(record, new)
+                and (mode is not Duplicates.SKIP or outlives(record, new))
+                and not conflict(record.metadata, new.metadata)
+            ):
+                return record
+        return None
+
+    def look_up(self, tx: Transaction, news: Iterable[NewRecord]) -> None:
+        """Read the live records that have the very texts of new ones, in one query for each namespace."""
+        wanted: dict[Namespace, set[str]] = {}
+        for new in news:
+            known = (new.namespace, content_hash(new.text))
+            if known not in self._read:
+                self._read.add(known)
+                wanted.setdefault(new.namespace, set()).add(known[1])
+        for namespace, hashes in wanted.items():
+            for row in tx.select(Selection(namespace=namespace, content_hashes=frozenset(hashes))):
+                if row.status is Status.ACTIVE:
+                    self._know(row, (namespace, row.content_hash))
+
+    def _read_matter(self, tx: Transaction, new: NewRecord, at: datetime) -> None:
+        about = matter(new, at)
+        if about in self._read:
+            return
+        self._read.add(about)
+        day = datetime(at.year, at.month, at.day, tzinfo=UTC) if new.kind is Kind.EPISODE else None
+        last = None if day is None or day.date() == datetime.max.date() else day + timedelta(days=1)  # noqa: DTZ901
+        rows = tx.select(
+            Selection(
+                namespace=new.namespace,
+                kinds=frozenset({new.kind}),
+                statuses=frozenset({Status.ACTIVE}),
+                conversation=new.conversation if new.kind is Kind.EPISODE else None,
+                subject=new.subject,
+                relation=new.relation,
+                since=day,
+                until=last,
             )
-            same = (row for row in rows if comparable(row) and matter(row, row.event_time) == about)
-            self._matters[about] = {row.id: (row, Gist.of(row.text)) for row in same}
-        return self._matters[about]
+        )
+        for row in rows:
+            if matter(row, row.event_time) == about:
+                self._know(row, (about, said(row.text)))
+
+    def _know(self, record: Record, place: Hashable) -> None:
+        if comparable(record):
+            self._rows.setdefault(place, {}).setdefault(record.id, record)
 
     def note(self, record: Record) -> None:
         """Let later records of the same write find this one as it is now."""
         if comparable(record):
-            known = self._matters.get(matter(record, record.event_time))
-            if known is not None:
-                known[record.id] = (record, known[record.id][1] if record.id in known else Gist.of(record.text))
+            about = matter(record, record.event_time)
+            for place in ((record.namespace, record.content_hash), (about, said(record.text))):
+                self._rows.setdefault(place, {})[record.id] = record
 
 
 def _live(record: Record, preset: Preset, now: datetime) -> bool:
@@ -76,27 +106,14 @@ def _live(record: Record, preset: Preset, now: datetime) -> bool:
     return active and not is_expired(record, now) and not is_forgotten(record, preset, now)
 
 
-def told_again(twin: Record, new: NewRecord, mode: Duplicates, now: datetime) -> Record:
-    """Return what becomes of the record that a new one repeats: itself, or what takes over the new one's sources.
+def told_again(twin: Record, new: NewRecord, mode: Duplicates, at: datetime, now: datetime) -> Record:
+    """Return what becomes of the record that a new one repeats: itself, or what unites them; `at` as for `twin`.
 
     Merged, its τ restarts as for a fact that is told again; its strength stays.
     """
     if mode is Duplicates.SKIP:
         return twin
-    return replace(united(twin, new), last_strengthened=max(twin.last_strengthened, now))
-
-
-def united(kept: Record, other: Record | NewRecord) -> Record:
-    """Return `kept` with what the other has beside its text: sources, importance, pin, metadata under new keys."""
-    sources = dict.fromkeys((*kept.provenance.sources, *other.provenance.sources))
-    sources.pop(kept.id, None)
-    return replace(
-        kept,
-        provenance=replace(kept.provenance, sources=tuple(sources)),
-        importance=max(kept.importance, other.importance),
-        pinned=kept.pinned or other.pinned,
-        metadata={**other.metadata, **kept.metadata},
-    )
+    return replace(united(twin, new, new.valid_from or at), last_strengthened=max(twin.last_strengthened, now))
 
 
 def merge(tx: Transaction, keep: str, ids: Sequence[str], now: datetime, preset: Preset) -> Record:
@@ -119,7 +136,7 @@ def merge(tx: Transaction, keep: str, ids: Sequence[str], now: datetime, preset:
         return kept
     after = kept
     for one in others:
-        after = united(after, one)
+        after = united(after, one, one.valid_from)
     sources = [one for one in after.provenance.sources if one not in kept.provenance.sources]
     detail = {"records": [one.id for one in others], "sources": sources, "pinned": [kept.pinned, after.pinned]}
     (after,) = change(tx, [after], "merged", now, detail)

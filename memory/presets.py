@@ -37,9 +37,9 @@ FLATTEST = Curve(Shape.POWER, 0.01)
 
 _DUPLICATES = {
     Kind.EPISODE: Duplicates.KEEP,
-    Kind.FACT: Duplicates.MERGE,
-    Kind.REFLECTION: Duplicates.MERGE,
-    Kind.PROCEDURE: Duplicates.MERGE,
+    Kind.FACT: Duplicates.EXACT,
+    Kind.REFLECTION: Duplicates.EXACT,
+    Kind.PROCEDURE: Duplicates.EXACT,
 }
 
 
@@ -49,11 +49,6 @@ def check_duplicates(mode: str) -> Duplicates:
         return Duplicates(mode)
     except ValueError as error:
         raise InvalidSetting(f"duplicates must be one of {', '.join(Duplicates)}; got {mode!r}") from error
-
-
-def check_likeness(threshold: float) -> float:
-    """Return a threshold for near-duplicates in (0, 1], else raise `InvalidSetting`."""
-    return check_positive(check_share(threshold, "the likeness of duplicates"), "the likeness of duplicates")
 
 
 def _checked_duplicates(given: Mapping[Kind, Duplicates] | str) -> Mapping[Kind, Duplicates]:
@@ -107,9 +102,9 @@ class Preset:
     """How long an archived record is kept before `purge` without ids may delete it; not negative."""
 
     duplicates: Mapping[Kind, Duplicates] = field(default_factory=lambda: MappingProxyType(_DUPLICATES))
-    """What becomes of near-duplicates of each kind, unless the call says otherwise. Episodes are evidence: kept."""
-    duplicate_likeness: float = 0.8
-    """The least Jaccard index of two near-duplicates' pairs of words, in (0, 1]; 1 for the same words only."""
+    """What becomes of what is said again, by kind, unless the call says otherwise. Episodes are evidence: kept; of the
+    other kinds only the very same text is merged (``exact``). Near-duplicates (`mars.memory.duplicates`) are merged
+    or skipped where ``merge`` or ``skip`` is asked for; that reads all live records of the kind at each write."""
 
     def __post_init__(self) -> None:
         self._check_curve()
@@ -124,7 +119,6 @@ class Preset:
             object.__setattr__(self, name, check_share(getattr(self, name), name))
         check_positive(self.untrusted_strength, "untrusted_strength")
         object.__setattr__(self, "duplicates", _checked_duplicates(self.duplicates))
-        check_likeness(self.duplicate_likeness)
         if self.weights is not None:
             check_weights(self.weights)
         if self.lexical_weight is not None:

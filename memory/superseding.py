@@ -11,30 +11,54 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from mars.memory.facts import contradicts, normalised
+from mars.memory.duplicates import comparable, conflict, same_value, united
+from mars.memory.facts import contradicts, differ, same_matter
 from mars.memory.presets import Preset
 from mars.memory.records import NewRecord, Record, Status
 from mars.memory.views import is_expired, is_forgotten, unswept
 
 
-def repeated(new: NewRecord, now: datetime, others: Sequence[Record], preset: Preset) -> Record | None:
-    """Return the live fact that `new` tells again, its τ restarted; None if there is none.
+def repeated(
+    new: NewRecord, trust: float, now: datetime, others: Sequence[Record], preset: Preset
+) -> tuple[Record, Record] | None:
+    """Return the live fact that `new`, of this trust, tells again, before and after; None if there is none.
 
-    To be told again is a new storing of the same thing, so retention is 1 again. The strength stays as it is: only a
-    graded use changes it.
+    To be told again is a new storing of the same thing, so retention is 1 again, and what is new about it is taken over
+    (`mars.memory.duplicates.united`). The strength stays as it is: only a graded use changes it. What was something
+    else in between is not one fact: Rome, Oslo, Rome.
     """
+    if new.value is None or not new.source.trusted or new.idempotency_key is not None or not comparable(new):
+        return None
+    begins = new.valid_from or new.event_time or now
     for other in others:
         if (
             other.status is Status.ACTIVE
             and not is_expired(other, now)
             and not is_forgotten(other, preset, now)
-            and new.source.trusted
-            and new.key is None
-            and new.idempotency_key is None
-            and normalised(other.value or "") == normalised(new.value or "")
+            and comparable(other)
+            and other.trust == trust
+            and (other.subject or "").casefold() == (new.subject or "").casefold()
+            and other.relation == new.relation
+            and other.value is not None
+            and same_value(other.value, new.value)
+            and not conflict(other.metadata, new.metadata)
         ):
-            return replace(other, last_strengthened=max(other.last_strengthened, now))
+            after = replace(united(other, new, begins), last_strengthened=max(other.last_strengthened, now))
+            if not any(begins <= rival.valid_from <= other.valid_from for rival in _rivals(after, others, now)):
+                return other, after
     return None
+
+
+def _rivals(record: Record, others: Sequence[Record], now: datetime) -> Iterator[Record]:
+    """Yield the facts that exclude this one, whenever they hold."""
+    for other in _shown(others, now):
+        if same_matter(record, other) and differ(record.value or "", other.value or ""):
+            yield other
+
+
+def _shown(others: Sequence[Record], now: datetime) -> list[Record]:
+    shown = (Status.ACTIVE, Status.SUPERSEDED)
+    return [other for other in map(unswept, others) if other.status in shown and not is_expired(other, now)]
 
 
 def settle(new: Record, others: Sequence[Record], now: datetime) -> Iterator[Record]:
@@ -43,8 +67,7 @@ def settle(new: Record, others: Sequence[Record], now: datetime) -> Iterator[Rec
     That is an older fact that `new` takes the place of, also one whose end was set later than `new` begins, and `new`
     itself where a fact that is valid from a later time on is already known.
     """
-    shown = (Status.ACTIVE, Status.SUPERSEDED)
-    live = [other for other in map(unswept, others) if other.status in shown and not is_expired(other, now)]
+    live = _shown(others, now)
     later = [other for other in live if other.valid_from > new.valid_from and contradicts(other, new)]
     if later:
         yield superseded(new, _first(later), now)
@@ -55,14 +78,10 @@ def settle(new: Record, others: Sequence[Record], now: datetime) -> Iterator[Rec
 
 def successor(record: Record, others: Sequence[Record], now: datetime) -> Record | None:
     """Return the fact that takes the place of a stored one, among `others`; None if none does."""
-    shown = (Status.ACTIVE, Status.SUPERSEDED)
     after = [
         other
-        for other in map(unswept, others)
-        if other.status in shown
-        and not is_expired(other, now)
-        and (other.valid_from, other.id) > (record.valid_from, record.id)
-        and contradicts(other, record)
+        for other in _shown(others, now)
+        if (other.valid_from, other.id) > (record.valid_from, record.id) and contradicts(other, record)
     ]
     return _first(after) if after else None
 

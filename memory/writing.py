@@ -10,6 +10,7 @@ from typing import Any, overload
 
 from mars.errors import InvalidInput
 from mars.language import token_entropy
+from mars.memory.facts import is_single_valued
 from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Embedder, Selection, Transaction
 from mars.memory.lifecycle import REVIEW_REASON, displace, edit, found
@@ -95,6 +96,8 @@ def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
         return _append(tx, ready, rules)
     batch = _Batch()
     _look_up(tx, ready, batch)
+    exact = [one.new for one in ready if rules.of_duplicates(one.new.kind) is Duplicates.EXACT]
+    batch.likes.look_up(tx, [new for new in exact if new.value is None and new.idempotency_key is None])
     result: list[str] = []
     facts: list[str] = []
     added = 0
@@ -112,7 +115,8 @@ def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
         added += 1
         for fact in one.facts:
             drawn = replace(fact, new=replace(fact.new, provenance=_from(record)))
-            facts.append(_insert(tx, drawn, rules, batch).id)
+            told = _insert(tx, drawn, rules, batch)
+            facts += () if batch.spared else (told.id,)
     batch.flush(tx)
     latest = batch.latest
     if added:
@@ -199,9 +203,10 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
     """Note one new record and what follows from it; return it, or the record that it repeats."""
     batch.spared = False
     others = _facts_like(tx, one.new, batch) if one.new.kind is Kind.FACT else []
-    again = repeated(one.new, one.now, others, rules.preset)
-    if again is not None and _trust(tx, one.new, rules.preset, batch)[1] is Status.ACTIVE:
-        return _change(tx, again, "repeated", {"sources": list(one.new.provenance.sources)}, one.now, batch)
+    trust, status = _trust(tx, one.new, rules.preset, batch)
+    again = repeated(one.new, trust, one.now, others, rules.preset)
+    if again is not None and status is Status.ACTIVE:
+        return _repeat(tx, *again, others, one.now, batch)
     twin = _told_again(tx, one, rules, batch)
     if twin is not None:
         return twin
@@ -214,23 +219,40 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
     batch.changes.append(_added(record))
     if record.kind is Kind.FACT:
         batch.facts.setdefault(_matter(one.new), []).append(record.id)
-    if record.kind is Kind.FACT and record.status is Status.ACTIVE:
-        for changed in settle(record, others, one.now):
-            _change(tx, changed, "superseded", {"by": changed.superseded_by}, one.now, batch)
+        _settle(tx, record, others, one.now, batch)
+    return batch.latest[record.id]
+
+
+def _settle(tx: Transaction, record: Record, others: Sequence[Record], now: datetime, batch: _Batch) -> None:
+    """Let an active fact take the place of those that it excludes."""
+    if record.status is Status.ACTIVE:
+        for changed in settle(record, others, now):
+            _change(tx, changed, "superseded", {"by": changed.superseded_by}, now, batch)
+
+
+def _repeat(
+    tx: Transaction, before: Record, after: Record, others: Sequence[Record], now: datetime, batch: _Batch
+) -> Record:
+    """Note that a fact was told again, and what follows if it is valid from earlier on now."""
+    sources = [source for source in after.provenance.sources if source not in before.provenance.sources]
+    record = _change(tx, after, "repeated", {"sources": sources}, now, batch)
+    _settle(tx, record, [other for other in others if other.id != record.id], now, batch)
+    batch.spared = True
     return batch.latest[record.id]
 
 
 def _told_again(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record | None:
     """Return the record that says what a new one says, as it is now, if the rules spare the new one; else None."""
     mode, new = rules.of_duplicates(one.new.kind), one.new
-    if mode is Duplicates.KEEP:
+    if mode is Duplicates.KEEP or new.value is not None:  # a fact's value decides whether it is told again
         return None
-    twin = batch.likes.twin(tx, new, new.event_time or one.now, one.now, rules.preset)
+    at = new.event_time or one.now
+    twin = batch.likes.twin(tx, new, mode, at, one.now, rules.preset)
     trust, status = _trust(tx, new, rules.preset, batch)
-    if twin is None or trust < twin.trust or status is not Status.ACTIVE:
+    if twin is None or trust != twin.trust or status is not Status.ACTIVE:
         return None
     batch.latest.setdefault(twin.id, twin)
-    after = told_again(twin, new, mode, one.now)
+    after = told_again(twin, new, mode, at, one.now)
     if after is not twin:
         sources = [source for source in after.provenance.sources if source not in twin.provenance.sources]
         detail = {"sources": sources, "content_hash": content_hash(new.text)}
@@ -239,11 +261,11 @@ def _told_again(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> 
     return after
 
 
-def _matter(new: NewRecord) -> tuple[Namespace, str, str | None]:
+def _matter(new: NewRecord | Record) -> tuple[Namespace, str, str | None]:
     return new.namespace, (new.subject or "").casefold(), new.relation
 
 
-def _facts_like(tx: Transaction, new: NewRecord, batch: _Batch) -> list[Record]:
+def _facts_like(tx: Transaction, new: NewRecord | Record, batch: _Batch) -> list[Record]:
     """Return the store's and the batch's facts about the same subject in the same relation, oldest first."""
     kinds = frozenset({Kind.FACT})
     matter = Selection(namespace=new.namespace, kinds=kinds, subject=new.subject, relation=new.relation)
@@ -329,10 +351,20 @@ def claim_embedder(tx: Transaction, embedder: Embedder) -> None:
 def revise(
     tx: Transaction, record: str, values: Mapping[str, Any], vector: Vector | None, now: datetime, rules: Rules
 ) -> Record:
-    """Change the given fields of a record, and its vector with its text; return it."""
+    """Change the given fields of a record, and its vector with its text; return it.
+
+    A fact whose relation has one value at a time from now on takes the place of others, or gives way.
+    """
     if vector is not None:
         found(tx, [record], now)
         values = {**values, "entropy": token_entropy(values["text"])[0], "embedder": rules.embedder.id}
         claim_embedder(tx, rules.embedder)
         tx.set_vectors(rules.embedder.id, {record: vector})
-    return edit(tx, record, now, lambda before: replace(before, **values))
+    (before,) = found(tx, [record], now)
+    after = edit(tx, record, now, lambda old: replace(old, **values))
+    if after.kind is Kind.FACT and is_single_valued(after) and not is_single_valued(before):
+        batch = _Batch()
+        _settle(tx, after, [other for other in _facts_like(tx, after, batch) if other.id != after.id], now, batch)
+        tx.log(batch.changes)
+        return batch.latest.get(after.id, after)
+    return after

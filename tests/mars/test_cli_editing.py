@@ -29,7 +29,7 @@ def told(tmp_path: Path) -> dict[str, Record]:
             "rome": memory.add("Ann lives in Rome.", HOME, value="Rome", valid_from=EARLY, **about),
             "oslo": memory.add("Ann lives in Oslo.", HOME, value="Oslo", **about),
             "one": memory.add("Ask at the weir.", HOME, kind=Kind.REFLECTION, duplicates="keep"),
-            "two": memory.add("Well, ask at the weir!", HOME, kind=Kind.REFLECTION, duplicates="keep"),
+            "two": memory.add("Ask uh at the weir!", HOME, kind=Kind.REFLECTION, duplicates="keep"),
         }
 
 
@@ -91,11 +91,10 @@ def test_duplicates(told: dict[str, Record], typed: Type) -> None:
     (group,) = typed("duplicates", "-n", "ann/notes", "--json")
     keep, other = group["keep"]["id"], group["others"][0]["id"]
     assert {keep, other} == {told["one"].id, told["two"].id}
-    assert (group["others"][0]["likeness"], group["merged"]) == (1.0, False)
+    assert group["merged"] is False
     shown = typed("duplicates", "-n", "ann/notes")
     assert keep in shown
-    assert "100%" in shown
+    assert other in shown
     typed("duplicates", "-n", "ann/notes", "--merge")
     assert typed("duplicates", "-n", "ann/notes", "--json") == []
     assert typed("show", other, "--json")["archived_because"] == "merged"
-    assert "likeness" in typed("duplicates", "-n", "ann/notes", "--threshold", "0", code=2)

@@ -9,7 +9,7 @@ import pytest
 
 from mars.errors import InvalidInput
 from mars.memory.engine import Memory
-from mars.memory.records import Kind, NewRecord, Record, Source, Status
+from mars.memory.records import Kind, NewRecord, Provenance, Record, Source, Status
 from mars.testing import FixedClock
 
 HOME = ("user-1",)
@@ -222,6 +222,98 @@ async def test_told_again(memory: Memory, clock: FixedClock) -> None:
     again = await tell(memory, "rome", 20)
     assert (again.id, again.last_strengthened, again.strength) == (first.id, clock.now(), first.strength)
     assert await live(memory) == ["Rome"]
+
+
+async def test_told_again_loses_nothing(memory: Memory, clock: FixedClock) -> None:
+    """Told again for good, a fact outlives its first telling; all that is known is united; it counts as skipped."""
+    a, b = await memory.add("source a", HOME), await memory.add("source b", HOME)
+    end = clock.now() + timedelta(days=5)
+    more = {"expires_at": end, "importance": 0.2, "provenance": Provenance(sources=(a.id,)), "metadata": {"x": 1}}
+    first = await tell(memory, "Rome", 10, **more)
+    new = NewRecord(
+        text="Ann lives in Rome.",
+        namespace=HOME,
+        kind=Kind.FACT,
+        subject="Ann",
+        relation="lives in",
+        value="Rome",
+        valid_from=DAY,
+        pinned=True,
+        importance=0.9,
+        provenance=Provenance(sources=(b.id,)),
+        metadata={"y": 2},
+    )
+    added = await memory.add_many([new])
+    assert (added.added, added.skipped, added[0].id) == (0, 1, first.id)
+    now = added[0]
+    assert (now.expires_at, now.pinned, now.importance, now.valid_from) == (None, True, 0.9, DAY)
+    assert (now.provenance.sources, dict(now.metadata)) == ((a.id, b.id), {"x": 1, "y": 2})
+    assert (await memory.history(first.id))[-1].detail == {"sources": [b.id]}
+    clock.advance(days=6)
+    assert await live(memory) == ["Rome"]
+    shorter = await tell(memory, "Rome", 10, expires_at=clock.now() + timedelta(days=1))
+    assert (shorter.id, shorter.expires_at, shorter.valid_from) == (first.id, None, DAY)
+
+
+async def test_the_later_end_wins(memory: Memory, clock: FixedClock) -> None:
+    """Of two times to live the longer one counts, whichever was told first."""
+    near, far = (clock.now() + timedelta(days=days) for days in (5, 9))
+    for relation, ends in (("likes", (near, far)), ("hates", (far, near))):
+        rows = [await tell(memory, "tea", relation=relation, expires_at=end) for end in ends]
+        assert (rows[1].id, rows[1].expires_at) == (rows[0].id, far)
+
+
+async def test_metadata_that_disagree(memory: Memory) -> None:
+    """A telling whose metadata say otherwise is kept beside the other: neither is overwritten."""
+    for room in (1, 2, 1):
+        await tell(memory, "tea", relation="likes", metadata={"room": room})
+    assert sorted(row.metadata["room"] for row in await memory.list(HOME)) == [1, 2]
+
+
+async def test_told_again_from_earlier_on(memory: Memory) -> None:
+    """What begins earlier now ends what it excludes earlier; what was something else in between is two facts."""
+    oslo, rome = await tell(memory, "Oslo", 1), await tell(memory, "Rome", 20)
+    assert (await tell(memory, "Rome", 10)).id == rome.id
+    away = await memory.get(oslo.id)
+    assert away is not None
+    assert (away.valid_to, away.superseded_by) == (DAY + timedelta(days=10), rome.id)
+    first = await tell(memory, "Rome", 0)
+    assert (first.status, first.superseded_by) == (Status.SUPERSEDED, oslo.id)
+    held = [(await memory.as_of(HOME, DAY + timedelta(days=day)))[0].id for day in (0, 5, 15)]
+    assert held == [first.id, oslo.id, rome.id]
+    assert not (await memory.doctor()).findings
+
+
+@pytest.mark.parametrize(("one", "other"), [("O+", "O-"), ("US", "us"), (">5", "<5"), ("10⁵", "105"), ("5", "-5")])
+async def test_signs_count(memory: Memory, one: str, other: str) -> None:
+    """A value that differs by a sign is stored, and takes the other's place."""
+    first = await tell(memory, one, relation="blood", metadata={"single_valued": True})
+    second = await tell(memory, other, 1, relation="blood", metadata={"single_valued": True})
+    assert first.id != second.id
+    assert await live(memory) == [other]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_edited_to_have_one_value(memory: Memory, order: tuple[int, int]) -> None:
+    """Facts of many values that an edit calls single-valued become no rivals: the newer one stays."""
+    facts = [await tell(memory, value, day, relation="car") for day, value in enumerate(("red", "blue"))]
+    changed = [await memory.edit(facts[one].id, metadata={"single_valued": True}) for one in order]
+    assert await live(memory) == ["blue"]
+    red = await memory.get(facts[0].id)
+    assert red is not None
+    assert (red.status, red.superseded_by) == (Status.SUPERSEDED, facts[1].id)
+    assert changed[-1] == await memory.get(facts[order[-1]].id)
+    assert not (await memory.doctor()).findings
+
+
+async def test_drawn_again(store: str, clock: FixedClock) -> None:
+    """A fact that is drawn a second time is none of the new ones, and names both episodes as its sources."""
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        news = [NewRecord(text=f"I live in Rome{end}", namespace=HOME, speaker="Ann") for end in ".!"]
+        added = await memory.add_many(news)
+        assert (added.added, len(added.facts)) == (2, 1)
+        (fact,) = await memory.list(HOME, kinds={Kind.FACT})
+        assert fact.provenance.sources == (added[0].id, added[1].id)
 
 
 async def test_drawn_from_what_users_say(store: str, clock: FixedClock) -> None:

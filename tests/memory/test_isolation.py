@@ -122,7 +122,7 @@ READS: dict[str, Callable[[Call], Any]] = {
     "list": lambda c: c.memory.list(c.namespace, statuses=EVERY, newest_first=c.number % 2 > 0, limit=c.number % 9 + 1),
     "window": lambda c: c.memory.window(c.namespace, "c", k=c.number % 4 + 1),
     "as_of": lambda c: c.memory.as_of(c.namespace, c.now, subject="ann"),
-    "near_duplicates": lambda c: c.memory.near_duplicates(c.namespace, 0.1),
+    "near_duplicates": lambda c: c.memory.near_duplicates(c.namespace),
 }
 """Calls that read one namespace; each by the name of the method."""
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -61,14 +62,15 @@ class Copied:
 def write(reader: Reader, path: Path, overwrite: bool = False, progress: Progress | None = None) -> Copied:
     """Copy what one view shows into a file that appears when it is complete, on disk and read through again.
 
+    Of several that write one file at the same time each is whole; the last one stays, without `overwrite` the first.
     `progress` is called with (`seq` reached, `seq` aimed at). Raises `InvalidFile` where there is a file already or
     none can be written, `StoreCorrupt` for a store that cannot be read.
     """
     if path.exists() and not overwrite:
-        raise InvalidFile(f"{path} is there already; nothing was written: name another file, or overwrite it")
-    part = path.with_name(f"{path.name}.part")
+        raise _taken(path)
+    part = path.with_name(f".{path.name[:100]}.{uuid4().hex}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             digest, counts = hashlib.blake2b(digest_size=_DIGEST), {"records": 0, "purged": 0}
             for line in _lines(reader, progress):
                 data = _encoded(line)
@@ -80,12 +82,51 @@ def write(reader: Reader, path: Path, overwrite: bool = False, progress: Progres
             file.flush()
             os.fsync(file.fileno())
         copied = check(part)
-        os.replace(part, path)
+        _settle(part, path, overwrite)
         return replace(copied, path=path)
     except OSError as error:
         raise InvalidFile(f"{path} cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _taken(path: Path) -> InvalidFile:
+    return InvalidFile(f"{path} is there already; nothing was written: name another file, or overwrite it")
+
+
+def _settle(part: Path, path: Path, overwrite: bool) -> None:
+    """Give a file its name for good, also through a loss of power."""
+    if overwrite:
+        os.replace(part, path)
+    else:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise _taken(path) from None
+        except OSError:  # a file system that has no links
+            os.replace(part, path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def check_target(path: Path, url: str, index: Path | None) -> Path:
+    """Return where a copy is to lie, or raise `InvalidFile` for what belongs to the store itself.
+
+    That is the database's file at `url` under any name, what SQLite keeps beside it, and the folder of the `index`.
+    """
+    database = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    own = [database, *(database.with_name(f"{database.name}{end}") for end in ("-wal", "-shm", "-journal"))]
+    here = path.resolve()
+    for one in own if url.startswith("sqlite:///") else ():
+        if here == one.resolve() or (path.exists() and one.exists() and path.samefile(one)):
+            raise InvalidFile(f"{path} belongs to the store itself; nothing was written: name another file")
+    if index is not None and here.is_relative_to(index.resolve()):
+        raise InvalidFile(f"{path} lies in the folder of the index, which is dropped at will: name another file")
+    return path
 
 
 def _encoded(line: Line) -> bytes:
@@ -214,6 +255,7 @@ def load(tx: Transaction, copied: Copied, force: bool, progress: Progress | None
 
     With `force` it is emptied first. What the store has given out of `seq` is never given again: the copy's are moved
     up behind it, so that whoever follows the store by `seq` follows this too. An empty store takes them as they are.
+    What is restored is exact: a preset's capacity counts again at the next write.
     """
     if tx.head() and not force:
         raise InvalidInput(

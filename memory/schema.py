@@ -2,7 +2,8 @@
 
 A fresh database is brought to the newest revision in process, under a lock, so that two processes may open it at
 once. A store of an older revision is refused with the command that migrates it (another process with older code may
-be using it, and a backup is worth having first); a newer or unknown one with the advice to upgrade the package.
+be using it, and a copy of its files is worth having first: our own backup reads the newest schema only); a newer or
+unknown one with the advice to upgrade the package.
 Alembic is imported only where something has to change: reading the revision takes less than a millisecond.
 """
 
@@ -67,8 +68,8 @@ def check(connection: Connection, url: str, known: tuple[str, ...] = REVISIONS) 
         return
     if found in known:
         raise SchemaMismatch(
-            f"the store at {url} has the older schema {found}, this code needs {known[-1]}: back it up, then run "
-            f"`mars memory migrate --db {url}`"
+            f"the store at {url} has the older schema {found}, this code needs {known[-1]}: copy its files, with "
+            f"nobody using it (SQLite), or dump it (`pg_dump`) first, then run `mars memory migrate --db {url}`"
         )
     raise SchemaMismatch(
         f"the store at {url} has schema {found}, which this version of MARS does not know (its newest is "

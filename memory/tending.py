@@ -124,10 +124,15 @@ class Tending(Reading):
 
         The file is portable: `restore_backup` takes it back on any backend. It appears when it is complete and has been
         read through. `progress` is called on a worker thread with (`seq` reached, `seq` aimed at). Raises `InvalidFile`
-        where there is a file already, unless `overwrite`, and `EmbedderMismatch` while the store is changing its
-        embedder: no store could take back vectors of two.
+        where there is a file already, unless `overwrite`, and for a file of the store itself; `EmbedderMismatch` while
+        the store is changing its embedder: no store could take back vectors of two.
         """
-        target = Path(path)
+        backend = self.backend
+        try:
+            folder = self._index_folder(backend)
+        except InvalidSetting:  # a store that is no file, and nobody named a folder
+            folder = None
+        target = await to_thread.run_sync(copies.check_target, Path(path), backend.url, folder, limiter=self._limiter)
 
         def copy(reader: Reader) -> Copied:
             check_settled(reader.meta())
@@ -141,8 +146,9 @@ class Tending(Reading):
         """Let the store hold what a copy holds, all or nothing; whoever has it open sees that at the next call.
 
         The file is read through before anything is written. With `force` a store that is not empty is emptied first, in
-        the same transaction. Raises `InvalidFile` for a damaged copy, `EmbedderMismatch` for one of another embedder,
-        `InvalidInput` for a store that is not empty.
+        the same transaction. A restore is exact: the preset's capacity applies at the next write. Raises `InvalidFile`
+        for a damaged copy, `EmbedderMismatch` for one of another embedder, `InvalidInput` for a store that is not
+        empty.
         """
         copied = await to_thread.run_sync(copies.check, Path(path), limiter=self._limiter)
         check_embedder(copied.meta, self.embedder)

@@ -11,9 +11,11 @@ import pytest
 from anyio import create_task_group
 
 from mars.errors import EmbedderMismatch, InvalidFile, InvalidInput
+from mars.memory.copies import Copied, check
 from mars.memory.engine import Memory
 from mars.memory.index import index_folder
 from mars.memory.interfaces import Reader, Selection
+from mars.memory.presets import DEFAULT
 from mars.memory.records import Kind, NewRecord
 from mars.testing import FixedClock, RandomEmbedder
 
@@ -131,6 +133,64 @@ async def test_nothing_is_overwritten(tmp_path: Path, clock: FixedClock, opened:
             await memory.restore_backup(path)
         assert await memory.read(contents) == before
     assert sorted(one.name for one in tmp_path.iterdir() if ".db" not in one.name) == ["copy.jsonl"]
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal", ".chroma/copy", ".link", ".hard"])
+async def test_the_store_itself_is_no_place_for_its_copy(
+    tmp_path: Path, clock: FixedClock, opened: Open, end: str
+) -> None:
+    """Not even with `overwrite`, nor by another name of the file; what is acknowledged afterwards is kept."""
+    file = tmp_path / "store.db"
+    async with opened(f"sqlite:///{file}") as memory:
+        await live(memory, clock, 10)
+        (tmp_path / "store.db.link").symlink_to(file)
+        (tmp_path / "store.db.hard").hardlink_to(file)
+        (tmp_path / "store.db.chroma").mkdir()
+        with pytest.raises(InvalidFile, match="name another file"):
+            await memory.backup(tmp_path / f"store.db{end}", overwrite=True)
+        await memory.add("acknowledged", HOME)
+        assert (await memory.doctor()).clean
+        held = await memory.read(contents)
+    async with opened(f"sqlite:///{file}") as memory:
+        assert await memory.read(contents) == held
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+async def test_two_at_once(tmp_path: Path, clock: FixedClock, opened: Open, overwrite: bool) -> None:
+    """Two copies to one path: what lies there is one of them, whole, and no part is left."""
+    path = tmp_path / "copy.jsonl"
+    told: list[object] = []
+    async with opened(f"sqlite:///{tmp_path / 'store.db'}") as memory:
+        await live(memory, clock)
+
+        async def copy() -> None:
+            try:
+                told.append(await memory.backup(path, overwrite=overwrite))
+            except InvalidFile as error:
+                told.append(str(error))
+
+        async with create_task_group() as group:
+            group.start_soon(copy)
+            group.start_soon(copy)
+        made = [one for one in told if isinstance(one, Copied)]
+        assert len(made) == (2 if overwrite else 1)
+        assert check(path) == made[-1]
+        assert overwrite or any("is there already" in str(one) for one in told)
+    assert sorted(one.name for one in tmp_path.iterdir() if ".db" not in one.name) == ["copy.jsonl"]
+
+
+async def test_a_restore_is_exact(tmp_path: Path, clock: FixedClock, opened: Open) -> None:
+    """Also beyond the capacity of the preset, which the next write looks to."""
+    async with opened("memory:") as memory:
+        await live(memory, clock, 10)
+        await memory.backup(tmp_path / "copy")
+        held = await memory.read(contents)
+    small = Memory.open("memory:", clock=clock, embedder=EMBEDDER, preset=DEFAULT.but(capacity=3))
+    async with small as memory:
+        await memory.restore_backup(tmp_path / "copy")
+        assert await memory.read(contents) == held
+        await memory.add("one more", HOME)
+        assert len(await memory.list(HOME)) == 3
 
 
 def _cut(data: bytes) -> bytes:

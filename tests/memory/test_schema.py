@@ -142,7 +142,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_rows(fresh: str) -> No
     backend.close()
     _downgrade(fresh, "0001")
     assert "mars_checkpoints" not in _tables(fresh)
-    with pytest.raises(SchemaMismatch, match=r"older schema 0001.*memory migrate --db"):
+    with pytest.raises(SchemaMismatch, match=r"older schema 0001.*copy its files.*memory migrate --db"):
         open_backend(fresh)
     assert migrate(fresh) == ("0001", schema.REVISIONS[-1])
     assert set(TABLES) <= _tables(fresh)

@@ -155,19 +155,25 @@ class SqlBackend(Backend):
                 self._inside = False
 
     def close(self) -> None:
-        """Close every connection, if the engine is ours; idempotent. Waits for a write in progress."""
+        """Close every connection, if the engine is ours; idempotent. Waits for a write in progress.
+
+        A read that is under way finishes, and its connection is closed with it.
+        """
         self._closed = True
         with self._writing:
-            while self._idle:
-                self._idle.pop().connection.close()
+            self._drop_idle()
             if self._owned:
                 self._engine.dispose()
 
     def _close_idle(self) -> None:
         """Close the connections that nobody uses; those of an engine that was given are made anew by its pool."""
-        while self._idle:
-            self._idle.pop().connection.close()
+        self._drop_idle()
         self._engine.dispose()
+
+    def _drop_idle(self) -> None:
+        with suppress(IndexError):  # not `while self._idle`: another thread may take the last one meanwhile
+            while True:
+                _end(self._idle.pop().connection)
 
     def _enter(self) -> None:
         if self._inside:
@@ -246,10 +252,12 @@ class SqlBackend(Backend):
         except SQLAlchemyError as error:
             raise translate(error, self._url) from None
         finally:
-            if self._closed or wire.connection.invalidated:
+            if wire.connection.invalidated:
                 wire.connection.close()
             else:
                 self._idle.append(wire)
+            if self._closed:  # perhaps since this call began
+                self._drop_idle()
 
     def _taken(self) -> Wire:
         if self._closed:
@@ -274,7 +282,11 @@ class SqlBackend(Backend):
         try:
             with self._gate, self._engine.connect() as connection:
                 prepare(connection, self._setup)
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    if self._closed and self._owned:
+                        _end(connection)
         except SQLAlchemyError as error:
             raise translate(error, self._url) from None
 
@@ -286,6 +298,12 @@ class SqlBackend(Backend):
             _left.append((self._idle, self._engine.pool))
             self._idle = []
             self._engine.dispose(close=False)
+
+
+def _end(connection: Connection) -> None:
+    """Close a connection for good: given back to a pool that was disposed of, it would stay open until it is found."""
+    connection.invalidate()
+    connection.close()
 
 
 _open: WeakSet[SqlBackend] = WeakSet()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from mars.errors import InvalidInput, StoreReadOnly, StoreUnavailable
 from mars.memory.backends import open_backend
 from mars.memory.backends.sql import SqlBackend
 from mars.memory.backends.statements import selection_query
-from mars.memory.interfaces import Selection, Transaction
+from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.records import Kind, Record, Status
 from mars.memory.terms import encode
 
@@ -45,6 +48,30 @@ def test_sqlite_runs_in_wal_with_the_durability_that_was_asked_for(url: str) -> 
         assert pragma(backend, "busy_timeout") == 30_000
         assert backend.url == url
         backend.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted by way of /proc")
+def test_what_is_under_way_when_it_is_closed_leaves_no_file_open(url: str, tmp_path: Path) -> None:
+    """A read that is in flight finishes, and takes its connection with it."""
+    backend = SqlBackend(url)
+    inside, closed = Barrier(6), Event()
+
+    def read() -> int:
+        def slow(reader: Reader) -> int:
+            inside.wait(10)
+            closed.wait(10)
+            return reader.head()
+
+        return backend.read(slow)
+
+    with ThreadPoolExecutor(5) as pool:
+        heads = [pool.submit(read) for _ in range(5)]
+        inside.wait(10)
+        backend.close()
+        closed.set()
+        assert [head.result(10) for head in heads] == [0] * 5
+    names = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+    assert not [name for name in names if name.startswith(str(tmp_path))]
 
 
 def test_a_live_engine_stays_open(url: str, make_record: Build) -> None:

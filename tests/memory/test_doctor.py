@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mars.testing import FixedClock, RandomEmbedder
 
 HOME, AWAY = ("user-1",), ("user-2", "b")
 D = 16
+EAST = [1.0] + [0.0] * (D - 1)
 
 
 @dataclass
@@ -300,9 +302,11 @@ def collection(patient: Patient) -> tuple[ChromaIndex, Any]:
         return index, index._find(client, index._name(HOME))
 
 
-async def mended(patient: Patient, kind: FindingKind, record: str | None) -> None:
-    """Check that the doctor names this alone, and that repair mends it without touching the truth."""
-    found = await look(patient)
+async def mended(patient: Patient, kind: FindingKind, record: str | None, damage: Callable[[], object]) -> None:
+    """Check that the doctor names this damage alone, and that repair mends it without touching the truth."""
+    with patient.memory._following().held():  # which would mend some of it unasked
+        damage()
+        found = await look(patient)
     assert [(one.kind, one.record) for one in found.findings] == [(kind, record)]
     assert found.index == "diverged"
     rows = await patient.rows()
@@ -325,37 +329,39 @@ async def test_index_in_step_and_behind(indexed: Patient) -> None:
 
 async def test_index_ghosts(indexed: Patient) -> None:
     """An id that the truth does not hold, or that is put away, is a ghost."""
-    _, held = collection(indexed)
-    held.upsert(ids=["nobody"], embeddings=[[1.0] + [0.0] * (D - 1)])
-    await mended(indexed, FindingKind.INDEX_GHOST, "nobody")
-    _, held = collection(indexed)
-    held.upsert(ids=[indexed.ids[1]], embeddings=[[1.0] + [0.0] * (D - 1)])
-    await mended(indexed, FindingKind.INDEX_GHOST, indexed.ids[1])
+    for one in ("nobody", indexed.ids[1]):
+        _, held = collection(indexed)
+        await mended(indexed, FindingKind.INDEX_GHOST, one, partial(held.upsert, ids=[one], embeddings=[EAST]))
 
 
 async def test_index_lacks_and_differs(indexed: Patient) -> None:
     """A vector that is missing or another is named with its record."""
+    one = indexed.ids[0]
     _, held = collection(indexed)
-    held.delete(ids=[indexed.ids[0]])
-    await mended(indexed, FindingKind.INDEX_MISSING, indexed.ids[0])
+    await mended(indexed, FindingKind.INDEX_MISSING, one, partial(held.delete, ids=[one]))
     _, held = collection(indexed)
-    held.upsert(ids=[indexed.ids[0]], embeddings=[[1.0] + [0.0] * (D - 1)])
-    await mended(indexed, FindingKind.INDEX_VECTOR, indexed.ids[0])
+    await mended(indexed, FindingKind.INDEX_VECTOR, one, partial(held.upsert, ids=[one], embeddings=[EAST]))
 
 
 async def test_index_marks_and_strays(indexed: Patient) -> None:
     """A mark ahead of the truth and a collection of nobody are named; so is a folder that cannot be read."""
     index, _ = collection(indexed)
-    with index._chroma() as client:
-        index._set_mark(client, 10_000)
-    await mended(indexed, FindingKind.INDEX_AHEAD, None)
-    with index._chroma() as client:
-        client.create_collection("somebody", embedding_function=None)
-    await mended(indexed, FindingKind.INDEX_STRAY_COLLECTION, None)
-    index._close_client()
-    folder = index_folder(indexed.url)
-    next(folder.glob("data-*/chroma.sqlite3")).write_bytes(b"nonsense" * 1000)
-    await mended(indexed, FindingKind.INDEX_DAMAGED, None)
+
+    def advance() -> None:
+        with index._chroma() as client:
+            index._set_mark(client, 10_000)
+
+    def stray() -> None:
+        with index._chroma() as client:
+            client.create_collection("somebody", embedding_function=None)
+
+    def spoil() -> None:
+        index._close_client()
+        next(index_folder(indexed.url).glob("data-*/chroma.sqlite3")).write_bytes(b"nonsense" * 1000)
+
+    await mended(indexed, FindingKind.INDEX_AHEAD, None, advance)
+    await mended(indexed, FindingKind.INDEX_STRAY_COLLECTION, None, stray)
+    await mended(indexed, FindingKind.INDEX_DAMAGED, None, spoil)
 
 
 def busy(url: str) -> bool:

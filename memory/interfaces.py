@@ -239,6 +239,13 @@ class Reader(ABC):
 class Transaction(Reader):
     """A reader that can also write. All or nothing; nobody else writes meanwhile."""
 
+    def crowd(self, namespace: Namespace) -> Lives:
+        """Return the columns of a namespace's active records, expired ones too, in any order.
+
+        A backend may keep them between transactions, so that this reads what has changed and no more.
+        """
+        return self.lives(Selection(namespace=namespace, statuses=frozenset({Status.ACTIVE})))
+
     @abstractmethod
     def next_seq(self) -> int:
         """Take the next `seq`. Every changed record and every purge takes one of its own."""
@@ -362,10 +369,11 @@ class VectorIndex(ABC):
         """Return what changed after this `seq`, at most `limit` records of it; `apply` it outside of the view."""
 
     @abstractmethod
-    def apply(self, update: IndexUpdate) -> int:
+    def apply(self, update: IndexUpdate, *, gently: bool = True) -> int:
         """Bring the vectors up to date, then the high-water mark, and return it. Applied by halves it can be repeated.
 
-        Does nothing where the mark is not the one that the update follows.
+        Does nothing where the mark is not the one that the update follows. `gently` lets other threads run now and
+        then; without it the whole is done sooner.
         """
 
     @abstractmethod

@@ -27,6 +27,7 @@ from mars.memory.tiers import FORGOTTEN
 from mars.memory.views import (
     FORGOTTEN_REASON,
     as_read,
+    expired_of,
     is_expired,
     is_forgotten,
     standing_at,
@@ -317,18 +318,18 @@ def displace(tx: Transaction, namespaces: Iterable[Namespace], preset: Preset, n
         return []
     archived: list[Record] = []
     for namespace in sorted(set(namespaces)):
-        active = Selection(namespace=namespace, statuses=frozenset({Status.ACTIVE}), alive_at=now)
-        if tx.count(active) > preset.capacity:
-            excess = tx.get(_excess(tx.lives(active), preset.capacity, preset, now))
-            away = with_parts(tx, [one for one in excess if one is not None])
+        if excess := _excess(tx.crowd(namespace), preset.capacity, preset, now):
+            away = with_parts(tx, [one for one in tx.get(excess) if one is not None])
             archived += put_away(tx, (one for one in away if one.status is Status.ACTIVE), CAPACITY_REASON, now)
     return archived
 
 
 def _excess(lives: Lives, capacity: int, preset: Preset, now: datetime) -> list[str]:
     """Return the ids of what is beyond the capacity, the lowest H·R first."""
+    if len(lives.ids) <= capacity:
+        return []
     left, tiers = standings_of(lives, preset, now)
-    places = np.flatnonzero(~lives.pinned & (tiers != FORGOTTEN))
+    places = np.flatnonzero(~lives.pinned & (tiers != FORGOTTEN) & ~expired_of(lives, now))
     count = len(places) - capacity
     if count <= 0:
         return []

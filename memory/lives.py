@@ -5,8 +5,9 @@ Times are microseconds since 1970 UTC, so that differences are exact.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,33 @@ class Lives:
         """Return which records are stored with a status."""
         return np.asarray(self.status == STATUSES.index(status))
 
+    def without(self, ids: Collection[str]) -> Lives:
+        """Return the columns of the others."""
+        places = [place for place, one in enumerate(self.ids) if one in ids]
+        if not places:
+            return self
+        left = np.ones(len(self.ids), np.bool_)
+        left[places] = False
+        flags = left.tolist()
+        return Lives(
+            ids=list(compress(self.ids, flags)),
+            namespaces=list(compress(self.namespaces, flags)),
+            **{name: getattr(self, name)[left] for name in _ARRAYS},
+        )
+
+    def joined(self, more: Lives) -> Lives:
+        """Return these columns and then those of other records."""
+        if not more.ids:
+            return self
+        return Lives(
+            ids=[*self.ids, *more.ids],
+            namespaces=[*self.namespaces, *more.namespaces],
+            **{name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in _ARRAYS},
+        )
+
     def chosen(self, flags: Flags) -> list[str]:
         """Return the ids of the flagged records."""
         return [self.ids[place] for place in np.flatnonzero(flags).tolist()]
+
+
+_ARRAYS = tuple(one.name for one in fields(Lives) if one.name not in ("ids", "namespaces"))

@@ -15,6 +15,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
+from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.rows import change_of, change_row, life_row, settled
 from mars.memory.findings import Audit, Stored, StoredVector
@@ -42,6 +43,7 @@ class _Contents:
     history: dict[str, list[Change]] = field(default_factory=dict)
     removed: list[tuple[int, str, Namespace]] = field(default_factory=list)
     meta: dict[str, str] = field(default_factory=dict)
+    crowds: Crowds = field(default_factory=Crowds)
 
 
 class _InMemoryReader(Reader):
@@ -131,8 +133,13 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         self._undo: list[Undo] = []
         self._doom = Doom()
         self._disordered: dict[int, dict[int, str]] = {}
-        head = contents.head
+        head, crowds = contents.head, contents.crowds
         self._undo.append(lambda: setattr(contents, "head", head))
+        self._undo.append(lambda: setattr(contents, "crowds", crowds))
+
+    def crowd(self, namespace: Namespace) -> Lives:
+        self._all.crowds, lives = self._all.crowds.look(self, namespace)
+        return lives
 
     def next_seq(self) -> int:
         self._all.head += 1
@@ -199,10 +206,11 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         self._undo.append(lambda: setattr(self._all, "meta", before))
 
     def advance(self, seq: int) -> None:
-        self._all.head = max(self._all.head, seq)
+        self._all.head, self._all.crowds = max(self._all.head, seq), Crowds()
 
     def rewrite(self, rows: Mapping[int, Record]) -> None:
         with self._doom:
+            self._all.crowds = Crowds()
             for number, record in rows.items():
                 if self._all.by_seq.get(number) != record.id:
                     raise NotFound("a row to rewrite is not in the store; nothing was written")

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mars.errors import NotFound
 from mars.memory import points
+from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.doom import Doom
 from mars.memory.backends.faults import translate
 from mars.memory.backends.inspection import audit, inspection, stored
@@ -156,9 +157,10 @@ class SqlReader(Reader):
 class SqlTransaction(SqlReader, Transaction):
     """Reads and writes within one write transaction, which a failed statement dooms."""
 
-    def __init__(self, wire: Wire, statements: Statements, head: int, meta: Mapping[str, str]) -> None:
+    def __init__(self, wire: Wire, statements: Statements, head: int, meta: Mapping[str, str], crowds: Crowds) -> None:
         """Write on a connection that holds the store's write lock; `head` is the newest `seq`."""
         super().__init__(wire, statements)
+        self.crowds = crowds
         self._head = head
         self._meta = meta
 
@@ -169,6 +171,11 @@ class SqlTransaction(SqlReader, Transaction):
     def meta(self) -> Mapping[str, str]:
         """Return the store's own facts, those set here included."""
         return self._meta
+
+    def crowd(self, namespace: Namespace) -> Lives:
+        """See `Transaction.crowd`."""
+        self.crowds, lives = self.crowds.look(self, namespace)
+        return lives
 
     def next_seq(self) -> int:
         """See `Transaction.next_seq`."""
@@ -239,12 +246,13 @@ class SqlTransaction(SqlReader, Transaction):
 
     def advance(self, seq: int) -> None:
         """See `Transaction.advance`."""
-        self._head = max(self._head, seq)
+        self._head, self.crowds = max(self._head, seq), Crowds()
 
     def rewrite(self, rows: Mapping[int, Record]) -> None:
         """See `Transaction.rewrite`; `NotFound` where there is no such row."""
         if not rows:
             return
+        self.crowds = Crowds()
         with self._doom:
             values = [(*stored_row(record, number)[1:], number) for number, record in rows.items()]
             if self._run(inspection(self._dialect).rewrite, values) != len(rows):

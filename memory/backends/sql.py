@@ -39,6 +39,7 @@ from mars.memory.backends.connecting import (
     shown,
     write_turn,
 )
+from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.faults import translate
 from mars.memory.backends.forks import Gate, file_of
 from mars.memory.backends.session import SqlReader, SqlTransaction
@@ -76,6 +77,7 @@ class SqlBackend(Backend):
         self._at_hand = self._owned and self._dialect == "sqlite"
         self._idle: list[Wire] = []
         self._closed = False
+        self._crowds = Crowds()
         on_file = self._dialect == "sqlite" and not self._shared
         self._gate: AbstractContextManager[None] = (
             Gate(file_of(engine.url), self._close_idle) if on_file else nullcontext()
@@ -102,7 +104,7 @@ class SqlBackend(Backend):
         """Run `work` in one write transaction; see `Backend.transact`. Must not be called from within `work`."""
 
         def alone(wire: Wire, head: int, meta: Mapping[str, str]) -> tuple[SqlTransaction, Result]:
-            transaction = SqlTransaction(wire, self._statements, head, meta)
+            transaction = SqlTransaction(wire, self._statements, head, meta, self._crowds)
             result = work(transaction)
             transaction.finish()
             return transaction, result
@@ -115,7 +117,7 @@ class SqlBackend(Backend):
             return super().transact_all(works)
 
         def together(wire: Wire, head: int, meta: Mapping[str, str]) -> tuple[SqlTransaction, list[Any]]:
-            newest, results = SqlTransaction(wire, self._statements, head, meta), []
+            newest, results = SqlTransaction(wire, self._statements, head, meta, self._crowds), []
             for work in works:
                 newest, result = self._saved(wire, newest, work)
                 results.append(result)
@@ -128,7 +130,7 @@ class SqlBackend(Backend):
     ) -> tuple[SqlTransaction, Any]:
         """Run one piece of work so that it can fail alone; return the state after it, and what came of it."""
         wire.run("SAVEPOINT mars_one")
-        transaction = SqlTransaction(wire, self._statements, before.head(), before.meta())
+        transaction = SqlTransaction(wire, self._statements, before.head(), before.meta(), before.crowds)
         result = outcome(lambda: work(transaction))
         if not isinstance(result, Failed):
             fault = outcome(transaction.finish)
@@ -200,6 +202,7 @@ class SqlBackend(Backend):
                 wire.run(self._statements.set_head, (after.head(),))
                 points.reach("clock_set")
             self._commit(wire)
+            self._crowds = after.crowds
         except BaseException:
             wire.roll_back()
             raise

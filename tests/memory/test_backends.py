@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -14,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mars.errors import InvalidInput, InvalidVector, NotFound
+from mars.memory.backends import open_backend
 from mars.memory.backends.rows import micros
-from mars.memory.interfaces import Backend, Reader, Selection, Transaction
+from mars.memory.interfaces import Backend, Failed, Reader, Selection, Transaction
 from mars.memory.lives import KINDS, STATUSES
 from mars.memory.loading import COLUMNS, PART, loaded
 from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
@@ -413,3 +418,60 @@ def test_columns_hold_what_the_records_hold(backend: Backend, make_record: Build
         assert (list(map(json.loads, found)) if name == "metadata" else found) == (
             list(map(json.loads, wanted)) if name == "metadata" else list(wanted)
         )
+
+
+def test_a_crowd_is_what_is_active(backend: Backend, make_record: Build) -> None:
+    """The columns kept for making room are those of the active records, whatever was written, taken back or failed."""
+    random, homes = Random(5), [("user-1",), ("user-2",)]
+
+    def check(tx: Transaction) -> None:
+        for home in homes:
+            fresh = tx.lives(Selection(namespace=home, statuses=frozenset({Status.ACTIVE})))
+            kept = tx.crowd(home)
+            rows = [
+                sorted(zip(one.ids, one.strengthened.tolist(), one.boosted.tolist(), strict=True))
+                for one in (kept, fresh)
+            ]
+            assert rows[0] == rows[1]
+
+    def write(tx: Transaction, fail: bool) -> None:
+        if random.random() < 0.3:
+            check(tx)
+        rows = tx.select(Selection())
+        for record in random.sample(rows, min(len(rows), 3)):
+            change = random.choice(("remove", "strength", "status", "vector"))
+            if change == "remove":
+                tx.remove([record])
+            elif change == "vector":
+                tx.set_vectors("e", {record.id: np.ones(3, np.float32)})
+            else:
+                status = random.choice((Status.ACTIVE, Status.ARCHIVED))
+                strength = random.random()
+                tx.update([replace(record, status=status, strength=strength, seq=tx.next_seq())])
+        tx.insert([make_record(tx.next_seq(), namespace=random.choice(homes)) for _ in range(3)], {})
+        check(tx)
+        if fail:
+            raise ValueError("taken back")
+
+    for step in range(40):
+        fails = [random.random() < 0.4 for _ in range(1 + step % 3)]
+        works = [partial(write, fail=fail) for fail in fails]
+        assert [isinstance(one, Failed) for one in backend.transact_all(works)] == fails
+    backend.transact(lambda tx: tx.clear())
+    backend.transact(check)
+
+
+def test_a_crowd_follows_other_writers(tmp_path: Path, make_record: Build) -> None:
+    """What another backend has written meanwhile is in the crowd, however much it is."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with closing(open_backend(url)) as one, closing(open_backend(url)) as other:
+
+        def add(tx: Transaction, count: int) -> None:
+            tx.insert([make_record(tx.next_seq()) for _ in range(count)], {})
+
+        for count in (1, 5, 200, 3):
+            other.transact(partial(add, count=count))
+            seen = one.transact(lambda tx: tx.crowd(("user-1",)))
+            assert len(seen.ids) == other.read(lambda reader: reader.count(Selection()))
+        other.transact(lambda tx: tx.remove(tx.select(Selection(limit=2))))
+        assert len(one.transact(lambda tx: tx.crowd(("user-1",))).ids) == 207

@@ -128,6 +128,7 @@ async def test_what_replaces_a_value_is_trusted_as_its_own_source(store: str) ->
             assert (row.status, row.trust) == (Status.QUARANTINED, 0.5)
             assert await memory.list(HOME) == []
             assert await memory.recall("heron", namespace=HOME) == []
+        assert row is not None
         await memory.review(row.id, True)
         assert {hit.record.text for hit in await memory.recall("obey", namespace=HOME)} == {text, f"part of {text}"}
         (mine,) = await memory.put_many([value("whole", "The heron is back.")])

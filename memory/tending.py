@@ -155,11 +155,12 @@ class Tending(Reading):
         await self._write(lambda tx: copies.load(tx, copied, force, progress))
         return copied
 
-    async def reindex(self, progress: Progress | None = None) -> int:
-        """Rebuild what is derived from the truth, shards and the Chroma index; return how many records it holds.
+    async def reindex(self, progress: Progress | None = None, *, gently: bool = True) -> int:
+        """Rebuild what is derived from the truth, shards and the Chroma index; return how many vectors that holds.
 
         Each batch is read in a view of its own, so that the log of a busy SQLite store is copied back meanwhile. From
-        then on the index follows as long as the memory is open. `progress` is called on a worker thread with (`seq`
+        then on the index follows as long as the memory is open. `gently` keeps this process answering meanwhile; a
+        program that does nothing else is done sooner without. `progress` is called on a worker thread with (`seq`
         reached, `seq` aimed at).
         """
         backend, recaller, index = self.backend, self._recaller_if_open(), self._vector_index()
@@ -168,7 +169,7 @@ class Tending(Reading):
             recaller.forget()
             with self._following().held():
                 index.clear()
-                held = _follow(backend, index, progress)
+                held = _follow(backend, index, progress, gently)
             self._following().wake(urgent=True)
             return held
 
@@ -191,15 +192,17 @@ class Tending(Reading):
             index.close()
 
 
-def _follow(backend: Backend, index: VectorIndex, progress: Progress | None) -> int:
-    """Let an index follow the truth from the start, no view being open while it works; return how many changes."""
-    mark = done = 0
+def _follow(backend: Backend, index: VectorIndex, progress: Progress | None, gently: bool) -> int:
+    """Let an empty index follow the truth, no view being open while it works; return how many vectors it then holds."""
+    mark, held = 0, set[str]()
     while True:
         update = backend.read(partial(index.pending, after=mark, limit=INDEX_BATCH))
-        mark, done = index.apply(update), done + update.changes
+        mark = index.apply(update, gently=gently)
+        held.difference_update(*update.gone.values())
+        held.update(*update.vectors.values())
         repairing.telling(progress, mark, update.head)
         if mark >= update.head:
-            return done
+            return len(held)
 
 
 def _texts(reader: Reader, numbers: Sequence[int]) -> dict[int, str]:

@@ -271,7 +271,7 @@ def reindex(
 
         async with open_memory(db or "", index=folder) as memory:
             with progress_bar("vectors") as report:
-                return await memory.reindex(report)
+                return await memory.reindex(report, gently=False)
 
     count = run_async(work)
     output.json({"indexed": count}) if json else output.print(f"{count:,} vectors indexed")

@@ -15,6 +15,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -41,6 +42,12 @@ __all__ = ["ChromaIndex"]
 
 BATCH = 5_000
 """Records per call; Chroma takes 5,461 at most."""
+
+PIECE = 16
+"""Records per call where others are to get a word in: Chroma keeps the interpreter to itself during its calls."""
+
+PAUSE = 0.002
+"""Seconds between these calls, in which a question for candidates has its turn."""
 
 Progress = Callable[[int, int], None]
 
@@ -86,22 +93,35 @@ class ChromaIndex(VectorIndex):
                     raise InvalidVector(f"a vector has {vector.size} dimensions, the index {self._dimension}: reindex")
         return update
 
-    def apply(self, update: IndexUpdate) -> int:
+    def apply(self, update: IndexUpdate, *, gently: bool = True) -> int:
         """See `VectorIndex.apply`. The mark comes last: whatever ends the process before it is a replay."""
         with self._chroma() as client:
             mark = self._mark(client)
-            if mark != update.after:
+        if mark != update.after:
+            return mark
+        size = PIECE if gently else BATCH
+        for namespace, ids in update.gone.items():
+            for part in _parts(ids, size):
+                with self._chroma() as client:
+                    collection = self._find(client, self._name(namespace))
+                    if collection is not None:
+                        collection.delete(ids=part)
+                _yield(gently)
+        points.reach("index_removed")
+        for namespace, rows in update.vectors.items():
+            for part in _parts(list(rows), size):
+                with self._chroma() as client:
+                    vectors = np.stack([rows[one] for one in part])
+                    self._get(client, self._name(namespace)).upsert(ids=part, embeddings=vectors)
+                _yield(gently)
+        points.reach("index_applied")
+        with self._chroma() as client:
+            mark = self._mark(client)
+            if mark != update.after:  # somebody began anew meanwhile
                 return mark
-            for namespace, ids in update.gone.items():
-                self._delete(client, namespace, ids)
-            points.reach("index_removed")
-            for namespace, rows in update.vectors.items():
-                vectors = np.stack(list(rows.values()))
-                self._get(client, self._name(namespace)).upsert(ids=list(rows), embeddings=vectors)
-            points.reach("index_applied")
             self._set_mark(client, update.upto)
-            points.reach("index_marked")
-            return update.upto
+        points.reach("index_marked")
+        return update.upto
 
     def follow(self, reader: Reader, progress: Progress | None = None) -> int:
         """See `VectorIndex.follow`; `progress` is called with (`seq` reached, `seq` aimed at) after each batch."""
@@ -166,14 +186,6 @@ class ChromaIndex(VectorIndex):
             self._closed = True
             self._close_client()
             self._lock.release()
-
-    def _delete(self, client: ClientAPI, namespace: Namespace, ids: Sequence[str]) -> None:
-        collection = self._find(client, self._name(namespace))
-        if collection is None:
-            return
-        rest = iter(ids)
-        while part := list(islice(rest, BATCH)):
-            collection.delete(ids=part)
 
     def _name(self, namespace: Namespace) -> str:
         """The name of a namespace's collection; that of ``()`` carries the mark."""
@@ -260,6 +272,18 @@ class ChromaIndex(VectorIndex):
             close: Callable[[], Any] | None = getattr(client, "close", None)
             if close is not None:
                 close()
+
+
+def _parts(ids: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Yield ids in parts of at most `size`."""
+    rest = iter(ids)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _yield(gently: bool) -> None:
+    if gently:
+        time.sleep(PAUSE)
 
 
 def _is_chromas(error: BaseException) -> bool:

@@ -8,15 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from anyio import fail_after, sleep
 
 from mars.errors import InvalidVector, StoreClosed, StoreCorrupt, StoreUnavailable
 from mars.memory.backends.inmemory import InMemoryBackend
-from mars.memory.index.chroma import ChromaIndex
+from mars.memory.engine import Memory
+from mars.memory.index.chroma import PIECE, ChromaIndex
 from mars.memory.interfaces import Backend, Selection, Transaction
-from mars.memory.records import Namespace, Record, Status, Vector
+from mars.memory.records import Namespace, NewRecord, Record, Status, Vector
+from mars.testing import RandomEmbedder
 
 D = 8
 SECRET = "the heron stands on one leg"
@@ -242,3 +246,54 @@ def test_chroma_is_imported_when_it_is_used() -> None:
         "    index.close()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class Counted(ChromaIndex):
+    """An index that notes how many records each call of Chroma is given."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Begin with none."""
+        super().__init__(*given, **named)
+        self.sizes: list[int] = []
+
+    def _get(self, client: Any, name: str) -> Any:
+        return self._noting(super()._get(client, name))
+
+    def _find(self, client: Any, name: str) -> Any:
+        found = super()._find(client, name)
+        return None if found is None else self._noting(found)
+
+    def _noting(self, collection: Any) -> Any:
+        index = self
+
+        class Noting:
+            def __getattr__(self, called: str) -> Any:
+                def call(*given: Any, **named: Any) -> Any:
+                    index.sizes.append(len(named.get("ids", ())))
+                    return getattr(collection, called)(*given, **named)
+
+                return call if called in ("upsert", "delete") else getattr(collection, called)
+
+        return Noting()
+
+
+async def test_chroma_is_called_in_small_pieces(tmp_path: Path) -> None:
+    """Whoever else runs in the process has a word between them; `reindex` counts vectors, not what changed."""
+    embedder = RandomEmbedder(8)
+    index = Counted(tmp_path / "index", store="store", embedder=embedder.id, dimension=8)
+    async with Memory.open("memory:", embedder=embedder, index=index) as memory:
+        added = await memory.add_many([NewRecord(text=f"row {n}", namespace=("user-1",)) for n in range(100)])
+        await memory.purge([one.id for one in added[:3]])
+        await memory.archive([one.id for one in added[3:43]])
+        for gently, most in ((True, PIECE), (False, 57)):
+            index.sizes.clear()
+            assert await memory.reindex(gently=gently) == 57
+            assert max(index.sizes) == most
+        index.sizes.clear()
+        await memory.archive([one.id for one in added[43:]])
+        head = (await memory.stats()).head
+        with fail_after(30):
+            while index.high_water() < head:
+                await sleep(0.01)
+        assert 0 < max(index.sizes) <= PIECE
+    index.close()

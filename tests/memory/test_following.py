@@ -86,10 +86,10 @@ class Gated(ChromaIndex):
         self.open = threading.Event()
         self.open.set()
 
-    def apply(self, update: IndexUpdate) -> int:
+    def apply(self, update: IndexUpdate, *, gently: bool = True) -> int:
         """Wait before it."""
         self.open.wait()
-        return super().apply(update)
+        return super().apply(update, gently=gently)
 
 
 class Broken(ChromaIndex):
@@ -97,11 +97,11 @@ class Broken(ChromaIndex):
 
     full = True
 
-    def apply(self, update: IndexUpdate) -> int:
+    def apply(self, update: IndexUpdate, *, gently: bool = True) -> int:
         """Fail."""
         if self.full:
             raise StoreFull("no space is left for the index")
-        return super().apply(update)
+        return super().apply(update, gently=gently)
 
 
 class Blind(ChromaIndex):
@@ -456,7 +456,7 @@ from mars.testing import KillPoint
 
 class Early(ChromaIndex):
     '''Sets the mark before the vectors are there: what no index may do.'''
-    def apply(self, update):
+    def apply(self, update, *, gently=True):
         with self._chroma() as client:
             self._set_mark(client, update.upto)
         return super().apply(update.__class__(**{**{name: getattr(update, name) for name in update.__slots__},

@@ -197,8 +197,9 @@ class Memory(Tending):
     async def put_many(self, values: Iterable[keyed.Keyed], *, now: datetime | None = None) -> Sequence[Record | None]:
         """Let keys hold new values or nothing, in one transaction; return their records in order, None where removed.
 
-        What a key held is replaced in place: id, time of creation, strength and uses stay, τ restarts. Of several
-        values for one key the last counts. Raises as `add` does; then nothing has changed.
+        What a key held is replaced in place: id, time of creation, strength and uses stay, τ restarts; trust and
+        quarantine are those of the new value, and a fact takes its place as by `add`. Of several values for one key
+        the last counts. Raises as `add` does; then nothing has changed.
         """
         moment, rules, given = self._at(now), self._rules_if_open(), list(values)
         for one in given:
@@ -319,7 +320,10 @@ class Memory(Tending):
         return await self._write(lambda tx: lifecycle.review(tx, wanted, passed, moment, self._preset))
 
     async def undo(self, record: str, *, now: datetime | None = None) -> list[Record]:
-        """Take back a supersession, given either fact: the older one is active again, the newer one archived."""
+        """Take back a supersession, given either fact: the older one is active again, the newer one archived.
+
+        Where the newer one was purged or has expired, the older one is given.
+        """
         moment = self._at(now)
         (record,) = id_list(one_id(record))
         return await self._write(lambda tx: lifecycle.undo(tx, record, moment, self._preset))
@@ -335,8 +339,8 @@ class Memory(Tending):
         """Delete records for good and return their ids; their history stays, without any text.
 
         Without ids: what was archived longer ago than the preset's audit window, in `namespace` or everywhere, and is
-        cited by no live record. With ids, what other records were derived from is refused unless `force`, which flags
-        them (``metadata["sources_purged"]``).
+        cited by no live record of any namespace. With ids, what other records were derived from is refused unless
+        `force`, which flags them (``metadata["sources_purged"]``); the parts of a keyed value go with it.
         """
         moment = self._at(now)
         if ids is None:

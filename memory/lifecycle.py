@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -277,7 +277,8 @@ def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> li
 
 def purge_archived(tx: Transaction, namespace: Namespace | None, now: datetime, preset: Preset) -> list[str]:
     """Delete what has expired, and what was archived longer ago than the audit window and no live record cites."""
-    before = now - timedelta(days=preset.audit_days)
+    window = timedelta(days=preset.audit_days)
+    before = now - window if now - datetime.min.replace(tzinfo=UTC) > window else datetime.min.replace(tzinfo=UTC)
     expired = tx.select(Selection(namespace=namespace, expired_at=now))
     archived = Selection(
         namespace=namespace, statuses=frozenset({Status.ARCHIVED}), archived_before=before, alive_at=now

@@ -135,3 +135,13 @@ async def test_all_that_is_allowed_is_stored(memory: Memory) -> None:
             [NewRecord(text="one", namespace=HOME), NewRecord(text="two", namespace=HOME, key="k" * 2000)]
         )
     assert not await memory.list(HOME)
+
+
+async def test_the_ends_of_time(memory: Memory) -> None:
+    """The first and the last day are times like any other."""
+    stored = await memory.add("a heron", HOME)
+    for now in (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)):
+        await memory.sweep(now=now, dry_run=True)
+        assert await memory.purge(namespace=("nobody",), now=now) == []
+        await memory.recall("heron", namespace=HOME, now=now)
+    assert await memory.get(stored.id) == stored

@@ -13,6 +13,7 @@ from mars.memory.interfaces import Selection, Transaction
 from mars.memory.lifecycle import change, found
 from mars.memory.presets import Preset
 from mars.memory.records import Duplicates, Kind, Namespace, NewRecord, Record, Status
+from mars.memory.superseding import settle
 from mars.memory.views import is_expired, is_forgotten
 
 MERGED_REASON = "merged"
@@ -54,17 +55,20 @@ class Likes:
         return None
 
     def look_up(self, tx: Transaction, news: Iterable[NewRecord]) -> None:
-        """Read the live records that have the very texts of new ones, in one query for each namespace."""
-        wanted: dict[Namespace, set[str]] = {}
+        """Read the live records that have the very texts of new ones, in one query for each namespace and kind."""
+        wanted: dict[tuple[Namespace, Kind], set[str]] = {}
         for new in news:
-            known = (new.namespace, content_hash(new.text))
+            known = (new.namespace, new.kind, content_hash(new.text))
             if known not in self._read:
                 self._read.add(known)
-                wanted.setdefault(new.namespace, set()).add(known[1])
-        for namespace, hashes in wanted.items():
-            for row in tx.select(Selection(namespace=namespace, content_hashes=frozenset(hashes))):
-                if row.status is Status.ACTIVE:
-                    self._know(row, (namespace, row.content_hash))
+                wanted.setdefault(known[:2], set()).add(known[2])
+        active = frozenset({Status.ACTIVE})
+        for (namespace, kind), hashes in wanted.items():
+            same = Selection(
+                namespace=namespace, kinds=frozenset({kind}), statuses=active, content_hashes=frozenset(hashes)
+            )
+            for row in tx.select(same):
+                self._know(row, (namespace, row.content_hash))
 
     def _read_matter(self, tx: Transaction, new: NewRecord, at: datetime) -> None:
         about = matter(new, at)
@@ -140,6 +144,18 @@ def merge(tx: Transaction, keep: str, ids: Sequence[str], now: datetime, preset:
     sources = [one for one in after.provenance.sources if one not in kept.provenance.sources]
     detail = {"records": [one.id for one in others], "sources": sources, "pinned": [kept.pinned, after.pinned]}
     (after,) = change(tx, [after], "merged", now, detail)
+    after = _settled(tx, after, now)
     away = [replace(one, status=Status.ARCHIVED, archived_at=now, archived_because=MERGED_REASON) for one in others]
     change(tx, away, "archived", now, {"because": MERGED_REASON, "into": after.id})
     return after
+
+
+def _settled(tx: Transaction, fact: Record, now: datetime) -> Record:
+    """Let a fact that may be valid from earlier on now end what it excludes; return it as it is then."""
+    if fact.kind is not Kind.FACT:
+        return fact
+    selection = Selection(namespace=fact.namespace, subject=fact.subject, relation=fact.relation)
+    for changed in list(settle(fact, tx.select(selection), now)):
+        (changed,) = change(tx, [changed], "superseded", now, {"by": changed.superseded_by})
+        fact = changed if changed.id == fact.id else fact
+    return fact

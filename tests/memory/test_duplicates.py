@@ -228,11 +228,13 @@ async def test_a_lesson_is_found_by_its_hash(tmp_path: Path) -> None:
     async with Memory.open(f"sqlite:///{tmp_path / 'life.db'}") as memory:
         news = [NewRecord(text=f"lesson {n}", namespace=HOME, kind=Kind.REFLECTION) for n in range(2000)]
         await memory.add_many(news)
-        wanted = Selection(namespace=HOME, content_hashes=frozenset({content_hash("lesson 7")}))
+        hashes = frozenset({content_hash("lesson 7")})
+        kinds, statuses = frozenset({Kind.REFLECTION}), frozenset({Status.ACTIVE})
+        wanted = Selection(namespace=HOME, kinds=kinds, statuses=statuses, content_hashes=hashes)
         query, lists = selection_query(wanted, "sqlite")
-        compiled = query.compile(dialect=sqlite.dialect(paramstyle="named"))
+        asked = query.compile(dialect=sqlite.dialect(paramstyle="named")).construct_expanded_state(lists)
         with closing(connect(tmp_path / "life.db")) as database:
-            told = str(database.execute(f"EXPLAIN QUERY PLAN {compiled}", {**compiled.params, **lists}).fetchall())
+            told = str(database.execute(f"EXPLAIN QUERY PLAN {asked.statement}", asked.parameters).fetchall())
         assert "ix_mars_records_hash" in told
         assert "SCAN mars_records" not in told
 
@@ -380,6 +382,35 @@ async def test_groups_and_merge(memory: Memory, clock: FixedClock) -> None:
     await memory.restore([one.id, two.id])
     assert len((await memory.near_duplicates(HOME))[0].others) == 2
     assert {row.id for row in await memory.list(HOME, kinds=[Kind.REFLECTION])} == {one.id, two.id, three.id, other.id}
+
+
+async def test_merged_facts_begin_with_the_first(memory: Memory) -> None:
+    """A fact that takes over an earlier beginning and a longer life ends there what it took the place of."""
+    noon = FixedClock().now()
+    red, late, early = [
+        await memory.add(
+            f"Ann's car is {value}.",
+            HOME,
+            kind=Kind.FACT,
+            subject="Ann",
+            relation="car",
+            value=value,
+            valid_from=noon + timedelta(days=day),
+            expires_at=end,
+            metadata=metadata,
+            idempotency_key=f"{day}",
+        )
+        for value, day, end, metadata in (
+            ("red", 0, None, {"single_valued": True}),
+            ("blue", 9, noon + timedelta(days=99), {"single_valued": True}),
+            ("blue", 5, None, {}),
+        )
+    ]
+    kept = await memory.merge(late.id, early.id)
+    assert (kept.valid_from, kept.expires_at, kept.status) == (early.valid_from, None, Status.ACTIVE)
+    away = await memory.get(red.id)
+    assert away is not None
+    assert (away.valid_to, away.superseded_by) == (early.valid_from, late.id)
 
 
 async def test_what_cannot_be_merged(memory: Memory) -> None:

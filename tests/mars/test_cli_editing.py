@@ -58,7 +58,14 @@ def test_edit(told: dict[str, Record], typed: Type) -> None:
     assert "--text" in typed("edit", told["heron"].id, code=2)
     assert "no time" in typed("edit", told["heron"].id, "--expires", "soon", code=2)
     assert "nobody" in typed("edit", "nobody", "--text", "x", code=2)
-    typed("edit", told["heron"].id, "--expires", "2020-01-01")
+    assert "past" in typed("edit", told["heron"].id, "--expires", "2020-01-01", code=2)
+    assert typed("purge", "--namespace", "ann/notes", "--json") == {"deleted": []}
+
+
+def test_purge(told: dict[str, Record], typed: Type, tmp_path: Path) -> None:
+    """A purge deletes for good what has expired."""
+    with Memory.open_sync(f"sqlite:///{tmp_path / 'life.db'}") as memory:
+        memory.edit(told["heron"].id, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     assert typed("purge", "--namespace", "ann/notes", "--json") == {"deleted": [told["heron"].id]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ HOME = ("user-1",)
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-async def tell(memory: Memory, value: str, day: int = 0, relation: str = "lives in", **more: object) -> Record:
+async def tell(memory: Memory, value: str, day: int = 0, relation: str = "lives in", **more: Any) -> Record:
     """Store a fact about Ann, valid from a day on."""
     return await memory.add(
         f"Ann {relation} {value}.",

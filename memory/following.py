@@ -186,6 +186,7 @@ class Follower:
         self._note(following=True, mark=mark)
         while not self._closed:
             with self._batch:
+                mark = self.index.high_water()  # somebody may have begun anew while this waited
                 update = self._backend.read(self._read_from(mark))
                 if update.upto == mark:
                     break

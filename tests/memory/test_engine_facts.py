@@ -27,7 +27,7 @@ async def tell(memory: Memory, value: str, day: int = 0, relation: str = "lives 
         relation=relation,
         value=value,
         valid_from=DAY + timedelta(days=day),
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
@@ -229,7 +229,12 @@ async def test_told_again_loses_nothing(memory: Memory, clock: FixedClock) -> No
     """Told again for good, a fact outlives its first telling; all that is known is united; it counts as skipped."""
     a, b = await memory.add("source a", HOME), await memory.add("source b", HOME)
     end = clock.now() + timedelta(days=5)
-    more = {"expires_at": end, "importance": 0.2, "provenance": Provenance(sources=(a.id,)), "metadata": {"x": 1}}
+    more: dict[str, Any] = {
+        "expires_at": end,
+        "importance": 0.2,
+        "provenance": Provenance(sources=(a.id,)),
+        "metadata": {"x": 1},
+    }
     first = await tell(memory, "Rome", 10, **more)
     new = NewRecord(
         text="Ann lives in Rome.",

@@ -59,7 +59,9 @@ def test_models_equal_migrations(fresh: str) -> None:
     ours = {"include_name": lambda name, kind, _: kind != "table" or name in TABLES}
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=ours)
-        differences = compare_metadata(context, cast(Any, [of_memory, of_runs]))  # it takes several; its types do not say so
+        differences = compare_metadata(
+            context, cast(Any, [of_memory, of_runs])
+        )  # it takes several; its types do not say so
         indexes = _indexes(engine)
     engine.dispose()
     assert differences == []

@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING
 from mars.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from mars.agents.interfaces import Evidence, Review, Task, Verifier
-    from mars.agents.reflections import Plan, Reflection
+    from mars.agents.interfaces import Review, Task, Verifier
+    from mars.agents.reflections import Reflection
     from mars.agents.roles import Assistant, Checker, Reflector, User
-    from mars.agents.users import ModelUser, ScriptedUser
     from mars.agents.verdicts import Check, Issue, Verdict
     from mars.errors import MarsError
     from mars.integrations.store import MemoryStore
     from mars.memory.engine import Memory
     from mars.memory.records import Hit, NewRecord, Record
-    from mars.models.prices import Price
     from mars.models.reader import ReaderModel
-    from mars.persistence.budgets import Budget, Budgets, Usage
+    from mars.persistence.budgets import Budget, Budgets
     from mars.persistence.saver import CheckpointSaver
     from mars.results import Event, RunResult, RunStatus
-    from mars.retrying import CallPolicy
     from mars.runtime import Mars
     from mars.team import Team
 
@@ -33,22 +30,17 @@ __all__ = [
     "Assistant",
     "Budget",
     "Budgets",
-    "CallPolicy",
     "Check",
     "Checker",
     "CheckpointSaver",
     "Event",
-    "Evidence",
     "Hit",
     "Issue",
     "Mars",
     "MarsError",
     "Memory",
     "MemoryStore",
-    "ModelUser",
     "NewRecord",
-    "Plan",
-    "Price",
     "ReaderModel",
     "Record",
     "Reflection",
@@ -56,10 +48,8 @@ __all__ = [
     "Review",
     "RunResult",
     "RunStatus",
-    "ScriptedUser",
     "Task",
     "Team",
-    "Usage",
     "User",
     "Verdict",
     "Verifier",
@@ -70,21 +60,18 @@ __version__ = "0.1.0"
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "mars.agents.interfaces": ("Evidence", "Review", "Task", "Verifier"),
-        "mars.agents.reflections": ("Plan", "Reflection"),
+        "mars.agents.interfaces": ("Review", "Task", "Verifier"),
+        "mars.agents.reflections": ("Reflection",),
         "mars.agents.roles": ("Assistant", "Checker", "Reflector", "User"),
-        "mars.agents.users": ("ModelUser", "ScriptedUser"),
         "mars.agents.verdicts": ("Check", "Issue", "Verdict"),
         "mars.errors": ("MarsError",),
         "mars.integrations.store": ("MemoryStore",),
         "mars.memory.engine": ("Memory",),
         "mars.memory.records": ("Hit", "NewRecord", "Record"),
-        "mars.models.prices": ("Price",),
         "mars.models.reader": ("ReaderModel",),
-        "mars.persistence.budgets": ("Budget", "Budgets", "Usage"),
+        "mars.persistence.budgets": ("Budget", "Budgets"),
         "mars.persistence.saver": ("CheckpointSaver",),
         "mars.results": ("Event", "RunResult", "RunStatus"),
-        "mars.retrying": ("CallPolicy",),
         "mars.runtime": ("Mars",),
         "mars.team": ("Team",),
     },

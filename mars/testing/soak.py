@@ -89,6 +89,8 @@ class Plan:
     """The derived index that a child keeps."""
     jobs: int = 1
     """So many chains of runs go beside each other."""
+    points: Sequence[str] = ()
+    """Children die at these of `mars.memory.points.POINTS` alone; if empty at any of them, and at any instant."""
 
     def __post_init__(self) -> None:
         if self.runs < 1 or self.jobs < 1:
@@ -249,9 +251,9 @@ def _run_chain(plan: Plan, chain: _Chain) -> Iterator[Report]:
 def _run(plan: Plan, state: _State, folder: Path, run: int) -> Report:
     """Kill one child and look at the store; the state is brought up to date."""
     chance = random.Random(f"{plan.seed}/{run}")
-    targets = state.chain.targets()
+    targets = plan.points or state.chain.targets()
     # Two in three die at a point, each in turn; the rest at any instant.
-    point = targets[(run - run // 3 + plan.seed) % len(targets)] if run % 3 else None
+    point = targets[(run - run // 3 + plan.seed) % len(targets)] if run % 3 or plan.points else None
     hits = chance.randint(1, 2 if point in RARE or state.chain.kind == "chroma" else 12)
     report = Report(runs=1, stores=Counter({state.chain.kind: 1}))
     child = Fork.start(lambda tell: anyio.run(_write, plan, state, folder, f"{plan.seed}/{run}", (point, hits), tell))

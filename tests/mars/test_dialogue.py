@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from mars import Assistant, Checker, Mars, ModelUser, Reflector, Review, RunStatus, ScriptedUser, Team, User
-from mars.agents.users import Exchange, Satisfaction, SimulatedUser
+from mars import Assistant, Checker, Mars, Reflector, Review, RunStatus, Team, User
+from mars.agents.users import Exchange, ModelUser, Satisfaction, ScriptedUser, SimulatedUser
 from mars.agents.verifiers import CallableVerifier
 from mars.errors import InvalidSetting
 from mars.simulation import DialogueEnd, simulate_dialogue

@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory bench-runtime soak-memory bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory bench-runtime soak-memory soak-runtime bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -66,6 +66,9 @@ bench-runtime: $(DEV)  ## Measure a turn beside an empty graph, and 1,000 turns,
 
 soak-memory: $(DEV)  ## Kill writers again and again and look at what they leave (RUNS=1000)
 	$(BIN)/python -m benchmarks.soak_memory --runs $(or $(RUNS),1000) $(ARGS)
+
+soak-runtime: $(DEV)  ## Kill processes within a turn again and again, resume and compare (RUNS=500, ARGS="--sabotage ledger")
+	$(BIN)/python -m benchmarks.soak_runtime --runs $(or $(RUNS),500) $(ARGS)
 
 bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 for the slow ones too)
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ISSUE),--issue $(ISSUE)) $(if $(ALL),--all) $(ARGS)

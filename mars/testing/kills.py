@@ -40,7 +40,7 @@ class KillPoint:
         self._dying = dying
 
     def __enter__(self) -> Self:
-        points.watch(self._reached)
+        points.watch(self.reached)
         return self
 
     def __exit__(
@@ -48,7 +48,8 @@ class KillPoint:
     ) -> None:
         points.watch(None)
 
-    def _reached(self, point: str) -> None:
+    def reached(self, point: str) -> None:
+        """Count a point that was reached; for a watcher that does more than to kill."""
         if point == self._point:
             self._left -= 1
             if self._left == 0:

@@ -54,7 +54,7 @@ class Member:
         with Path(f"{self.folder}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.peers.worker", *arguments],
-                cwd=ROOT, env={**os.environ, **QUIET, **ALONE}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                cwd=ROOT, env=os.environ | QUIET | ALONE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self._answer()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from anyio import to_thread
 from sqlalchemy import create_engine, text
 
 from mars.memory.doctor import Diagnosis
@@ -311,6 +312,8 @@ async def mended(patient: Patient, kind: FindingKind, record: str | None, damage
     assert found.index == "diverged"
     rows = await patient.rows()
     assert (await patient.memory.repair()).clean
+    # The follower may have begun to mend the same by itself: it gets to the end first.
+    await to_thread.run_sync(patient.memory._following().reach, found.head, 20.0)
     found = await look(patient)
     assert (found.clean, found.index, found.index_vectors, found.index_mark) == (True, "in step", 3, found.head)
     assert await patient.rows() == rows
@@ -380,7 +383,7 @@ async def test_a_rebuild_keeps_no_view_open(indexed: Patient) -> None:
         indexed.sql("INSERT INTO mars_meta SELECT 'note' || count(*), 'x' FROM mars_meta")
         seen.append(busy(indexed.url))
 
-    assert await indexed.memory.reindex(told) == 5
+    assert await indexed.memory.reindex(told) == 3
     assert seen == [False]
 
     def hold(reader: Reader) -> None:

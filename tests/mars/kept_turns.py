@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -44,16 +45,22 @@ def crew(tell: Callable[[str], object]) -> Team:
 
 
 async def turn(url: str, tell: Callable[[str], object], durability: Any) -> dict[str, Any]:
-    """Finish the turn that rests here, or run a new one; return its result."""
+    """Finish the turn that rests here, or run a new one; return its result, None where it was over already."""
     clock = FixedClock()
+    over, result = False, None
     async with Mars.open(url, team=crew(tell), clock=clock, lease=1.0, durability=durability) as mars:
         try:
             result = await mars.resume("c", on_busy="queue")
         except NotFound:
-            result = await mars.run("My sister lives in Oslo. Where is that?", user="ann", conversation="c")
+            # Killed after the turn's last commit: it is over, and what is left of it is what was said.
+            with suppress(NotFound):
+                over = bool(await mars.transcript("c"))
+            if not over:
+                result = await mars.run("My sister lives in Oslo. Where is that?", user="ann", conversation="c")
         said = [one.text for one in await mars.transcript("c")]
         known = await mars.memory.list(namespace=("ann",))
-    plain = {key: value for key, value in result.plain().items() if key not in ("usage", "latency")}
+    values = {} if result is None else result.plain()
+    plain = {key: value for key, value in values.items() if key not in ("usage", "latency")} or None
     return {"result": plain, "said": said, "records": sorted(one.text for one in known)}
 
 

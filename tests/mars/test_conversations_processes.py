@@ -42,7 +42,7 @@ def wrong(rows: list[dict[str, Any]]) -> list[int]:
     *killed, whole = rows
     found = []
     for row in killed:
-        same = all(row[key] == whole[key] for key in ("result", "said", "records"))
+        same = row["result"] in (whole["result"], None) and all(row[key] == whole[key] for key in ("said", "records"))
         again = Counter(row["calls"]) - Counter(whole["calls"])
         if not same or again.total() > 1:
             found.append(row["hits"])
@@ -65,6 +65,7 @@ def test_the_witness_notices(tmp_path: Path) -> None:
     assert wrong([{**whole, "hits": 3, "result": 2}, whole]) == [3]
     assert wrong([{**whole, "hits": 4, "calls": ["draft 1"] * 3}, whole]) == [4]
     assert wrong([{**whole, "hits": 5, "calls": ["draft 1"] * 2}, whole]) == []
+    assert wrong([{**whole, "hits": 6, "result": None, "said": ["other"]}, whole]) == [6]
 
 
 async def test_sigterm_drains_to_a_saved_checkpoint(tmp_path: Path) -> None:

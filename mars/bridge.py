@@ -14,6 +14,7 @@ original method; type checkers see them too.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -21,7 +22,7 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from anyio import EndOfStream, create_memory_object_stream
+from anyio import CancelScope, EndOfStream, create_memory_object_stream, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -132,6 +133,43 @@ class Twin(Generic[Original_co]):
             task.cancel()
             ended.wait()
             portal.call(receive.aclose)
+
+
+class Openable(ABC):
+    """What blocking functions open and close, for ``with`` and ``async with`` alike.
+
+    A subclass says how it is opened and closed; each object is opened once.
+    """
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Open it; blocks."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what is in progress and release what was opened; idempotent."""
+
+    async def aclose(self) -> None:
+        """Do what `close` does without blocking the event loop; a cancelled caller is closed all the same."""
+        with CancelScope(shield=True):
+            await to_thread.run_sync(self.close)
+
+    def __enter__(self) -> Self:
+        self._begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await to_thread.run_sync(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 async def _pump(

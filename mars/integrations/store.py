@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
-from anyio import to_thread
 from langgraph.store.base import (
     BaseStore,
     GetOp,
@@ -26,7 +25,7 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
-from mars.bridge import Twin
+from mars.bridge import Openable, Twin
 from mars.errors import InvalidInput, InvalidSetting, StoreClosed
 from mars.integrations import items
 from mars.integrations.matching import check_filter, matches, passes
@@ -223,7 +222,7 @@ class _Bridge(Twin[Desk]):
         return await asyncio.wrap_future(portal.start_task_soon(lambda: work(desk)))
 
 
-class MemoryStore(BaseStore):
+class MemoryStore(Openable, BaseStore):
     """A `langgraph.store.base.BaseStore` over MARS's memory: durable, exact, with search and TTL, without a key.
 
     Open it with ``with MemoryStore.open("sqlite:///life.db") as store`` or ``async with``, and give it to
@@ -299,29 +298,11 @@ class MemoryStore(BaseStore):
         self._state = "closed"
         self._bridge.close()
 
-    async def aclose(self) -> None:
-        """Do what `close` does without blocking the event loop."""
-        await to_thread.run_sync(self.close)
-
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         if self._state != "new":
             raise StoreClosed("this store was opened before: make another with MemoryStore.open()")
         self._bridge.open()
         self._state = "open"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return await to_thread.run_sync(self.__enter__)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _opened(self) -> _Bridge:
         if self._state != "open":

@@ -12,12 +12,10 @@ own (`mars.memory.backends.forks`).
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
@@ -39,7 +37,7 @@ from mars.memory.backends.connecting import (
     write_turn,
 )
 from mars.memory.backends.faults import translate
-from mars.memory.backends.forks import Gate, file_of
+from mars.memory.backends.forks import Gate, file_of, leave, renew_in_child
 from mars.memory.backends.wire import Wire
 from mars.memory.interfaces import Failed, outcome
 from mars.memory.writer import Writer
@@ -125,7 +123,7 @@ class Database:
             self.close()
             raise
         self._state = "open"
-        _open.add(self)
+        renew_in_child(self)
 
     def close(self) -> None:
         """Finish what was put, and close every connection that is ours; idempotent. Blocks."""
@@ -267,12 +265,12 @@ class Database:
             connection.close()
             raise
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
         """Start afresh in a child: the locks, connections and threads of its parent are not the child's."""
-        _left.append(self._caller)
+        leave(self._caller)
         self._renew()
         if self.dialect != "sqlite":  # a database in memory was copied, and a file's connections are closed before it
-            _left.append((self._idle, self._engine.pool))
+            leave(self._idle, self._engine.pool)
             self._idle = []
             self._engine.dispose(close=False)
 
@@ -289,17 +287,3 @@ class _WorkFailed(Exception):
 
 def _cause(error: BaseException) -> BaseException:
     return error.__cause__ or error if isinstance(error, _WorkFailed) else error
-
-
-_open: WeakSet[Database] = WeakSet()
-_left: list[object] = []
-"""What belongs to a parent process, kept so that it is never closed here."""
-
-
-def _after_fork() -> None:
-    for database in list(_open):
-        database._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

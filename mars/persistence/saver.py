@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from anyio import CancelScope, to_thread
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -20,6 +18,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from mars.bridge import Openable
 from mars.errors import InvalidInput, InvalidSetting
 from mars.memory.backends.connecting import BUSY_TIMEOUT, Synchronous
 from mars.memory.backends.wire import Wire
@@ -52,7 +51,7 @@ def _several(values: Collection[Item], name: str) -> Collection[Item]:
     return values
 
 
-class CheckpointSaver(BaseCheckpointSaver[int]):
+class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
     """A checkpointer for any graph, on SQLite or PostgreSQL: ``with CheckpointSaver.open("sqlite:///life.db")``.
 
     Guarantees. *Durable*: what `put` and `put_writes` have acknowledged survives the death of the process, so that with
@@ -101,27 +100,8 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
         """Finish what is in progress and release what was opened; idempotent."""
         self._database.close()
 
-    async def aclose(self) -> None:
-        """Do what `close` does without blocking the event loop."""
-        with CancelScope(shield=True):
-            await to_thread.run_sync(self.close)
-
-    def __enter__(self) -> Self:
+    def _begin(self) -> None:
         self._database.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return await to_thread.run_sync(self.__enter__)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     # Reading
 

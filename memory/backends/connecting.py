@@ -19,6 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from mars.errors import InvalidSetting, MissingExtra
 from mars.memory import schema
+from mars.memory.backends.forks import file_of, forget_in_child
 
 __all__ = [
     "BUSY_TIMEOUT",
@@ -115,8 +116,7 @@ def write_turn(engine: Engine) -> AbstractContextManager[Any]:
     """
     if engine.dialect.name != "sqlite":
         return threading.RLock()
-    file = (engine.url.database or "").removeprefix("file:").partition("?")[0]
-    key = id(engine.pool) if isinstance(engine.pool, StaticPool) else os.path.realpath(file)
+    key = id(engine.pool) if isinstance(engine.pool, StaticPool) else os.path.realpath(file_of(engine.url))
     with _handing_out:
         turn = _turns.get(key)
         if turn is None:
@@ -128,15 +128,14 @@ _turns: WeakValueDictionary[str | int, Any] = WeakValueDictionary()
 _handing_out = threading.Lock()
 
 
-def _after_fork() -> None:
+def _forget_turns() -> None:
     """Forget the locks in a child: a thread that it does not have may hold them."""
     global _handing_out
     _handing_out = threading.Lock()
     _turns.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+forget_in_child(_forget_turns)
 
 
 def _in_memory(url: URL) -> bool:

@@ -4,6 +4,9 @@ SQLite notes the locks of a process in the memory of the process. A forked child
 also for connections that it opens itself; when its parent then closes the file, the log that the child still writes to
 is deleted, and with it what the child has acknowledged (https://sqlite.org/howtocorrupt.html, section 2.6). So before
 a fork every connection is closed as soon as nobody uses it. Where somebody does for too long, the child is refused.
+
+The child's own beginning is here too, once for everybody: `renew_in_child` names what has to start afresh there, and
+`leave` keeps what is the parent's, so that it is never closed in the child.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 from weakref import WeakSet
 
 from sqlalchemy.engine import URL
 
 from mars.errors import StoreUnavailable
 
-__all__ = ["Gate", "file_of"]
+__all__ = ["Forked", "Gate", "file_of", "forget_in_child", "leave", "renew_in_child"]
 
 PATIENCE = 10.0
 """Seconds that a fork waits for transactions of other threads to end."""
@@ -28,6 +32,34 @@ _gates: WeakSet[Gate] = WeakSet()
 _held: list[Gate] = []
 _tainted: set[str] = set()
 """Files that were in use when this process was forked."""
+
+_forgetting: list[Callable[[], object]] = []
+_renewing: WeakSet[Forked] = WeakSet()
+_left: list[object] = []
+"""What belongs to a parent process, kept so that it is never closed here."""
+
+
+class Forked(Protocol):
+    """What holds locks, connections or threads of its process."""
+
+    def forked(self) -> None:
+        """Start afresh in a child: what the parent holds is not the child's to release."""
+        ...
+
+
+def renew_in_child(one: Forked) -> None:
+    """Have `one.forked` called in every child that is forked while it is there; no reference to it is kept."""
+    _renewing.add(one)
+
+
+def forget_in_child(forget: Callable[[], object]) -> None:
+    """Have a module's function called in every forked child, before anything is renewed there."""
+    _forgetting.append(forget)
+
+
+def leave(*parents: object) -> None:
+    """Keep for ever, in a child, what is its parent's: without a reference it would be closed."""
+    _left.append(parents)
 
 
 def file_of(url: URL) -> str:
@@ -91,6 +123,11 @@ def _after(child: bool) -> None:
     held, _held[:] = list(_held), []
     for gate in held:
         gate.release(child)
+    if child:
+        for forget in _forgetting:
+            forget()
+        for one in list(_renewing):
+            one.forked()
 
 
 if hasattr(os, "register_at_fork"):

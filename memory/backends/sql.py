@@ -16,12 +16,10 @@ Usable from any thread, and after a fork: parent and child then have connections
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import MappingProxyType
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
@@ -41,7 +39,7 @@ from mars.memory.backends.connecting import (
 )
 from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.faults import translate
-from mars.memory.backends.forks import Gate, file_of
+from mars.memory.backends.forks import Gate, file_of, leave, renew_in_child
 from mars.memory.backends.session import SqlReader, SqlTransaction
 from mars.memory.backends.statements import statements
 from mars.memory.backends.wire import Wire
@@ -82,7 +80,7 @@ class SqlBackend(Backend):
         self._gate: AbstractContextManager[None] = (
             Gate(file_of(engine.url), self._close_idle) if on_file else nullcontext()
         )
-        _open.add(self)
+        renew_in_child(self)
         try:
             with self._connection() as connection:
                 schema.check(connection, self._url)
@@ -293,12 +291,12 @@ class SqlBackend(Backend):
         except SQLAlchemyError as error:
             raise translate(error, self._url) from None
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
         """Start afresh in a child: the locks and connections of its parent are not the child's to release."""
         self._writing = write_turn(self._engine)
         self._inside = False
         if self._dialect != "sqlite":
-            _left.append((self._idle, self._engine.pool))
+            leave(self._idle, self._engine.pool)
             self._idle = []
             self._engine.dispose(close=False)
 
@@ -307,20 +305,6 @@ def _end(connection: Connection) -> None:
     """Close a connection for good: given back to a pool that was disposed of, it would stay open until it is found."""
     connection.invalidate()
     connection.close()
-
-
-_open: WeakSet[SqlBackend] = WeakSet()
-_left: list[object] = []
-"""Connections of a parent process, kept so that they are never closed here."""
-
-
-def _after_fork() -> None:
-    for backend in list(_open):
-        backend._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def migrate(target: str | URL) -> tuple[str | None, str]:

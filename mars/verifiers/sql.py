@@ -90,7 +90,8 @@ class SQLVerifier:
             guarded = _sqlite if isinstance(raw, sqlite3.Connection) else _postgres
             try:
                 with guarded(raw, self.policy, self.seconds) as run:
-                    run(f"{_EXPLAIN[statement.dialect]} {statement.text}")
+                    for text in dict.fromkeys((statement.with_plain_names, statement.text)):
+                        run(f"{_EXPLAIN[statement.dialect]} {text}")
                     rows = int(run(count)[0][0]) if count else 0
             except _errors() as error:
                 return self._failed(
@@ -150,6 +151,7 @@ def _sqlite(raw: sqlite3.Connection, policy: SQLPolicy, seconds: float) -> Itera
 
 def _authorizer(policy: SQLPolicy) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
     """Return what SQLite asks while it prepares a statement; a view's tables are allowed where the view is."""
+    listed = policy.listed("sqlite")
 
     def allowed(action: int, first: str | None, second: str | None, schema: str | None, inside: str | None) -> int:
         writing = action in _WRITES and policy.writes
@@ -161,7 +163,7 @@ def _authorizer(policy: SQLPolicy) -> Callable[[int, str | None, str | None, str
         if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
             return sqlite3.SQLITE_OK
         named = {name.lower() for name in (first, inside) if name}
-        if named & policy.tables or schema is None:  # no schema: a WITH or a subquery of the statement itself
+        if named & listed or schema is None:  # no schema: a WITH or a subquery of the statement itself
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
 

@@ -44,7 +44,9 @@ class SQLPolicy:
     """What a statement may do."""
 
     tables: frozenset[str]
-    """The tables and views that it may name: ``orders``, or ``sales.orders`` where it must name the schema."""
+    """The tables and views that it may name: ``orders``, or ``sales.orders`` where it must name the schema.
+
+    As they are called: SQLite compares without case, PostgreSQL takes what is not quoted for lower case."""
     writes: bool = False
     """Whether one INSERT, UPDATE or DELETE is allowed; DDL never is."""
     max_rows: int = 100
@@ -57,6 +59,10 @@ class SQLPolicy:
             raise InvalidSetting(f"max_rows must be 0 or more; got {self.max_rows}")
         if not self.tables:
             raise InvalidSetting("a policy without tables allows nothing; name those that a statement may read")
+
+    def listed(self, dialect: str) -> frozenset[str]:
+        """Return the tables as the database compares their names."""
+        return frozenset(name.lower() for name in self.tables) if dialect == "sqlite" else self.tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,21 @@ class Statement:
         from sqlglot import exp
 
         return isinstance(self.tree, (exp.Insert, exp.Update, exp.Delete))
+
+    @property
+    def with_plain_names(self) -> str:
+        """The text, on SQLite with every ``"name"`` in backticks: a quoted name that no column has is text there."""
+        if self.dialect != "sqlite":
+            return self.text
+        import sqlglot
+        from sqlglot.tokens import TokenType
+
+        text = self.text
+        for token in reversed(sqlglot.tokenize(text, read=self.dialect)):
+            if token.token_type == TokenType.IDENTIFIER and text[token.start] == '"':
+                name = token.text.replace("`", "``")
+                text = f"{text[: token.start]}`{name}`{text[token.end + 1 :]}"
+        return text
 
     def counting(self, most: int) -> str | None:
         """Return a query that counts the rows it touches, up to `most` + 1; None where the tree itself tells."""
@@ -166,7 +187,7 @@ def _table_faults(table: exp.Table, statement: Statement, policy: SQLPolicy) -> 
     full = name if schema is None else f"{_named(schema, statement.dialect)}.{name}"
     if statement.dialect == "sqlite" and full.startswith("main."):
         full = name
-    if full not in policy.tables:
+    if full not in policy.listed(statement.dialect):
         yield f"the table {full!r} is not on the list; allowed are {', '.join(sorted(policy.tables))}"
 
 

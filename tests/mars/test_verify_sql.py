@@ -207,6 +207,33 @@ async def test_the_database_has_its_say(url: str) -> None:
     assert "wages" in checked.issues[0].evidence
 
 
+async def test_a_quoted_name_is_a_column_or_nothing(url: str) -> None:
+    """SQLite takes a quoted name that no column has for text, so that such a WHERE holds for no row, or for all."""
+    verifier = SQLVerifier(url, SQLPolicy(tables=TABLES, writes=True, max_rows=100))
+    for wrong in (
+        """UPDATE orders SET "total" = 0 WHERE "wage" = 'x'""",
+        """DELETE FROM orders WHERE "wage" = 'wage'""",
+        """SELECT "na`me" FROM people""",
+    ):
+        checked = await verifier.verify(review(wrong))
+        assert [issue.kind for issue in checked.issues] == [IssueKind.TOOL_ERROR], wrong
+    right = """UPDATE "orders" SET "total" = 0 WHERE "id" = 1"""
+    assert (await verifier.verify(review(right))).outcome is Outcome.PASSED
+
+
+async def test_a_listed_table_may_have_capitals_and_spaces(url: str) -> None:
+    """A table is known by the name that it has, on both databases."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text('CREATE TABLE "Big Orders" (id INTEGER)'))
+    policy = SQLPolicy(tables=frozenset(("Big Orders",)))
+    checked = await SQLVerifier(engine, policy).verify(review('SELECT id FROM "Big Orders"'))
+    with engine.begin() as connection:
+        connection.execute(text('DROP TABLE "Big Orders"'))
+    engine.dispose()
+    assert checked.outcome is Outcome.PASSED, checked.issues
+
+
 async def test_a_count_without_end_is_given_up(url: str) -> None:
     """A statement whose count would take for ever is refused when its time is over."""
     endless = (

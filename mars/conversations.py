@@ -178,9 +178,13 @@ class Conversations:
         wanted = None if namespace is None else thread_of(check_namespace(namespace), conversation)
         return [one for one in found if wanted in (None, one.thread)]
 
-    async def _one(self, conversation: str, namespace: Namespace | None, *, unfinished: bool = False) -> Listed:
+    async def _one(
+        self, conversation: str, namespace: Namespace | None, *, unfinished: Literal["", "only", "first"] = ""
+    ) -> Listed:
         found = await self._named(conversation, namespace)
         fitting = [one for one in found if one.unfinished] if unfinished else found
+        if unfinished == "first" and not fitting:
+            fitting = found
         if len(fitting) > 1:
             names = ", ".join(str(conversation_of(one.thread)[0]) for one in fitting)
             raise InvalidNamespace(f"conversation {conversation!r} is in several namespaces, name one: {names}")
@@ -191,7 +195,7 @@ class Conversations:
 
     async def waiting(self, conversation: str, namespace: Namespace | None) -> str:
         """Return the id of the unfinished turn of a conversation that nobody is working on."""
-        found = await self._one(conversation, namespace, unfinished=True)
+        found = await self._one(conversation, namespace, unfinished="only")
         if found.running:
             raise ConversationBusy(f"a run holds conversation {conversation!r}: wait for it, or cancel it first")
         assert found.unfinished is not None
@@ -221,25 +225,57 @@ class Conversations:
     async def resume(
         self, conversation: str, namespace: Namespace | None, on_busy: OnBusy
     ) -> AsyncGenerator[Event, None]:
-        """Return the events of what is left of the unfinished turn; `NotFound` where there is none."""
-        found = await self._one(conversation, namespace, unfinished=True)
+        """Return the events of what is left of the last turn; where that is over, the one with its result."""
+        found = await self._one(conversation, namespace, unfinished="first")
+        if found.unfinished is None:
+            return self._told(found.thread)
         return self._resume(Ask(conversation_of(found.thread)[0], conversation, None), on_busy)
 
     async def _resume(self, ask: Ask, on_busy: OnBusy) -> AsyncGenerator[Event, None]:
-        """Finish the unfinished turn of a conversation; yield the events that are left, the last with the result.
-
-        Raises `NotFound` where no turn is unfinished.
-        """
         ask, claim = await self.holder.claim(ask, on_busy)
         run = self.holder.enter(claim)
         try:
-            if claim.turn is None:
-                raise NotFound(f"conversation {ask.conversation!r} has no unfinished turn: run a new one")
-            async with aclosing(self._play(run)) as events:
+            # Without a turn, somebody else has finished it meanwhile.
+            async with aclosing(self._told(claim.fence.thread) if claim.turn is None else self._play(run)) as events:
                 async for event in events:
                     yield event
         finally:
             await self.holder.leave(run)
+
+    async def _told(self, thread: str) -> AsyncGenerator[Event, None]:
+        yield _final(await self._kept_result(thread, None))
+
+    async def result(self, conversation: str, turn: str | None, namespace: Namespace | None) -> RunResult:
+        """Return the result of a turn that is over, the last one where no id is given."""
+        found = await self._one(conversation, namespace)
+        if found.unfinished is not None and turn in (None, found.unfinished.turn):
+            raise TurnUnfinished(
+                f"the last turn of conversation {conversation!r} is "
+                + (
+                    "running: wait for it"
+                    if found.running
+                    else f"half done: finish it by mars.resume({conversation!r})"
+                )
+            )
+        return await self._kept_result(found.thread, turn)
+
+    async def _kept_result(self, thread: str, turn: str | None) -> RunResult:
+        """Return the result that the last checkpoint of a turn holds."""
+        over, name = await self.journal.over(thread, turn), conversation_of(thread)[1]
+        if over is None:
+            raise NotFound(
+                f"conversation {name!r} has no {'turn yet' if turn is None else f'turn {turn!r} that is over'}"
+            )
+        saver: Any = self._graph.checkpointer
+        place = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
+        async for one in saver.alist(place, filter={"turn": over.turn}, limit=1):
+            values = (await self._graph.aget_state(one.config)).values
+            given_up = {"status": RunStatus.CANCELLED.value} if over.status == "abandoned" else {}
+            return read_result({**values, **migrated(values), **given_up})
+        raise NotFound(
+            f"nothing is kept of turn {over.turn!r} of conversation {name!r} but its words: mars.transcript({name!r}); "
+            "kept are the newest turns, those that were broken off, and those with a name (mars.name_turn)"
+        )
 
     async def _settle(self, run: Run, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
         """Do with an unfinished turn what the caller said; one whose graph has ended is finished in any case."""
@@ -287,7 +323,7 @@ class Conversations:
             except LeaseLost:
                 run.stopped = run.stopped or "lost"
         result = await self._result(run, turn, values, waiting, last)
-        yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
+        yield _final(result)
 
     async def _result(self, run: Run, turn: Unfinished, values: dict[str, Any], waiting: bool, last: bool) -> RunResult:
         partial = values if values.get("turn") == turn.turn else turn.input
@@ -345,6 +381,10 @@ class Conversations:
             "metadata": {"turn": claim.turn.turn},
             "configurable": {"thread_id": claim.fence.thread, FENCE: claim.fence.token},
         }
+
+
+def _final(result: RunResult) -> Event:
+    return Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
 
 
 def _said(turn: Unfinished, values: dict[str, Any]) -> Sequence[Utterance]:

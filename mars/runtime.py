@@ -228,10 +228,13 @@ class Mars:
     async def resume(
         self, conversation: str, *, namespace: Namespace | None = None, on_busy: OnBusy = "reject"
     ) -> RunResult:
-        """Finish the unfinished turn of a conversation, with the result that an uninterrupted run would have had.
+        """Finish the last turn of a conversation, with the result that an uninterrupted run would have had.
 
-        The namespace is needed only where two have an unfinished conversation of this name. Raises `NotFound` where
-        nothing is unfinished, `ConversationBusy` as `run` does, and `StateMismatch` where this code cannot go on.
+        Where it is over already, its result is returned and nothing runs: a caller that was killed at any point asks
+        again and gets the same. Which turn it was is in `RunResult.task`; one that was killed before its first row was
+        saved has never begun, and is run again. Of several conversations of this name that with an unfinished turn is
+        meant; where that leaves a choice, name the namespace. Raises `NotFound` where there is no such conversation or
+        nothing is kept of its turn, `ConversationBusy` as `run` does, and `StateMismatch` where this code cannot go on.
         """
         final: RunResult | None = None
         async with aclosing(await self._conversations.resume(conversation, namespace, on_busy)) as events:
@@ -239,6 +242,17 @@ class Mars:
                 final = event.result or final
         assert final is not None
         return final
+
+    async def result(
+        self, conversation: str, *, turn: str | None = None, namespace: Namespace | None = None
+    ) -> RunResult:
+        """Return the result of a turn that is over, by its id, or that of the last one; nothing runs or is written.
+
+        Kept are the results of the newest 20 turns, of those that were given up (with the status ``cancelled``), and of
+        those with a name; of all others the words (`transcript`). Raises `TurnUnfinished` where that turn is half done
+        or running, `NotFound` where there is none, and `InvalidNamespace` where two conversations have this name.
+        """
+        return await self._conversations.result(conversation, turn, namespace)
 
     async def settle_action(
         self, conversation: str, *, done: bool, result: str | None = None, namespace: Namespace | None = None
@@ -319,6 +333,7 @@ class SyncMars(Twin[Mars]):
     run = blocking(Mars.run)
     stream = streaming(Mars.stream)
     resume = blocking(Mars.resume)
+    result = blocking(Mars.result)
     settle_action = blocking(Mars.settle_action)
     cancel = blocking(Mars.cancel)
     unfinished = blocking(Mars.unfinished)

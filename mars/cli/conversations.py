@@ -14,22 +14,38 @@ from mars.cli.output import Database, JsonFlag, check_exists, output, parse_name
 UnfinishedFlag = Annotated[bool, typer.Option("--unfinished", help="Only those whose last turn is not finished.")]
 
 
-def conversations(db: Database = None, unfinished: UnfinishedFlag = False, json: JsonFlag = False) -> None:
-    """List the conversations of a database, and which of them rest half done."""
-    run_async(_list, db, unfinished, json)
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Whose it is, where several have one of this name.")
+]
+
+
+def conversations(
+    conversation: Annotated[str | None, typer.Argument(help="Show how the last turn of this one ended.")] = None,
+    turn: Annotated[str | None, typer.Option("--turn", help="Show this turn of it, by its id.")] = None,
+    db: Database = None,
+    namespace: NamespaceOption = None,
+    unfinished: UnfinishedFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """List the conversations of a database, and which of them rest half done; or show the result of a turn."""
+    if conversation is None:
+        for given, name in ((turn, "--turn"), (namespace, "--namespace")):
+            if given is not None:
+                raise typer.BadParameter("needs the conversation's name before it", param_hint=name)
+        run_async(_list, db, unfinished, json)
+    else:
+        run_async(_show, conversation, db, namespace, turn, json)
 
 
 def resume(
     conversation: Annotated[str, typer.Argument(help="The conversation, as `mars conversations` names it.")],
     db: Database = None,
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Whose it is, where several have one of this name.")
-    ] = None,
+    namespace: NamespaceOption = None,
     model: ModelOption = "reader",
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another process holds it.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Finish the turn that a crash, a cancellation or a shutdown left half done."""
+    """Finish the turn that a crash, a cancellation or a shutdown left half done; one that is over is shown."""
     run_async(_resume, conversation, db, namespace, model, wait, json)
 
 
@@ -47,6 +63,20 @@ async def _list(db: str, unfinished: bool, json: bool) -> None:
         state = "running" if one.running else one.why or "finished"
         table.add_row(Text(one.name), show_namespace(one.namespace), str(one.turns), state, Text(one.task or ""))
     output.print(table if found else Text("No conversations." if not unfinished else "Nothing is unfinished."))
+
+
+async def _show(conversation: str, db: str, namespace: str | None, turn: str | None, json: bool) -> None:
+    from mars.runtime import Mars
+
+    check_exists(db)
+    where = parse_namespace(namespace) if namespace is not None else None
+    async with Mars.open(db) as mars:
+        result = await mars.result(conversation, turn=turn, namespace=where)
+    if json:
+        output.json(result.plain())
+    else:
+        output.print(Text(result.task, style="dim"))
+        show_result(result)
 
 
 async def _resume(conversation: str, db: str, namespace: str | None, model: str, wait: bool, json: bool) -> None:

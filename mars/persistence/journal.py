@@ -15,7 +15,7 @@ from mars.persistence.database import Database
 from mars.persistence.leases import Fence, Leases, check
 from mars.persistence.saver import CheckpointSaver
 from mars.persistence.transcript import Transcript, Utterance
-from mars.persistence.turns import Turns, Unfinished
+from mars.persistence.turns import Over, Turns, Unfinished
 
 __all__ = ["Claim", "Journal", "Listed", "Opening"]
 
@@ -163,6 +163,10 @@ class Journal:
     async def status(self, turn: Unfinished) -> str:
         """Return what is noted of a turn."""
         return await self._database.read(lambda wire: Turns(wire).status(turn.thread, turn.turn))
+
+    async def over(self, thread: str, turn: str | None = None) -> Over | None:
+        """Return a turn that is over, the last one where no id is given; None where there is none."""
+        return await self._database.read(lambda wire: Turns(wire).over(thread, turn))
 
     async def renew(self, fences: Sequence[Fence]) -> dict[Fence, bool]:
         """Extend leases; return those that are still held, and whether their run was asked to stop."""

@@ -11,7 +11,7 @@ from mars.memory.backends.wire import Wire
 from mars.persistence.checkpoints import Checkpoints, Place
 from mars.persistence.deltas import needed
 
-__all__ = ["KEPT", "Turns", "Unfinished"]
+__all__ = ["KEPT", "Over", "Turns", "Unfinished"]
 
 KEPT = 20
 """Of so many of a conversation's newest turns the last checkpoint is kept."""
@@ -30,6 +30,17 @@ class Unfinished(NamedTuple):
     """Empty, or ``cancelled`` where somebody ended it on purpose."""
     input: dict[str, Any]
     """The state that it began with."""
+
+
+class Over(NamedTuple):
+    """A turn that is finished, or was given up."""
+
+    thread: str
+    """The thread of the conversation."""
+    turn: str
+    """Id of the turn."""
+    status: str
+    """How it ended; ``abandoned`` where it was given up."""
 
 
 class Turns:
@@ -70,6 +81,16 @@ class Turns:
             parameters,
         ).fetchall()
         return [Unfinished(row[0], int(row[1]), row[2], row[3], json.loads(row[4])) for row in rows]
+
+    def over(self, thread: str, turn: str | None) -> Over | None:
+        """Return a turn of a conversation that is over, the last one where no id is given; None where there is none."""
+        condition, parameters = ("", ()) if turn is None else ("AND turn = ? ", (turn,))
+        row = self._run(
+            "SELECT thread_id, turn, status FROM mars_turns WHERE thread_id = ? AND input = '' "
+            f"{condition}ORDER BY number DESC LIMIT 1",
+            (thread, *parameters),
+        ).fetchone()
+        return Over(*row) if row else None
 
     def mark(self, turn: Unfinished, status: str) -> None:
         """Note why an unfinished turn rests."""

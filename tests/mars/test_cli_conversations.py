@@ -53,6 +53,15 @@ def test_what_rests_is_listed_and_finished(left: str, capsys: pytest.CaptureFixt
     assert (one["name"], one["namespace"], one["turns"], one["task"]) == ("c", ["ann"], 2, QUESTION)
     assert main(["resume", "c", "--db", left, "-n", "ann", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["answer"] == "My sister lives in Oslo."
+    assert main(["resume", "c", "--db", left, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert main(["conversations", "c", "--db", left, "-n", "ann", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == again
+    assert (again["answer"], again["task"]) == ("My sister lives in Oslo.", QUESTION)
+    assert main(["conversations", "c", "--turn", again["turn"], "--db", left]) == 0
+    shown = capsys.readouterr().out
+    assert QUESTION in shown
+    assert "My sister lives in Oslo." in shown
     assert main(["conversations", "--db", left, "--unfinished", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
     assert main(["conversations", "--db", left, "--unfinished"]) == 0
@@ -63,5 +72,11 @@ def test_mistakes_say_what_helps(left: str, tmp_path: Path, capsys: pytest.Captu
     """An unknown conversation, and a database that is not there, are one line each and exit code 2."""
     assert main(["resume", "d", "--db", left]) == 2
     assert "never begun" in capsys.readouterr().err
+    assert main(["conversations", "c", "--db", left]) == 2
+    assert "mars.resume('c')" in capsys.readouterr().err
+    assert main(["conversations", "c", "--turn", "x", "--db", left]) == 2
+    assert "no turn 'x' that is over" in capsys.readouterr().err
+    assert main(["conversations", "--turn", "x", "--db", left]) == 2
+    assert "needs the conversation's name" in capsys.readouterr().err
     assert main(["conversations", "--db", str(tmp_path / "none.db")]) == 2
     assert "there is no memory" in capsys.readouterr().err

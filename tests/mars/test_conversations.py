@@ -25,8 +25,10 @@ from mars.errors import (
     LeaseLost,
     NotFound,
     StateMismatch,
+    StoreUnavailable,
     TurnUnfinished,
 )
+from mars.graph import compile_graph
 from mars.holding import thread_of
 from mars.memory.interfaces import Kind
 from mars.persistence.leases import Leases
@@ -134,8 +136,7 @@ async def test_an_unfinished_turn_is_resumed(url: str) -> None:
         )
         result = await mars.resume("c")
         assert await mars.unfinished() == []
-        with pytest.raises(NotFound, match="no unfinished turn"):
-            await mars.resume("c")
+        assert await mars.resume("c") == result
     async with Mars.open(InMemoryBackend(), team=team(ScriptedModel(["In Norway."])), clock=clock) as other:
         whole = await said(other)
     spent = {"usage": 0, "latency": 0.0}  # the call that was cut off counts, too
@@ -167,29 +168,78 @@ async def test_a_turn_that_was_saved_to_its_end_runs_nothing(file: str) -> None:
         assert (await said(mars)).answer == "In Sweden."
 
 
-async def test_nothing_next_and_yet_unfinished(file: str) -> None:
-    """What counts is the snapshot's tasks: resume goes on where the turn rests, and asks nothing twice."""
-    judge = ScriptedModel([NO, YES])
-    second = threading.Event()
-    model = ScriptedModel(lambda messages: _first_then_wait(messages, second))
-    async with Mars.open(file, team=team(model, judge)) as mars:
-        task = asyncio.ensure_future(said(mars))
-        assert await anyio.to_thread.run_sync(second.wait, 20)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway."]), judge)) as mars:
+class Cut(InMemorySaver):
+    """A saver that fails at one checkpoint, which LangGraph writes after what the tasks before it wrote."""
+
+    at: str = ""
+    """The node that the checkpoint would lead to; empty: it does not fail."""
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        """Fail, or store the checkpoint."""
+        if self.at and f"branch:to:{self.at}" in checkpoint["updated_channels"]:
+            raise StoreUnavailable("cut off")
+        return await super().aput(config, checkpoint, metadata, new_versions)
+
+
+@pytest.mark.parametrize("node", ["checker", "reflect", "consolidate"])
+async def test_nothing_next_and_yet_unfinished(file: str, node: str) -> None:
+    """Cut off between a step's writes and its checkpoint, `next` is empty: what counts are the snapshot's tasks.
+
+    Resume goes on with what the step had written; neither the step nor any call is repeated.
+    """
+    saver, judge, model = Cut(), ScriptedModel([NO, YES]), ScriptedModel(["Guess one.", "In Norway."])
+    saver.at = node
+    options: dict[str, Any] = {"team": team(model, judge), "checkpointer": saver}
+    async with Mars.open(file, **options) as mars:
+        with pytest.raises(StoreUnavailable, match="cut off"):
+            await said(mars)
+        place: Any = {"configurable": {"thread_id": THREAD}}
+        snapshot = await compile_graph(mars.roster, saver).aget_state(place)
+        made = (len(model.calls), len(judge.calls))
+    assert snapshot.next == ()
+    assert [task.name for task in snapshot.tasks] == [{"checker": "assistant"}.get(node, "checker")]
+    assert made == {"checker": (1, 0), "reflect": (1, 1), "consolidate": (2, 2)}[node]
+    saver.at = ""
+    async with Mars.open(file, **options) as mars:
+        (listed,) = await mars.unfinished()
+        assert (listed.turn, listed.why) == (snapshot.metadata["turn"], "interrupted")  # type: ignore[index,typeddict-item]
+        with pytest.raises(TurnUnfinished):
+            await said(mars)
         result = await mars.resume("c")
+        assert [one.text for one in await mars.transcript("c")] == ["Where is Oslo?", "In Norway."]
     assert [attempt.draft for attempt in result.attempts] == ["Guess one.", "In Norway."]
+    assert (result.approved, result.usage.calls, result.usage.maybe_paid) == (True, 4, 0)
     judge.assert_finished()
+    model.assert_finished()
 
 
-def _first_then_wait(messages: Sequence[BaseMessage], second: threading.Event) -> Step:
-    """Answer the first time; the second time, say so and take a while."""
-    if "<lessons>" not in str(messages[-1].content):
-        return Step(text="Guess one.")
-    second.set()
-    return Step(text="Never heard.", delay=0.5)
+@pytest.mark.parametrize("foreign", [False, True], ids=["our saver", "somebody else's"])
+async def test_the_result_of_a_turn_that_is_over(file: str, foreign: bool) -> None:
+    """It is asked for again, of the last turn or of any that is kept, with nothing run; what is half done has none."""
+    model = ScriptedModel(["One.", "Two.", "Four."])
+    saver = InMemorySaver() if foreign else "same"
+    async with Mars.open(file, team=team(model), checkpointer=saver) as mars:
+        with pytest.raises(NotFound, match="never begun"):
+            await mars.result("c")
+        first, second = await said(mars), await said(mars)
+        assert first != second
+        assert await mars.result("c") == await mars.resume("c") == second
+        assert await mars.result("c", turn=first.turn, namespace=("ann",)) == first
+        with pytest.raises(NotFound, match="no turn 'none' that is over"):
+            await mars.result("c", turn="none")
+    await left_half_done(file, checkpointer=saver)
+    async with Mars.open(file, team=team(model), checkpointer=saver) as mars:
+        (listed,) = await mars.unfinished()
+        for turn in (None, listed.turn):
+            with pytest.raises(TurnUnfinished, match=r"mars\.resume\('c'\)"):
+                await mars.result("c", turn=turn)
+        assert await mars.result("c", turn=second.turn) == second
+        fourth = await said(mars, on_unfinished="abandon")
+        assert listed.turn is not None
+        given_up = await mars.result("c", turn=listed.turn)
+        assert (given_up.status, given_up.answer) == (RunStatus.CANCELLED, "")
+        assert await mars.resume("c") == fourth
+    assert len(model.calls) == 3
 
 
 async def test_new_input_on_a_half_finished_turn(file: str) -> None:
@@ -487,7 +537,15 @@ async def test_retention_keeps_the_newest_turns_and_the_named(url: str) -> None:
             kept = [one.metadata async for one in saver.alist({"configurable": {"thread_id": THREAD}})]
         assert len(kept) == KEPT + 2
         assert len({values["turn"] for values in kept}) == KEPT + 2  # type: ignore[typeddict-item]
-        assert len(await mars.transcript("c")) == 2 * (KEPT + 4)
+        words = await mars.transcript("c")
+        assert len(words) == 2 * (KEPT + 4)
+        async with CheckpointSaver.open(url) as saver:
+            turns = await saver.database.read(
+                lambda wire: wire.run("SELECT turn FROM mars_turns ORDER BY number", ()).fetchall()
+            )
+        assert (await mars.result("c", turn=turns[0][0])).task == "Turn 1."
+        with pytest.raises(NotFound, match="but its words"):
+            await mars.result("c", turn=turns[2][0])
 
 
 async def test_the_window_is_bounded_and_the_rest_is_summarised(file: str) -> None:
@@ -524,8 +582,8 @@ async def test_the_blocking_twin(file: str) -> None:
             assert mars.run("Where is Oslo?", user="ann", conversation="c").answer == "In Norway."
             assert mars.unfinished() == []
             assert [one.name for one in mars.conversations()] == ["c"]
-            with pytest.raises(NotFound):
-                mars.resume("c")
+            assert mars.resume("c") == mars.result("c")
+            assert mars.result("c").answer == "In Norway."
             assert not mars.cancel("c")
 
     await anyio.to_thread.run_sync(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mars.errors import InvalidInput, InvalidNamespace, InvalidSetting, NotFound
-from mars.memory.checks import Choice, choice, shown, storable
+from mars.memory.checks import Choice, check_text, choice, shown, storable
 from mars.memory.preparing import Fields
 from mars.memory.records import Namespace, NewRecord, check_namespace
 
@@ -49,6 +49,13 @@ def id_list(ids: str | Iterable[str]) -> list[str]:
         if not storable(one):
             raise NotFound(f"no record has the id {one!r}; nothing was written: list() shows what there is")
     return found
+
+
+def part_texts(parts: Iterable[str]) -> list[str]:
+    """Return the texts of parts; raises `InvalidInput` for a single one without a list, `InvalidText` for a bad one."""
+    if isinstance(parts, str) or not isinstance(parts, Iterable):
+        raise InvalidInput(f"parts are several texts in a list; got {shown(parts)}")
+    return [check_text(part, "text of a part") for part in parts]
 
 
 def choices(values: Iterable[object], among: type[Choice], name: str) -> frozenset[Choice]:

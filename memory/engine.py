@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from anyio import to_thread
 
 from mars.errors import InvalidInput
-from mars.memory import keyed, lifecycle, merging, preparing, sweeping, writing
-from mars.memory.arguments import id_list, new_record, one_id
+from mars.memory import keyed, lifecycle, merging, preparing, sweeping
+from mars.memory.arguments import id_list, new_record, one_id, part_texts
 from mars.memory.checks import check_flag, choice, shown, storable
 from mars.memory.grouping import Adding
 from mars.memory.ids import content_hash
@@ -239,11 +239,13 @@ class Memory(Tending):
         importance: float | None = None,
         expires_at: datetime | Literal["never"] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        parts: Sequence[str] = (),
         now: datetime | None = None,
     ) -> Record:
         """Change a record in place and return it; what is None stays. Strength and τ stay as they are.
 
-        An `expires_at` that is past ends the record at once; ``"never"`` takes its time to live away.
+        An `expires_at` that is past ends the record at once; ``"never"`` takes its time to live away. Another text
+        ends the parts of a keyed value, which told of the old one; `parts` are texts by which the new one is found.
 
         Raises `NotFound` for an unknown id, else as `add` does.
         """
@@ -260,10 +262,11 @@ class Memory(Tending):
             values["expires_at"] = None if expires_at == "never" else check_time(expires_at, "expires_at")
         if metadata is not None:
             values["metadata"] = frozen_mapping(check_json(metadata))
-        vector = None
-        if text is not None:
-            (vector,) = await to_thread.run_sync(preparing.embedded, [text], self.embedder, limiter=self._limiter)
-        return await self._write(lambda tx: writing.revise(tx, record, values, vector, moment, rules))
+        if text is None and parts:
+            raise InvalidInput("parts are those of a new text: give it too (text=…)")
+        texts = [] if text is None else [text, *part_texts(parts)]
+        made = await to_thread.run_sync(preparing.embedded, texts, self.embedder, limiter=self._limiter)
+        return await self._write(lambda tx: keyed.edit(tx, record, values, made, moment, rules, texts[1:]))
 
     # The life of a record
 

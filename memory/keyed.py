@@ -10,17 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from mars.errors import InvalidInput
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.lifecycle import displace, remove, rivals_settled
-from mars.memory.parts import AS_PART, PARTS, parts_of
+from mars.memory.lifecycle import displace, found, remove, rivals_settled
+from mars.memory.parts import AS_PART, PARTS, in_common, in_step, parts_of
 from mars.memory.preparing import Prepared, Rules, prepare
-from mars.memory.records import Change, Kind, Namespace, NewRecord, Provenance, Record, check_label, check_namespace
-from mars.memory.views import is_expired
-from mars.memory.writing import claim_embedder, new_row
+from mars.memory.records import (
+    Change,
+    Kind,
+    Namespace,
+    NewRecord,
+    Provenance,
+    Record,
+    Vector,
+    check_label,
+    check_namespace,
+)
+from mars.memory.views import is_expired, unswept
+from mars.memory.writing import claim_embedder, new_row, revise
 
-__all__ = ["PARTS", "Keyed", "Ready", "prepare_keyed", "purge_expired", "put", "renew"]
+__all__ = ["PARTS", "Keyed", "Ready", "edit", "prepare_keyed", "purge_expired", "put", "renew"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,16 +135,20 @@ def _put(tx: Transaction, one: Ready, holder: Record | None, now: datetime, rule
         tx.update([whole])
     detail = {"kind": whole.kind.value, "parts": len(parts), "content_hash": whole.content_hash}
     told = Change(seq=whole.seq, at=now, record=whole.id, event="replaced" if holder else "added", detail=detail)
-    of_whole = {"kind": whole.kind.value, "part_of": whole.id}
-    tx.log([told, *(Change(seq=part.seq, at=now, record=part.id, event="added", detail=of_whole) for part in parts)])
+    tx.log([told, *(_added(part, whole, now) for part in parts)])
     return whole
+
+
+def _added(part: Record, whole: Record, now: datetime) -> Change:
+    detail = {"kind": whole.kind.value, "part_of": whole.id}
+    return Change(seq=part.seq, at=now, record=part.id, event="added", detail=detail)
 
 
 def _part(tx: Transaction, part: Prepared, given: Prepared, whole: Record, rules: Rules) -> Record:
     """Return the row of a part: it is trusted no more than its whole, and waits for a review with it."""
     source = given.new.source if part.new.source.trusted else part.new.source
     row = new_row(tx, replace(part, new=replace(part.new, source=source, provenance=given.new.provenance)), rules)
-    return replace(row, provenance=Provenance(role=AS_PART, sources=(whole.id,)))
+    return replace(in_step(row, whole), provenance=Provenance(role=AS_PART, sources=(whole.id,)))
 
 
 def _renewed(holder: Record, fresh: Record, now: datetime) -> Record:
@@ -147,6 +162,65 @@ def _renewed(holder: Record, fresh: Record, now: datetime) -> Record:
         uses=holder.uses,
         last_turn=holder.last_turn,
         last_strengthened=max(now, holder.last_strengthened),
+    )
+
+
+def edit(
+    tx: Transaction,
+    record: str,
+    values: Mapping[str, Any],
+    vectors: Sequence[Vector],
+    now: datetime,
+    rules: Rules,
+    parts: Sequence[str] = (),
+) -> Record:
+    """Change fields of a record; `vectors` are those of its text, if that is among them, and of its new `parts`.
+
+    What the parts of an older text said is said no more: they are purged with it, and what the metadata of all of them
+    had in common goes to those that take their place, or to the record itself. Raises `InvalidInput` for parts of what
+    is under no key.
+    """
+    (before,) = found(tx, [record], now)
+    if not vectors or (before.text == values["text"] and not parts):
+        return revise(tx, record, values, vectors[0] if vectors else None, now, rules)
+    if parts and (before.key is None or before.kind is Kind.FACT):
+        raise InvalidInput(f"{record} is no value under a key, or a fact, and has no parts; nothing was written")
+    old = parts_of(tx, [before])
+    if not old and not parts:
+        return revise(tx, record, values, vectors[0], now, rules)
+    shared, draft = in_common(old), replace(unswept(before), **values)
+    remove(tx, old, "purged", now)
+    fresh = [
+        _new_part(tx, draft, text, vector, shared, rules, now) for text, vector in zip(parts, vectors[1:], strict=True)
+    ]
+    tx.insert(fresh, {part.id: vector for part, vector in zip(fresh, vectors[1:], strict=True)})
+    tx.log([_added(part, draft, now) for part in fresh])
+    if not fresh:
+        values = {**values, "metadata": {**shared, **draft.metadata}}
+    return revise(tx, record, values, vectors[0], now, rules, [part.id for part in fresh])
+
+
+def _new_part(
+    tx: Transaction, whole: Record, text: str, vector: Vector, metadata: Mapping[str, Any], rules: Rules, now: datetime
+) -> Record:
+    """Return the row of a part that a whole gets later: put away, waiting or live as that is."""
+    new = NewRecord(
+        text=text,
+        namespace=whole.namespace,
+        metadata=metadata,
+        source=whole.source,
+        pinned=whole.pinned,
+        expires_at=whole.expires_at,
+        embedding=vector,
+    )
+    (ready,) = prepare([new], [now], replace(rules, extract_facts=False))
+    return replace(
+        in_step(new_row(tx, ready, rules), whole),
+        provenance=Provenance(role=AS_PART, sources=(whole.id,)),
+        trust=whole.trust,
+        status=whole.status,
+        archived_at=whole.archived_at,
+        archived_because=whole.archived_because,
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from mars.errors import InvalidInput, NotFound
 from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
-from mars.memory.parts import PARTS, parts_of, with_parts
+from mars.memory.parts import PARTS, in_step, parts_of, wholes_of, with_parts
 from mars.memory.presets import Preset
 from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, days_between
 from mars.memory.strength import strengthen
@@ -71,18 +71,24 @@ def change(
 
 
 def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datetime, preset: Preset) -> list[Record]:
-    """Grade a use of records in a turn and return them; a second grade in the same turn changes nothing."""
-    result, revived = list[Record](), list[Record]()
-    for record in found(tx, ids, now):
+    """Grade a use of records in a turn and return them; a second grade in the same turn changes nothing.
+
+    A part is graded as its whole is, and with it all parts of that.
+    """
+    asked = found(tx, ids, now)
+    wholes = wholes_of(tx, asked)
+    graded, revived = list[Record](), list[Record]()
+    for record in {one.id: one for one in (wholes.get(one.id, one) for one in asked)}.values():
         if record.last_turn is not None and (record.last_turn == turn or tx.graded(record.id, turn)):
-            result.append(record)
             continue
         before = unswept(record)
         after, detail = _graded(before, grade, turn, now, preset)
-        result += change(tx, [after], "used", now, detail)
+        graded += change(tx, [after], "used", now, detail)
         if is_forgotten(before, preset, now):
-            revived.append(result[-1])
-    return _within_capacity(tx, result, revived, preset, now)
+            revived.append(graded[-1])
+        follow = [in_step(unswept(part), after) for part in parts_of(tx, [record])]
+        graded += change(tx, follow, "used", now, {"grade": grade.value, "turn": turn, "part_of": record.id})
+    return _within_capacity(tx, _merged(asked, graded), revived, preset, now)
 
 
 def _graded(record: Record, grade: Grade, turn: str, now: datetime, preset: Preset) -> tuple[Record, dict[str, Any]]:
@@ -348,20 +354,28 @@ def _within_capacity(
     return _merged(records, displace(tx, crowded, preset, now))
 
 
-def edit(tx: Transaction, record: str, now: datetime, revise: Callable[[Record], Record]) -> Record:
+def edit(
+    tx: Transaction,
+    record: str,
+    now: datetime,
+    revise: Callable[[Record], Record],
+    parts: Sequence[str] | None = None,
+) -> Record:
     """Replace a record by what `revise` makes of it; the history names the fields that changed, never their text.
 
-    It keeps its parts, which live as long as it does.
+    From now on its parts are those of these ids; with None it keeps those that it has. They live as long as it does.
     """
     (before,) = found(tx, [record], now)
     after = revise(unswept(before))
-    if PARTS in before.metadata:
-        after = replace(after, metadata={**after.metadata, PARTS: before.metadata[PARTS]})
+    if parts is not None or PARTS in before.metadata:
+        rest = {key: value for key, value in after.metadata.items() if key != PARTS}
+        listed = before.metadata[PARTS] if parts is None else list(parts)
+        after = replace(after, metadata={**rest, PARTS: listed} if listed else rest)
     names = [name for name in Record.__dataclass_fields__ if getattr(before, name) != getattr(after, name)]
     if not names:
         return before
     if before.expires_at != after.expires_at:
-        follow = [replace(part, expires_at=after.expires_at) for part in parts_of(tx, [before])]
+        follow = [replace(part, expires_at=after.expires_at) for part in parts_of(tx, [after])]
         change(tx, follow, "edited", now, {"fields": ["expires_at"]})
     detail = {"fields": names, "content_hash": [before.content_hash, after.content_hash]}
     return change(tx, [after], "edited", now, detail)[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, overload
 
 from mars.errors import InvalidInput
@@ -287,11 +286,6 @@ def _change(
     return record
 
 
-_NOT_COPIED = ("draw_facts", "embedding", "event_time", "valid_from")
-_COPIED = tuple(name for name in NewRecord.__dataclass_fields__ if name not in _NOT_COPIED)
-_copied = attrgetter(*_COPIED)
-
-
 def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None = None) -> Record:
     """Return the row of a new record, with an id and the next `seq`; nothing is written yet."""
     new, preset = one.new, rules.preset
@@ -299,10 +293,17 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
     seq = tx.next_seq()
     event_time = new.event_time or one.now
     return Record(
-        **dict(zip(_COPIED, _copied(new), strict=True)),
         id=record_id(one.now, rules.store_id, seq),
         seq=seq,
+        text=new.text,
+        namespace=new.namespace,
+        kind=new.kind,
         status=status,
+        short_text=new.short_text,
+        key=new.key,
+        conversation=new.conversation,
+        position=new.position,
+        speaker=new.speaker,
         created_at=one.now,
         event_time=event_time,
         last_strengthened=one.now,
@@ -311,7 +312,12 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
         difficulty=FIRST_DIFFICULTY,
         uses=0,
         last_turn=None,
+        importance=new.importance,
         entropy=one.bits,
+        pinned=new.pinned,
+        subject=new.subject,
+        relation=new.relation,
+        value=new.value,
         valid_from=new.valid_from or event_time,
         valid_to=None,
         known_from=one.now,
@@ -319,9 +325,14 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
         superseded_by=None,
         archived_at=None,
         archived_because=None,
+        expires_at=new.expires_at,
+        source=new.source,
         trust=trust,
+        provenance=new.provenance,
+        idempotency_key=new.idempotency_key,
         content_hash=content_hash(new.text),
         embedder=rules.embedder.id,
+        metadata=new.metadata,
     )
 
 
@@ -349,9 +360,15 @@ def claim_embedder(tx: Transaction, embedder: Embedder) -> None:
 
 
 def revise(
-    tx: Transaction, record: str, values: Mapping[str, Any], vector: Vector | None, now: datetime, rules: Rules
+    tx: Transaction,
+    record: str,
+    values: Mapping[str, Any],
+    vector: Vector | None,
+    now: datetime,
+    rules: Rules,
+    parts: Sequence[str] | None = None,
 ) -> Record:
-    """Change the given fields of a record, and its vector with its text; return it.
+    """Change the given fields of a record, and its vector with its text; return it. `parts` as for `lifecycle.edit`.
 
     A fact whose relation has one value at a time from now on takes the place of others, or gives way.
     """
@@ -361,7 +378,7 @@ def revise(
         claim_embedder(tx, rules.embedder)
         tx.set_vectors(rules.embedder.id, {record: vector})
     (before,) = found(tx, [record], now)
-    after = edit(tx, record, now, lambda old: replace(old, **values))
+    after = edit(tx, record, now, lambda old: replace(old, **values), parts)
     if after.kind is Kind.FACT and is_single_valued(after) and not is_single_valued(before):
         batch = _Batch()
         _settle(tx, after, [other for other in _facts_like(tx, after, batch) if other.id != after.id], now, batch)

@@ -321,6 +321,20 @@ def test_parts_of_an_item_are_found_one_by_one() -> None:
         assert found(store, query="apple") == []
 
 
+async def test_an_edit_of_the_text_is_what_is_found(tmp_path: Path) -> None:
+    """An item with parts that is edited as a record is found by its new text alone, and is the same item."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    async with MemoryStore.open(url, index={"fields": ["a", "b"]}) as store:
+        await store.aput(HOME, "k", {"a": "red apple", "b": "blue car"})
+    async with Memory.open(url) as memory:
+        (whole,) = [row for row in await memory.list(HOME) if row.key == "k"]
+        await memory.edit(whole.id, text="a heron")
+    async with MemoryStore.open(url, index={"fields": ["a", "b"]}) as store:
+        scores = {text: [hit.score for hit in await store.asearch(HOME, query=text)] for text in ("heron", "apple")}
+        assert scores["heron"][0] > 0.5
+        assert scores["apple"] == [0.0]
+
+
 def test_namespaces_are_listed() -> None:
     """Prefix, suffix, wildcards, depth and pages, in order and each once; empty namespaces are not listed."""
     names = [("a", "b", "c"), ("a", "b", "d", "e"), ("a", "b", "d", "i"), ("a", "b", "f"), ("a", "c", "f"), ("x",)]

@@ -12,7 +12,7 @@ from mars.errors import InvalidInput, NotFound
 from mars.memory.engine import Memory
 from mars.memory.keyed import PARTS, Keyed
 from mars.memory.presets import Preset
-from mars.memory.records import Grade, Kind, NewRecord, Record, Source, Status
+from mars.memory.records import Grade, Kind, NewRecord, Provenance, Record, Source, Status
 from mars.testing import FixedClock
 
 pytestmark = pytest.mark.anyio
@@ -201,6 +201,107 @@ async def test_parts_share_the_fate_of_their_whole(store: str) -> None:
         assert {row.expires_at for row in await parts()} == {until}
         assert set(await memory.purge(whole.id)) == {whole.id, *whole.metadata[PARTS]}
         assert (await memory.stats()).records == 0
+
+
+async def test_a_use_of_a_part_is_a_use_of_its_whole(store: str) -> None:
+    """Whole and parts are graded once in a turn, whichever is named, and stay equally strong, put again too."""
+    clock = FixedClock()
+    async with Memory.open(store, clock=clock) as memory:
+        (whole,) = await memory.put_many([value("whole", "red apple", "blue car")])
+        other = await memory.add("a heron", HOME)
+        assert whole is not None
+        clock.advance(days=3)
+        (hit,) = await memory.recall("car", namespace=HOME)
+        (graded,) = await memory.used(hit.record.id, Grade.GOOD, "t")
+        assert graded.id == hit.record.id
+        family = [row for row in await memory.list(HOME) if row.id != other.id]
+        assert len({(row.strength, row.uses, row.last_turn, row.last_strengthened) for row in family}) == 1
+        assert graded.strength > hit.record.strength
+        assert graded.uses == 1
+        again = await memory.used([whole.id, *whole.metadata[PARTS], other.id], Grade.EASY, "t")
+        assert [row.uses for row in again] == [1, 1, 1, 1]
+        assert [one.event for one in await memory.history(whole.id)] == ["added", "used"]
+        clock.advance(days=3)
+        await memory.put_many([value("whole", "green pear")])
+        pair = [row for row in await memory.list(HOME) if row.id != other.id]
+        assert len({(row.strength, row.uses, row.last_strengthened) for row in pair}) == 1
+        assert (await memory.doctor()).clean
+
+
+async def test_who_claims_to_be_a_part_strengthens_nothing_else(store: str) -> None:
+    """A record that names another as its whole is no part unless that one says so too, or is there."""
+    async with Memory.open(store) as memory:
+        other = await memory.add("The heron nests by the weir.", HOME)
+        for sources in ((other.id,), ("gone",), (other.id, "gone")):
+            forged = await memory.add("x", HOME, provenance=Provenance(role="index", sources=sources))
+            (used,) = await memory.used(forged.id, Grade.GOOD, "t")
+            assert (used.id, used.uses) == (forged.id, 1)
+        assert await memory.get(other.id) == other
+
+
+async def test_another_text_has_other_parts(store: str) -> None:
+    """After an edit of the text nothing is found by what was said before, and all by what is said now."""
+    async with Memory.open(store) as memory:
+        (whole,) = await memory.put_many([value("whole", "red apple", "blue car")])
+        assert whole is not None
+        old = whole.metadata[PARTS]
+        edited = await memory.edit(whole.id, text="A heron and an otter.", parts=["the heron", "the otter"])
+        assert (edited.id, edited.text, len(edited.metadata[PARTS])) == (whole.id, "A heron and an otter.", 2)
+        for gone in ("whole", "apple", "car"):
+            assert await memory.recall(gone, namespace=HOME) == []
+        found = {hit.record.text for hit in await memory.recall("otter", namespace=HOME)}
+        assert found == {"A heron and an otter.", "the otter"}
+        for one in old:
+            assert await memory.get(one) is None
+            assert [change.event for change in await memory.history(one)] == ["added", "purged"]
+        assert [change.event for change in await memory.history(whole.id)] == ["added", "edited"]
+        await memory.archive(whole.id)
+        alone = await memory.edit(whole.id, text="A kingfisher.")
+        assert PARTS not in alone.metadata
+        assert await memory.list(HOME) == []
+        await memory.restore(whole.id)
+        assert [row.text for row in await memory.list(HOME)] == ["A kingfisher."]
+        assert (await memory.doctor()).clean
+
+
+async def test_parts_of_an_edit_are_what_their_whole_is(store: str) -> None:
+    """New parts of what is put away, pinned or mortal are so too, and hold what the metadata of the old ones shared."""
+    clock = FixedClock()
+    async with Memory.open(store, clock=clock) as memory:
+        texts = [("red apple", {"a": 1, "b": 1}), ("blue car", {"a": 1, "b": 2})]
+        parts = tuple(NewRecord(text=text, namespace=HOME, metadata=data) for text, data in texts)
+        record = NewRecord(text="whole", namespace=HOME, key="k", pinned=True)
+        (whole,) = await memory.put_many([Keyed(namespace=HOME, key="k", record=record, parts=parts)])
+        assert whole is not None
+        await memory.archive(whole.id)
+        until = clock.now() + timedelta(days=9)
+        await memory.edit(whole.id, text="new", parts=["new part"], expires_at=until)
+        rows = await memory.list(HOME, statuses=set(Status))
+        assert [row.text for row in rows] == ["new part", "new"]
+        assert {(row.status, row.pinned, row.expires_at) for row in rows} == {(Status.ARCHIVED, True, until)}
+        assert rows[0].metadata == {"a": 1}
+        assert (await memory.edit(whole.id, text="newer", metadata={"c": 1})).metadata == {"a": 1, "c": 1}
+
+
+@pytest.mark.parametrize("parts", ["part", [""], [5], 5])
+async def test_bad_parts_are_refused(store: str, parts: Any) -> None:
+    """Parts are texts in a list, of a new text, and of a keyed value that is no fact; else nothing is written."""
+    clock = FixedClock()
+    async with Memory.open(store, clock=clock) as memory:
+        plain = await memory.add("plain", HOME)
+        (fact,) = await memory.put_many([told("Lisbon", clock.now(), "f")])
+        (whole,) = await memory.put_many([value("whole", "part")])
+        assert fact is not None
+        assert whole is not None
+        for one, settings in (
+            (whole, {"text": "t", "parts": parts}),
+            (whole, {"parts": ["p"]}),
+            (plain, {"text": "t", "parts": ["p"]}),
+            (fact, {"text": "t", "parts": ["p"]}),
+        ):
+            with pytest.raises(InvalidInput):
+                await memory.edit(one.id, **settings)
+        assert [await memory.get(one.id) for one in (plain, fact, whole)] == [plain, fact, whole]
 
 
 async def test_only_parts_are_parts(store: str) -> None:

@@ -79,7 +79,8 @@ def extract_facts(text: str, speaker: str | None = None) -> tuple[Fact, ...]:
     found: dict[tuple[str, str, str], Fact] = {}
     for start, end in _clauses(text):
         for fact in _facts_of_clause(text, start, end, speaker or UNKNOWN_SPEAKER):
-            found.setdefault((fact.subject.casefold(), fact.relation, normalised(fact.value)), fact)
+            value = normalised(fact.value, case=not fact.single_valued)
+            found.setdefault((fact.subject.casefold(), fact.relation, value), fact)
     return tuple(found.values())
 
 
@@ -126,16 +127,27 @@ def differ(one: str, other: str) -> bool:
     return not _refines(longer, shorter)
 
 
-def normalised(value: str) -> str:
+def repeats(new: str, old: str, *, single_valued: bool) -> bool:
+    """Return whether to say `new` is to say `old` again, of one subject in one relation; else nothing is merged.
+
+    Where a relation has many values the case of every letter counts: who likes Polish may like polish too. Where it has
+    one, the other spelling could only contradict, and *lives in Rome* does not contradict *lives in rome*.
+    """
+    case = not single_valued
+    return normalised(new, case=case) == normalised(old, case=case)
+
+
+def normalised(value: str, *, case: bool = False) -> str:
     """Return a value for comparison: NFC, one space between words, without a leading article.
 
     A word of at least three letters counts without case if none but its first letter is large: ``Rome`` is ``rome``,
-    ``US`` is not ``us``, ``Mb`` not ``MB``. Signs, units and marks stay: ``-5``, ``<5``, ``C++``, ``5"``, ``10⁵``.
+    ``US`` is not ``us``, ``Mb`` not ``MB``. With `case` that of each letter counts. Signs, units and marks stay:
+    ``-5``, ``<5``, ``C++``, ``5"``, ``10⁵``.
     """
     words = unicodedata.normalize("NFC", value).split()
     if len(words) > 1 and words[0] in ("a", "an", "the", "The"):
         words = words[1:]
-    return " ".join(map(_folded, words))
+    return " ".join(words if case else map(_folded, words))
 
 
 def _folded(word: str) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from mars.memory.duplicates import comparable, conflict, same_value, united
-from mars.memory.facts import contradicts, differ, same_matter
+from mars.memory.duplicates import comparable, conflict, united
+from mars.memory.facts import contradicts, differ, is_single_valued, repeats, same_matter
 from mars.memory.presets import Preset
 from mars.memory.records import NewRecord, Record, Status
 from mars.memory.views import is_expired, is_forgotten, unswept
@@ -40,7 +40,7 @@ def repeated(
             and (other.subject or "").casefold() == (new.subject or "").casefold()
             and other.relation == new.relation
             and other.value is not None
-            and same_value(other.value, new.value)
+            and repeats(new.value, other.value, single_valued=is_single_valued(other))
             and not conflict(other.metadata, new.metadata)
         ):
             after = replace(united(other, new, begins), last_strengthened=max(other.last_strengthened, now))

@@ -10,6 +10,7 @@ import pytest
 
 from mars.errors import InvalidInput
 from mars.memory.engine import Memory
+from mars.memory.facts import extract_facts
 from mars.memory.records import Kind, NewRecord, Provenance, Record, Source, Status
 from mars.testing import FixedClock
 
@@ -223,6 +224,14 @@ async def test_told_again(memory: Memory, clock: FixedClock) -> None:
     again = await tell(memory, "rome", 20)
     assert (again.id, again.last_strengthened, again.strength) == (first.id, clock.now(), first.strength)
     assert await live(memory) == ["Rome"]
+
+
+async def test_told_again_in_other_letters(memory: Memory) -> None:
+    """What differs in case alone is a second fact where there may be several, told or drawn from what was said."""
+    for value in ("Polish", "polish", "Polish"):
+        await tell(memory, value, relation="likes")
+    assert await live(memory) == ["Polish", "polish"]
+    assert [fact.value for fact in extract_facts("I like Turkey and turkey.", "Ann")] == ["Turkey", "turkey"]
 
 
 async def test_told_again_loses_nothing(memory: Memory, clock: FixedClock) -> None:

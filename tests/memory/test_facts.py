@@ -20,6 +20,7 @@ from mars.memory.facts import (
     extract_facts,
     is_single_valued,
     normalised,
+    repeats,
 )
 from mars.memory.records import Kind, Record
 
@@ -325,6 +326,23 @@ def test_what_excludes(make_record: Build, one: str, other: str) -> None:
     assert differ(other, one)
     old = make_record(1, kind=Kind.FACT, subject="Ann", relation="lives in", value=one)
     assert contradicts(replace(old, id="new", value=other), old)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "single", "many"),
+    [
+        ("Polish", "polish", True, False),
+        ("Turkey", "turkey", True, False),
+        ("The  Who", "Who", True, True),
+        ("US", "us", False, False),
+        ("Rome", "Oslo", False, False),
+    ],
+)
+def test_what_is_said_again(one: str, other: str, single: bool, many: bool) -> None:
+    """Case decides where both may be so; where only one may, a small letter is no contradiction."""
+    assert repeats(one, other, single_valued=True) is single
+    assert repeats(one, other, single_valued=False) is many
+    assert repeats(other, one, single_valued=False) is many
 
 
 @given(

@@ -337,20 +337,27 @@ class Memory(Tending):
         *,
         namespace: Namespace | None = None,
         force: bool = False,
+        dry_run: bool = False,
         now: datetime | None = None,
     ) -> list[str]:
         """Delete records for good and return their ids; their history stays, without any text.
 
         Without ids: what was archived longer ago than the preset's audit window, in `namespace` or everywhere, and is
         cited by no live record of any namespace. With ids, what other records were derived from is refused unless
-        `force`, which flags them (``metadata["sources_purged"]``); the parts of a keyed value go with it.
+        `force`, which flags them (``metadata["sources_purged"]``); the parts of a keyed value go with it. `dry_run`
+        returns the same and writes nothing.
         """
         moment = self._at(now)
         if ids is None:
             scope = None if namespace is None else check_namespace(namespace)
-            return await self._write(lambda tx: lifecycle.purge_archived(tx, scope, moment, self._preset))
+            if not dry_run:
+                return await self._write(lambda tx: lifecycle.purge_archived(tx, scope, moment, self._preset))
+            old, expired = await self.read(lambda reader: lifecycle.outlived(reader, scope, moment, self._preset))
+            return [one.id for one in (*old, *expired)]
         wanted = id_list(ids)
-        return await self._write(lambda tx: lifecycle.purge(tx, wanted, force, moment))
+        if not dry_run:
+            return await self._write(lambda tx: lifecycle.purge(tx, wanted, force, moment))
+        return [one.id for one in (await self.read(lambda reader: lifecycle.doomed(reader, wanted, force)))[0]]
 
     async def sweep(
         self, *, namespace: Namespace | None = None, dry_run: bool = False, now: datetime | None = None

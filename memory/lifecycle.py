@@ -259,47 +259,60 @@ def undo(tx: Transaction, record: str, now: datetime, preset: Preset) -> list[Re
 
 
 def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> list[str]:
-    """Delete records for good and return their ids, those of their parts last.
-
-    `force` deletes what other records cite, in whatever namespace, and flags those.
-    """
-    records = [record for record in tx.get(list(dict.fromkeys(ids))) if record is not None]
-    if len(records) != len(set(ids)):
-        there = {record.id for record in records}
-        missing = ", ".join(one for one in dict.fromkeys(ids) if one not in there)
-        raise NotFound(f"no record has the id {missing}; nothing was purged")
-    records = with_parts(tx, records)
-    gone = {record.id for record in records}
-    citing = [one for one in tx.citing(gone) if one.id not in gone]
-    if citing and not force:
-        raise InvalidInput(
-            f"{citing[0].id} was derived from what would be purged; nothing was: purge it too, or say force=True"
-        )
+    """Delete for good what `doomed` says and return their ids, those of parts last; flag the records that cite them."""
+    records, citing = doomed(tx, ids, force)
     flagged = [replace(one, metadata={**one.metadata, "sources_purged": True}) for one in citing]
     change(tx, flagged, "sources_purged", now)
     remove(tx, records, "purged", now)
     return [record.id for record in records]
 
 
+def doomed(reader: Reader, ids: Sequence[str], force: bool) -> tuple[list[Record], list[Record]]:
+    """Return the records with these ids and their parts, and what cites them, in whatever namespace.
+
+    Raises `NotFound` for an unknown id, `InvalidInput` where something cites them, unless `force`.
+    """
+    records = [record for record in reader.get(list(dict.fromkeys(ids))) if record is not None]
+    if len(records) != len(set(ids)):
+        there = {record.id for record in records}
+        missing = ", ".join(one for one in dict.fromkeys(ids) if one not in there)
+        raise NotFound(f"no record has the id {missing}; nothing was purged")
+    records = with_parts(reader, records)
+    gone = {record.id for record in records}
+    citing = [one for one in reader.citing(gone) if one.id not in gone]
+    if citing and not force:
+        raise InvalidInput(
+            f"{citing[0].id} was derived from what would be purged; nothing was: purge it too, or say force=True"
+        )
+    return records, citing
+
+
 def purge_archived(tx: Transaction, namespace: Namespace | None, now: datetime, preset: Preset) -> list[str]:
-    """Delete what has expired, and what was archived longer ago than the audit window and no live record cites."""
+    """Delete for good what is `outlived`, and return the ids."""
+    gone, expired = outlived(tx, namespace, now, preset)
+    remove(tx, gone, "purged", now)
+    remove(tx, expired, "expired", now)
+    return [record.id for record in (*gone, *expired)]
+
+
+def outlived(
+    reader: Reader, namespace: Namespace | None, now: datetime, preset: Preset
+) -> tuple[list[Record], list[Record]]:
+    """Return what was archived longer ago than the audit window and no live record cites, and what has expired."""
     window = timedelta(days=preset.audit_days)
     before = now - window if now - datetime.min.replace(tzinfo=UTC) > window else datetime.min.replace(tzinfo=UTC)
-    expired = tx.select(Selection(namespace=namespace, expired_at=now))
+    expired = reader.select(Selection(namespace=namespace, expired_at=now))
     archived = Selection(
         namespace=namespace, statuses=frozenset({Status.ARCHIVED}), archived_before=before, alive_at=now
     )
     active = frozenset({Status.ACTIVE})
-    lives = tx.lives(Selection(namespace=namespace, statuses=active, alive_at=now, strengthened_before=before))
-    forgotten = tx.get(lives.chosen(standings_of(lives, preset, now)[1] == FORGOTTEN))
+    lives = reader.lives(Selection(namespace=namespace, statuses=active, alive_at=now, strengthened_before=before))
+    forgotten = reader.get(lives.chosen(standings_of(lives, preset, now)[1] == FORGOTTEN))
     faded = [swept(record, preset) for record in forgotten if record is not None]
-    old = tx.select(archived) + [one for one in faded if one.archived_at is not None and one.archived_at < before]
-    citing = (as_read(one, preset, now) for one in tx.citing({record.id for record in old}))
+    old = reader.select(archived) + [one for one in faded if one.archived_at is not None and one.archived_at < before]
+    citing = (as_read(one, preset, now) for one in reader.citing({record.id for record in old}))
     cited = {source for one in citing if one and one.status is not Status.ARCHIVED for source in one.provenance.sources}
-    gone = sorted((record for record in old if record.id not in cited), key=lambda record: record.seq)
-    remove(tx, gone, "purged", now)
-    remove(tx, expired, "expired", now)
-    return [record.id for record in (*gone, *expired)]
+    return sorted((record for record in old if record.id not in cited), key=lambda record: record.seq), expired
 
 
 def remove(tx: Transaction, records: Sequence[Record], event: str, now: datetime) -> None:

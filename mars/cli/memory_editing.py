@@ -21,6 +21,9 @@ app = typer.Typer()
 Id = Annotated[str, typer.Argument(help="Id of the record, as `mars memory list` shows it.", show_default=False)]
 """One record by its id."""
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+"""The option ``--yes``."""
+
 
 @app.command()
 def edit(
@@ -56,14 +59,12 @@ def delete(
     ids: Annotated[list[str], typer.Argument(help="Ids of records.", show_default=False)],
     db: Database = None,
     force: Annotated[bool, typer.Option("--force", help="Also what other records were derived from.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: JsonFlag = False,
 ) -> None:
     """Delete records for good; `archive` puts them away instead. Only their history stays, without any text."""
     if not yes:
-        if not sys.stdin.isatty():
-            raise InvalidSetting("nobody is there to ask whether to delete for good; nothing was: give --yes")
-        typer.confirm(f"Delete {len(set(ids)):,} record(s) for good?", abort=True, err=True)
+        _ask_to_delete(len(set(ids)))
 
     async def work() -> list[str]:
         async with open_memory(db or "") as memory:
@@ -77,19 +78,34 @@ def delete(
 def purge(
     db: Database = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Yes = False,
     json: JsonFlag = False,
 ) -> None:
     """Delete for good what has expired, and what was archived longer ago than the audit window and nobody cites."""
 
-    async def work() -> list[str]:
+    async def work(look: bool) -> list[str]:
         from mars.cli.output import parse_namespace
 
         async with open_memory(db or "") as memory:
             scope = None if namespace is None else await known_namespace(memory, parse_namespace(namespace))
-            return await memory.purge(namespace=scope)
+            return await memory.purge(namespace=scope, dry_run=look)
 
-    gone = run_async(work)
-    output.json({"deleted": gone}) if json else output.print(f"{len(gone):,} deleted for good")
+    due = None if yes and not dry_run else run_async(work, True)
+    if due and not dry_run:
+        _ask_to_delete(len(due))
+    gone = due if due == [] or dry_run else run_async(work, False)
+    if json:
+        output.json({"dry_run": dry_run, "deleted": gone})
+    else:
+        output.print(f"{len(gone):,} {'would be deleted' if dry_run else 'deleted'} for good")
+
+
+def _ask_to_delete(count: int) -> None:
+    """Ask before what cannot be taken back. Raises `InvalidSetting` where nobody is there."""
+    if not sys.stdin.isatty():
+        raise InvalidSetting("nobody is there to ask whether to delete for good; nothing was: give --yes")
+    typer.confirm(f"Delete {count:,} record(s) for good?", abort=True, err=True)
 
 
 @app.command()

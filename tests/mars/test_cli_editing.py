@@ -59,14 +59,21 @@ def test_edit(told: dict[str, Record], typed: Type) -> None:
     assert "no time" in typed("edit", told["heron"].id, "--expires", "soon", code=2)
     assert "nobody" in typed("edit", "nobody", "--text", "x", code=2)
     assert "past" in typed("edit", told["heron"].id, "--expires", "2020-01-01", code=2)
-    assert typed("purge", "--namespace", "ann/notes", "--json") == {"deleted": []}
+    assert typed("purge", "--namespace", "ann/notes", "--json") == {"dry_run": False, "deleted": []}
 
 
 def test_purge(told: dict[str, Record], typed: Type, tmp_path: Path) -> None:
-    """A purge deletes for good what has expired."""
+    """A purge deletes for good what has expired: once a person was asked, or with `--yes`; a dry run only says what."""
     with Memory.open_sync(f"sqlite:///{tmp_path / 'life.db'}") as memory:
         memory.edit(told["heron"].id, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
-    assert typed("purge", "--namespace", "ann/notes", "--json") == {"deleted": [told["heron"].id]}
+    before = (tmp_path / "life.db").read_bytes()
+    assert typed("purge", "--dry-run", "--json") == {"dry_run": True, "deleted": [told["heron"].id]}
+    assert "1 would be deleted" in typed("purge", "--dry-run", "--yes")
+    assert "nobody is there to ask" in typed("purge", code=2)
+    assert (tmp_path / "life.db").read_bytes() == before
+    deleted = typed("purge", "--namespace", "ann/notes", "--yes", "--json")
+    assert deleted == {"dry_run": False, "deleted": [told["heron"].id]}
+    assert "0 would be deleted" in typed("purge", "--dry-run")
 
 
 def test_delete(told: dict[str, Record], typed: Type) -> None:

@@ -212,6 +212,8 @@ async def test_restoring_the_forgotten(store: str, clock: FixedClock) -> None:
 async def test_purge(memory: Memory, clock: FixedClock) -> None:
     """A purged record is gone from every read; its history stays, without a word of it."""
     record = await memory.add(TEXT, HOME)
+    assert await memory.purge(record.id, dry_run=True) == [record.id]
+    assert await memory.get(record.id) == record
     assert await memory.purge(record.id) == [record.id]
     assert await memory.get(record.id) is None
     assert await texts(memory) == []
@@ -226,8 +228,11 @@ async def test_purge_of_sources(memory: Memory) -> None:
     """What a record was derived from is not purged behind its back; by force it is, and the record is flagged."""
     source = await memory.add(TEXT, HOME)
     lesson = await memory.add("Ask at the weir.", HOME, provenance=Provenance(sources=(source.id,)))
-    with pytest.raises(InvalidInput, match="force"):
-        await memory.purge(source.id)
+    for dry_run in (True, False):
+        with pytest.raises(InvalidInput, match="force"):
+            await memory.purge(source.id, dry_run=dry_run)
+    assert await memory.purge(source.id, force=True, dry_run=True) == [source.id]
+    assert await memory.get(lesson.id) == lesson
     await memory.purge(source.id, force=True)
     flagged = await memory.get(lesson.id)
     assert flagged is not None
@@ -295,6 +300,7 @@ async def test_purge_by_age(memory: Memory, clock: FixedClock) -> None:
     assert await memory.purge() == [over.id]
     clock.advance(days=2)
     assert await memory.purge(namespace=("user-2",)) == []
+    assert await memory.purge(dry_run=True) == [plain.id]
     assert await memory.purge() == [plain.id]
 
 

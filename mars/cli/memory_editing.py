@@ -91,10 +91,11 @@ def purge(
             scope = None if namespace is None else await known_namespace(memory, parse_namespace(namespace))
             return await memory.purge(namespace=scope, dry_run=look)
 
-    due = None if yes and not dry_run else run_async(work, True)
-    if due and not dry_run:
-        _ask_to_delete(len(due))
-    gone = due if due == [] or dry_run else run_async(work, False)
+    look = dry_run or not yes
+    gone: list[str] = run_async(work, look)
+    if look and gone and not dry_run:
+        _ask_to_delete(len(gone))
+        gone = run_async(work, False)
     if json:
         output.json({"dry_run": dry_run, "deleted": gone})
     else:

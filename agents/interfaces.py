@@ -9,7 +9,7 @@ failure means.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -103,7 +103,7 @@ class Evidence:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values, for the state."""
-        values = asdict(self)
+        values = {name: getattr(self, name) for name in self.__slots__}
         values["said_at"] = self.said_at.astimezone(UTC).isoformat()
         values["resolved"] = dict(self.resolved)
         return values

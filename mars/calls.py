@@ -33,6 +33,7 @@ from mars.persistence.leases import Fence, fence_of
 from mars.persistence.ledger import Begun, Ledger, MemoryLedger, Outcome, Request
 from mars.retrying import CallPolicy, is_transient
 from mars.state import State, checked, namespace_of
+from mars.watching import Watch, watcher_of
 
 Result = TypeVar("Result")
 
@@ -54,6 +55,8 @@ class Place:
     """What the conversation's lease is checked by."""
     began: float = field(default_factory=time.monotonic)
     """When the node began, on the monotonic clock."""
+    watch: Watch | None = None
+    """Who is told what happens; None: LangGraph's stream."""
 
     @classmethod
     def of(cls, state: State) -> Place:
@@ -68,6 +71,7 @@ class Place:
             budget=Budget(**budget) if budget else None,
             calls=state.get("calls", 0),
             fence=fence_of(var_child_runnable_config.get()),
+            watch=watcher_of(state["turn"]),
         )
 
     def next(self, role: str) -> Key:
@@ -106,9 +110,11 @@ def placed(node: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]
             update = await validated(self, state)
         finally:
             _place.reset(token)
+        values: Any = update.update if isinstance(update, Command) else update
         if place.calls != state.get("calls", 0):
-            values: Any = update.update if isinstance(update, Command) else update
             values["calls"] = place.calls
+        if place.watch is not None:
+            place.watch.note(state, values or {})
         return update
 
     return run

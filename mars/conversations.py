@@ -26,11 +26,12 @@ from mars.persistence.leases import FENCE
 from mars.persistence.transcript import Utterance
 from mars.results import Event, EventKind, RunResult, RunStatus, read_result
 from mars.state import VERSION, State, migrated
+from mars.watching import Watch
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
-    from langgraph.types import Durability, StreamMode
+    from langgraph.types import Durability
 
     from mars.persistence.journal import Begin, Claim, Journal, Listed, Opening
     from mars.persistence.ledger import Ledger
@@ -201,8 +202,10 @@ class Conversations:
         assert found.unfinished is not None
         return found.unfinished.turn
 
-    async def run(self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
-        """Run a new turn; yield its events, the last with the result."""
+    async def run(
+        self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished, *, listen: bool = True
+    ) -> AsyncGenerator[Event, None]:
+        """Run a new turn; yield its events, the last with the result; without `listen` only that."""
         check_choice(on_unfinished, OnUnfinished, "on_unfinished")
         ask, claim = await self.holder.claim(ask, on_busy)
         assert ask.begin is not None
@@ -216,7 +219,7 @@ class Conversations:
                 begin = ask.begin(ask.conversation)
                 run.claim = await self.journal.begin(claim.fence, ask.conversation, begin)
                 run.over = False
-            async with aclosing(self._play(run)) as events:
+            async with aclosing(self._play(run, listen=listen)) as events:
                 async for event in events:
                     yield event
         finally:
@@ -298,41 +301,40 @@ class Conversations:
         if not run.over:
             raise TurnUnfinished(f"the last turn of conversation {conversation_of(turn.thread)[1]!r} was not finished")
 
-    async def _play(self, run: Run, *, last: bool = True) -> AsyncGenerator[Event, None]:
+    async def _play(self, run: Run, *, last: bool = True, listen: bool = True) -> AsyncGenerator[Event, None]:
         """Run the graph to its end, from the start or from where the turn rests; end the turn."""
         claim, turn = run.claim, run.claim.turn
         assert turn is not None
         begin, values, ended = (turn.input, {}, False) if claim.fresh else await self._found(run)
-        waiting = False
+        seen = Watch(turn.turn, values=values)
         if not ended:
-            modes: list[StreamMode] = ["custom", "values"]
             source: Any = self._graph.astream(
-                begin, self._config(claim), stream_mode=modes, durability=self._durability, control=run.control
+                begin,
+                self._config(claim),
+                stream_mode="values",
+                output_keys=["turn"],  # `seen` has the values; reading all of them at every step costs
+                durability=self._durability,
+                control=run.control,
             )
             try:
-                async for mode, part in run.follow(source):
-                    if mode == "custom":
-                        if isinstance(part, Event):
-                            yield part
-                    elif "__interrupt__" in part:
-                        waiting = True
-                    else:
-                        values = part
+                async for event in run.follow(source, seen, listen):
+                    yield event
             except GraphDrained:
                 run.stopped = "cancelled"
             except LeaseLost:
                 run.stopped = run.stopped or "lost"
-        result = await self._result(run, turn, values, waiting, last)
+        result = await self._result(run, turn, seen, last)
         yield _final(result)
 
-    async def _result(self, run: Run, turn: Unfinished, values: dict[str, Any], waiting: bool, last: bool) -> RunResult:
+    async def _result(self, run: Run, turn: Unfinished, seen: Watch, last: bool) -> RunResult:
+        values = seen.values
         partial = values if values.get("turn") == turn.turn else turn.input
         if run.stopped == "lost" and await self.journal.status(turn) not in ("cancelled", "abandoned"):
             raise LeaseLost(
                 f"another run has taken over conversation {turn.input['conversation']!r}, because this one did not "
                 "renew its lease in time; it will finish the turn, or resume does"
             )
-        if run.stopped or waiting:
+        if run.stopped or seen.waiting:
             status = RunStatus.CANCELLED if run.stopped else RunStatus.WAITING
             run.rest = status.value
             spent = await self.ledger.spent(Scope("turn", turn.turn))

@@ -7,6 +7,7 @@ from typing import Any
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 
+from mars.calls import here
 from mars.errors import BudgetExhausted, CallFailed, ConversationError, InvalidSetting, StoreError
 from mars.results import Event, EventKind, RunStatus
 
@@ -18,11 +19,16 @@ def failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, BudgetExhausted):
         emit(EventKind.BUDGET, "runtime", str(error))
         return {"status": RunStatus.BUDGET_EXHAUSTED.value, "stop_reason": str(error)}
-    if isinstance(error, CallFailed):
-        return {"status": RunStatus.TASK_ERROR.value, "error": str(error)}
-    return {"status": RunStatus.TASK_ERROR.value, "error": f"{type(error).__name__}: {error}"}
+    words = str(error) if isinstance(error, CallFailed) else f"{type(error).__name__}: {error}"
+    overflow = words.partition(":")[0].endswith("ContextOverflowError")  # langchain's name, in memory and on record
+    status = RunStatus.CONTEXT_LIMIT if overflow else RunStatus.TASK_ERROR
+    return {"status": status.value, "error": words}
 
 
 def emit(kind: EventKind, role: str, text: str = "", **data: Any) -> None:
-    """Put an event into the stream."""
-    get_stream_writer()(Event(kind=kind, role=role, text=text, data=data))
+    """Tell an event to whoever watches the turn, else put it into LangGraph's stream."""
+    watch = here().watch
+    if watch is None:
+        get_stream_writer()(Event(kind=kind, role=role, text=text, data=data))
+    elif watch.tell is not None:
+        watch.tell(Event(kind=kind, role=role, text=text, data=data))

@@ -22,6 +22,7 @@ from langgraph.runtime import RunControl
 
 from mars.errors import ConversationBusy, InvalidSetting, StoreError
 from mars.memory.interfaces import Namespace
+from mars.watching import Watch, watch
 
 if TYPE_CHECKING:
     from mars.persistence.journal import Begin, Claim, Journal
@@ -88,14 +89,15 @@ class Run:
         if self._pump is not None:
             self._pump.cancel()
 
-    async def follow(self, source: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
-        """Yield what the graph yields until it ends or the run is stopped.
+    async def follow(self, source: AsyncGenerator[Any, None], seen: Watch, listen: bool) -> AsyncIterator[Any]:
+        """Run the graph until it ends or the run is stopped; yield the events of the turn, if they are listened to.
 
         The graph runs in a task of its own, which is cancelled once and then has the time to save what it has: a
         cancel scope of AnyIO would cancel its clean-up again and again.
         """
         queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._pump = pump = asyncio.get_running_loop().create_task(_pumped(source, queue))
+        seen.tell = queue.put_nowait if listen else None
+        self._pump = pump = asyncio.get_running_loop().create_task(_pumped(source, queue, seen))
         if self.stopped:
             pump.cancel()
         try:
@@ -112,11 +114,12 @@ class Run:
             raise asyncio.CancelledError
 
 
-async def _pumped(source: AsyncGenerator[Any, None], queue: asyncio.Queue[Any]) -> None:
+async def _pumped(source: AsyncGenerator[Any, None], queue: asyncio.Queue[Any], seen: Watch) -> None:
+    watch(seen)
     try:
         async with aclosing(source):
-            async for item in source:
-                queue.put_nowait(item)
+            async for part in source:
+                seen.waiting = seen.waiting or "__interrupt__" in part
     finally:
         queue.put_nowait(None)
 

@@ -10,11 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.messages import (
-    ToolMessage,
-    message_to_dict,
-    messages_from_dict,
-)
+from langchain_core.messages import ToolMessage, message_to_dict, messages_from_dict
 from langgraph.types import Command
 
 from mars.actions import act
@@ -24,11 +20,7 @@ from mars.agents.progress import no_progress, repeated_failure
 from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection, combined_plan
 from mars.agents.reliability import succeeded
-from mars.agents.rendering import (
-    citations,
-    says_not_known,
-    without_citations,
-)
+from mars.agents.rendering import citations, says_not_known, without_citations
 from mars.agents.roles import Assistant, Checker, Reflector
 from mars.agents.strategy import strategy_note
 from mars.agents.verdicts import Check, Decision, IssueKind, Verdict, best, combine
@@ -156,16 +148,17 @@ class Loop:
             floor=self.floor,
         )
         evidence = [Evidence.of(hit, f"m{place}") for place, hit in enumerate(hits, 1)]
+        records = [item.plain() for item in evidence]
         fitting = [fitted(lesson, task, evidence).plain() for lesson in lessons]
         emit(
             EventKind.MEMORY_READ,
             "memory",
             f"recalled {len(hits)} records and {len(lessons)} lessons",
-            records=[item.plain() for item in evidence],
+            records=records,
             lessons=fitting,
             widened=plan.widen,
         )
-        return {"evidence": [item.plain() for item in evidence], "lessons": fitting, "scratch": [], "actions": 0}
+        return {"evidence": records, "lessons": fitting, "scratch": [], "actions": 0}
 
     def _plan(self, state: State) -> Plan:
         return combined_plan([Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]])

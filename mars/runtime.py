@@ -163,19 +163,11 @@ class Mars:
         bad namespace or a naive `now`, `ConversationBusy`, `TurnUnfinished`, and `StoreError` if memory fails.
         """
         final: RunResult | None = None
-        async for event in self.stream(
-            task,
-            user=user,
-            namespace=namespace,
-            conversation=conversation,
-            constraints=constraints,
-            now=now,
-            team=team,
-            budget=budget,
-            on_busy=on_busy,
-            on_unfinished=on_unfinished,
-        ):
-            final = event.result or final
+        asked = self._asked(task, user, namespace, constraints, now, budget)
+        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, listen=False)
+        async with aclosing(events):
+            async for event in events:
+                final = event.result or final
         assert final is not None
         return final
 
@@ -195,18 +187,31 @@ class Mars:
     ) -> AsyncIterator[Event]:
         """Run a task and yield its events as they happen; the last one is final and holds the result."""
         asked = self._asked(task, user, namespace, constraints, now, budget)
+        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, listen=True)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _begun(
+        self,
+        asked: State,
+        conversation: str | None,
+        team: str | Sequence[str] | None,
+        budget: Budget | None,
+        on_busy: OnBusy,
+        on_unfinished: OnUnfinished,
+        *,
+        listen: bool,
+    ) -> AsyncGenerator[Event, None]:
+        """Return the events of a turn, the last with the result; without `listen` perhaps only that."""
         if conversation is not None:
             check_text(conversation, "conversation")
         asked["team"] = await self.roster.choose(team, json.dumps([asked["namespace"], conversation, asked["task"]]))
         self.roster.loop_of(asked["team"]).calls.check_priced(budget)
         if self._durable is None:
-            events = self._passing(named(asked, conversation, next(self._turns)))
-        else:
-            ask = await self._durable.ask(asked, conversation)
-            events = self._durable.run(ask, on_busy, on_unfinished)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+            return self._passing(named(asked, conversation, next(self._turns)))
+        ask = await self._durable.ask(asked, conversation)
+        return self._durable.run(ask, on_busy, on_unfinished, listen=listen)
 
     async def _passing(self, state: State) -> AsyncGenerator[Event, None]:
         """Run a turn that leaves nothing but memories."""

@@ -6,8 +6,9 @@ its own, and a call is made only where every budget on its way has room for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from operator import add, attrgetter
 from typing import Any, NamedTuple, Self
 
 from mars.errors import BudgetExhausted, InvalidSetting
@@ -115,7 +116,7 @@ class Usage:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return asdict(self)
+        return dict(zip(TOLD, _told(self), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +142,11 @@ class Spending:
     held_cost: float = 0.0
 
     def __add__(self, other: Spending) -> Spending:
-        return Spending.of(map(sum, zip(astuple(self), astuple(other), strict=True)))
+        return Spending.of(map(add, _values(self), _values(other)))
 
     def values(self) -> tuple[float, ...]:
         """Return the values in the order of the columns."""
-        return astuple(self)
+        return _values(self)
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
@@ -156,8 +157,8 @@ class Spending:
     @property
     def usage(self) -> Usage:
         """What the caller is told."""
-        shared = {one.name: getattr(self, one.name) for one in fields(Usage)}
-        return replace(Usage(**shared), cost=None if self.unpriced else self.cost)
+        shared: dict[str, Any] = dict(zip(TOLD, _told(self), strict=True))
+        return Usage(**{**shared, "cost": None if self.unpriced else self.cost})
 
     def over(self, scope: Scope, budget: Budget) -> str | None:
         """Return which limit these totals, with what is held, go beyond; None if there is none."""
@@ -185,6 +186,13 @@ class Spending:
 
 NAMES = tuple(one.name for one in fields(Spending))
 """The columns of `Spending`, in their order."""
+
+_values: Callable[[Spending], tuple[Any, ...]] = attrgetter(*NAMES)  # `astuple` copies each number deeply
+
+TOLD = tuple(one.name for one in fields(Usage))
+"""The fields of `Usage`, in their order."""
+
+_told: Callable[[Usage | Spending], tuple[Any, ...]] = attrgetter(*TOLD)
 
 Limits = tuple[tuple[Scope, tuple[Budget, ...]], ...]
 """Every scope that a call counts for, with its budgets."""

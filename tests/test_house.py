@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mars.errors import MissingExtra
 
 ROOT = Path(__file__).resolve().parent.parent
 WINGS = ("agents", "memory", "migrations")
@@ -47,6 +50,27 @@ EVERYTHING = [*PRODUCT, *sources("tests", "benchmarks", "examples")]
 def parsed(path: Path) -> ast.Module:
     """The syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def wanted_packages(attempt: ast.Try) -> set[str]:
+    """The distributions that a ``try`` imports, by ``import`` or `import_module`."""
+    names = set[str]()
+    for node in (inner for line in attempt.body for inner in ast.walk(line)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(str(node.module))
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+            names |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
+    return {name.partition(".")[0] for name in names}
+
+
+def extras_raised(path: Path) -> Iterator[tuple[set[str], str]]:
+    """The packages that a file asks for, each with the extra that its `MissingExtra` names."""
+    for attempt in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Try)):
+        for node in (inner for handler in attempt.handlers for inner in ast.walk(handler)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "MissingExtra":
+                yield wanted_packages(attempt), ast.literal_eval(node.args[1])
 
 
 def imported_names(path: Path) -> Iterator[str]:
@@ -259,3 +283,17 @@ def test_imports_point_one_way(tree: Path) -> None:
     """The tree as it is keeps every contract, in a copy as in place."""
     result = lint_imports(tree)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_hints_name_the_extra_that_brings_the_package() -> None:
+    """Whoever lacks a package is told of an extra of this project that has it; every extra is told of somewhere."""
+    name, extras = project()["project"]["name"], project()["project"]["optional-dependencies"]
+    brought = {extra: {re.split(r"[\[<>=]", one)[0] for one in wanted} for extra, wanted in extras.items()}
+    raised = [found for path in PRODUCT for found in extras_raised(path)]
+    assert raised
+    assert [(wanted, extra) for wanted, extra in raised if not wanted <= brought[extra]] == []
+    assert {extra for _, extra in raised} == set(extras)
+    assert str(MissingExtra("x", "sql")).endswith(f"pip install '{name}[sql]'")
+    texts = [path.read_text("utf-8") for path in (*EVERYTHING, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md")]
+    hinted = {extra for text in texts for extra in re.findall(rf"{name}\[([a-z]+)\]", text)}
+    assert hinted <= set(extras)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("benchmarks.power_loss", reason="needs the repository")
+
 from benchmarks import power_loss
 from benchmarks.power_loss import Acknowledged, Loss
 

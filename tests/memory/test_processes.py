@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("benchmarks.memory_processes", reason="needs the repository")
+
 from benchmarks.memory_processes import EACH, measure
 
 

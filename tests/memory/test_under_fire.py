@@ -15,6 +15,8 @@ from typing import Any
 import anyio
 import pytest
 
+pytest.importorskip("benchmarks.soak_memory", reason="needs the repository")
+
 from benchmarks import soak_memory
 from mars.errors import InvalidSetting, ScriptError
 from mars.memory import points
@@ -31,6 +33,7 @@ import json, os, sys, threading
 from dataclasses import replace
 from pathlib import Path
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+from mars.memory import points
 from mars.memory.backends.sql import SqlBackend
 from mars.memory.index.chroma import ChromaIndex
 from mars.memory.tables import records
@@ -46,6 +49,7 @@ class Early(SqlBackend):
         with self.guard:
             owed, self.owed = self.owed, None
             if owed is not None:
+                points.reach("before_write")
                 super()._commit(owed)
     def _begin(self, wire, known):
         self._pay()
@@ -94,7 +98,7 @@ plan = Plan(
     runs=runs,
     folder=folder,
     jobs=2,
-    points={"torn": ["after_commit"], "haunted": ["index_removed"]}.get(sort, []),
+    points={"early": ["before_write"], "torn": ["after_commit"], "haunted": ["index_removed"]}.get(sort, []),
     kinds=["chroma"] if sort == "haunted" else ["full", "normal"],
     open=lambda url, level: backends.get(sort, SqlBackend)(url),
     index=Haunted if sort == "haunted" else ChromaIndex,
@@ -148,7 +152,7 @@ def test_every_point_was_hit(report: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("sort", "key", "runs"),
-    [("early", "lost", 15), ("torn", "orphans", 6), ("doubling", "duplicated", 5), ("haunted", "ghosts", 10)],
+    [("early", "lost", 10), ("torn", "orphans", 6), ("doubling", "duplicated", 5), ("haunted", "ghosts", 10)],
 )
 def test_sabotaged(tmp_path: Path, sort: str, key: str, runs: int) -> None:
     """A commit after the acknowledgement, vectors after the commit, a doubled row, an index that never forgets."""

@@ -232,6 +232,17 @@ def test_tests_measure_no_speed() -> None:
     assert [relative(path) for path in sources("tests") if clocks & set(imported_names(path))] == []
 
 
+def test_tests_of_benchmarks_need_the_repository() -> None:
+    """A wheel holds no benchmarks: what tests them is skipped where only the wheel is."""
+    bad = [
+        relative(path)
+        for path in sources("tests")
+        if any(name.split(".")[0] == "benchmarks" for name in imported_names(path))
+        and 'importorskip("benchmarks' not in path.read_text(encoding="utf-8")
+    ]
+    assert bad == []
+
+
 def test_files_are_short() -> None:
     """No file of the product is over 400 lines."""
     long = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PRODUCT}

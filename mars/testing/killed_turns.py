@@ -11,10 +11,12 @@ import gc
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +27,9 @@ from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool
 from mars.agents.interfaces import Review
 from mars.agents.roles import Assistant, Checker, Reflector
 from mars.agents.verdicts import Check
-from mars.errors import NotFound
+from mars.errors import NotFound, ScriptError
 from mars.memory import points
+from mars.memory.backends.connecting import engine_for
 from mars.persistence.ledger import MemoryLedger
 from mars.retrying import CallPolicy
 from mars.runtime import Mars
@@ -139,7 +142,7 @@ class Scene:
     url: str
     """The database of the memory and of the runs."""
     talk: str
-    """The conversation, and the user."""
+    """The conversation, and its namespace."""
     witness: Witness
     """Takes down what happens."""
     ledger: bool = True
@@ -149,10 +152,13 @@ class Scene:
     verified: bool = False
     """Whether a `WatchedVerifier` looks at the drafts."""
     slow: float = 0.0
-    """Seconds that each commit of a run takes longer."""
+    """Seconds that a commit of the run takes longer, a disk on which what is not waited for comes too late: each commit
+    once so many calls are settled as `settled` says."""
+    settled: int = 0
+    """See `slow`."""
 
     async def work(self, *, resume: bool) -> dict[str, Any]:
-        """Run or resume the turn; return its result, the transcript and the user's memories."""
+        """Run or resume the turn; return its result, the transcript, the user's memories and what is told again."""
         witness = self.witness
         team = Team(
             assistant=Assistant(model=witness.model("assistant", answered)),
@@ -169,21 +175,21 @@ class Scene:
             if not self.ledger:
                 object.__setattr__(opened.calls, "ledger", MemoryLedger())
             found = await (self._finish(opened) if resume else self._begin(opened))
+            again = (await opened.result(self.talk)).plain()
             said = [line.text for line in await opened.transcript(self.talk)]
             kept = sorted(record.text for record in await opened.memory.list((self.talk,)))
-            return {**found, "said": said, "kept": kept}
+            return {**found, "said": said, "kept": kept, "again": again}
 
     async def _begin(self, mars: Mars) -> dict[str, Any]:
         await mars.memory.add("My sister lives in Oslo.", namespace=(self.talk,), speaker="ann", idempotency_key="one")
-        return (await mars.run(QUESTION, user=self.talk, conversation=self.talk, now=NOW, on_busy="queue")).plain()
+        where: dict[str, Any] = {"namespace": (self.talk,), "conversation": self.talk}
+        return (await mars.run(QUESTION, user="ann", now=NOW, on_busy="queue", **where)).plain()
 
     async def _finish(self, mars: Mars) -> dict[str, Any]:
-        """Resume; ask again where the turn was killed before its beginning was saved, or find it finished."""
+        """Resume; ask again where the turn was killed before its beginning was saved."""
         try:
             return (await mars.resume(self.talk, on_busy="queue")).plain()
         except NotFound:
-            if self.witness.lines():
-                return {"finished": True}
             return {**await self._begin(mars), "unbegun": True}
 
 
@@ -195,10 +201,13 @@ def child(scene: Scene, *, resume: bool = False, point: str = "", hit: int = 0, 
 
     def perform(tell: Callable[[str], None]) -> None:
         end = KillPoint(point, hit) if point else None
+        left = scene.settled
 
         def watcher(name: str) -> None:
+            nonlocal left
             scene.witness.pass_point(name)
-            if name == "run_before_commit" and scene.slow:
+            left -= name == "call_settled"
+            if name == "run_before_commit" and scene.slow and left <= 0:
                 time.sleep(scene.slow)
             if end is not None:
                 end.reached(name)
@@ -211,15 +220,18 @@ def child(scene: Scene, *, resume: bool = False, point: str = "", hit: int = 0, 
 
 
 def warm() -> None:
-    """Import what a child needs, so that a fork has it; opens nothing and starts no thread."""
-    import alembic.command
+    """Run a turn that leaves nothing, so that a fork has all that a child needs; raises `ScriptError` elsewhere.
 
-    import mars.conversations
-    import mars.keeping
-    import mars.memory.embedding
-    import mars.persistence.journal
-    import mars.persistence.saver
-    from mars.memory.backends import sql
-
-    _ = (alembic.command, mars, sql)
+    Elsewhere is where this process has other threads: the turn's own end with it, so that a fork is safe.
+    """
+    if threading.active_count() != 1:
+        raise ScriptError(f"this process has {threading.active_count()} threads: warm it before they start")
+    scene = Scene(url="sqlite:///:memory:", talk="warming", witness=Witness(Path(os.devnull)), verified=True)
+    anyio.run(lambda: scene.work(resume=False))
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join()
+    if find_spec("psycopg") is not None:
+        engine_for("postgresql://nobody@/nothing").dispose()  # imports the driver, connects to nothing
+    gc.collect()
     gc.freeze()

@@ -1,28 +1,37 @@
 """Killing processes within a turn, again and again, and comparing what becomes of it with an undisturbed turn.
 
-The turn is that of `mars.testing.killed_turns`, on SQLite and PostgreSQL in turn. Of the children, two in three die at
-a named point that an undisturbed turn reaches, each point in turn, the rest at any instant; another child resumes. Each
-commit of a run is slowed down, so that a step which does not wait for it is found out.
+The turn is that of `mars.testing.killed_turns`, on SQLite and PostgreSQL in turn. The first children of each database
+die where a step opens that follows a check, while commits are slow: a step that did not wait for the one before it to
+be saved is found out there. Of the others, two in three die at a named point that an undisturbed turn reaches, each
+point in turn, the rest at any instant. Another child resumes each turn; one that was over gives its result again.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from mars.errors import InvalidSetting
+from mars.errors import InvalidSetting, ScriptError
 from mars.testing.killed_turns import Scene, Witness, child, warm
 from mars.testing.kills import Fork
 
 __all__ = ["Plan", "Report", "soak"]
 
-SLOW = 0.01
-"""Seconds that each commit of a run takes longer: a disk on which what is not waited for comes too late."""
+SLOW = 0.5
+"""Seconds that a commit takes longer where a kill is aimed at the step that must wait for it."""
+
+GROUP = 8
+"""So many turns are killed before the first of them is resumed: by then its lease has run out."""
+
+MARKS = ("at call_wanted", "at before_write")
+"""What a step begins with that follows a check: it wants a call, or writes to the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +39,13 @@ class Plan:
     """What to run."""
 
     runs: int
-    """How many turns are killed."""
+    """How many turns are killed; with `every` it has no effect."""
     folder: Path
     """Where witnesses and SQLite files are made."""
     seed: int = 0
     """Decides the points and the instants."""
+    every: str = ""
+    """A point: turns are killed at each time that an undisturbed one reaches it, on each database."""
     postgres: Callable[[str], str] | None = None
     """Makes an empty PostgreSQL database of a name and returns its URL; None for SQLite alone."""
     ledger: bool = True
@@ -54,7 +65,8 @@ class Report:
     runs: int = 0
     """Turns that were to be killed."""
     wrong_result: int = 0
-    """Turns with another result, transcript or memory than the undisturbed one, or without one of its calls."""
+    """Turns with another result, transcript or memory than the undisturbed one, with other calls or without one of
+    its calls, or with a result that is not the same when it is asked for again."""
     repeated_committed: int = 0
     """Calls made again although their outcome was committed, and steps done again although the next one had begun."""
     repeated_in_flight: int = 0
@@ -69,16 +81,111 @@ class Report:
     in_flight: int = 0
     """Calls that were under way at a kill."""
     survived: int = 0
-    """Children that had finished before the instant came."""
+    """Children that had finished before the instant came; asked for again, the turn has the result they told."""
     unbegun: int = 0
     """Turns killed before their beginning was saved; they are asked for again."""
 
     @property
-    def clean(self) -> bool:
-        """Whether nothing was wrong, repeated without need, or left."""
-        return not (
-            self.wrong_result + self.repeated_committed + self.effects_twice + self.unresumable + self.miscounted
-        )
+    def found(self) -> int:
+        """How much was wrong, repeated without need, or left."""
+        return self.wrong_result + self.repeated_committed + self.effects_twice + self.unresumable + self.miscounted
+
+
+class _Target(NamedTuple):
+    """Where a child is to die."""
+
+    point: str = ""
+    hit: int = 0
+    after: float | None = None
+    """Seconds, where it is no point."""
+    slow: float = 0.0
+    settled: int = 0
+    """See `Scene`."""
+
+
+class _Opening(NamedTuple):
+    """How the step after a check opens."""
+
+    point: str
+    hit: int
+    """The how manieth of its point it is."""
+    marks: int
+    """How many of `MARKS` there were up to it."""
+    settled: int
+    """How many calls were settled by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Calm:
+    """The undisturbed turn on a database."""
+
+    url: str
+    result: dict[str, Any]
+    history: list[str]
+    seconds: float
+
+    @classmethod
+    def run(cls, plan: Plan, url: str, talk: str) -> _Calm:
+        child(_scene(plan, url, f"{talk}-first"))  # makes the tables
+        scene, started = _scene(plan, url, talk), time.monotonic()
+        result = child(scene)
+        seconds = time.monotonic() - started
+        if result is None:
+            raise ScriptError("the undisturbed turn did not come to its end: see what its process printed")
+        return cls(url, result, scene.witness.history(), seconds)
+
+    @property
+    def calls(self) -> set[str]:
+        """What was called; of an effect, whose key is its turn's own, that there was one."""
+        return _calls(self.history)
+
+    @property
+    def effects(self) -> int:
+        """How many side effects there were."""
+        return sum(_role(line) == "effect" for line in self.history)
+
+    def openings(self) -> list[_Opening]:
+        """Return how the step after each check opens."""
+        found = []
+        for place, line in enumerate(self.history):
+            if _role(line) == "verify":
+                end = next(at for at in range(place, len(self.history)) if self._opens(at))
+                upto, point = self.history[: end + 1], self.history[end]
+                marks = sum(map(upto.count, MARKS))
+                found.append(
+                    _Opening(point.removeprefix("at "), upto.count(point), marks, upto.count("at call_settled"))
+                )
+        return found
+
+    def _opens(self, place: int) -> bool:
+        """Whether a line opens a step after a check, whose own calls are the judge's."""
+        if self.history[place] != MARKS[0]:
+            return self.history[place] in MARKS
+        return next(role for line in self.history[place:] if (role := _role(line)) != "at") != "judge"
+
+    def targets(self, seed: str) -> Iterator[_Target]:
+        """Yield where children are to die; without end."""
+        for opening in self.openings():
+            if (
+                opening.point == "call_wanted"
+            ):  # a write to the memory comes later, when what was not waited for is there
+                yield _Target(opening.point, opening.hit, None, SLOW, opening.settled)
+        reached = Counter(line.removeprefix("at ") for line in self.history if line.startswith("at "))
+        points, chance = sorted(reached), random.Random(seed)
+        chance.shuffle(points)
+        for turn in count():
+            if turn % 3 == 2:
+                yield _Target(after=chance.uniform(0.0, self.seconds))
+            else:
+                point = points[(turn - turn // 3) % len(points)]
+                yield _Target(point, chance.randint(1, reached[point]))
+
+    def each(self, point: str) -> Iterator[_Target]:
+        """Yield each time that a point was reached; raises `InvalidSetting` where it never was."""
+        hits = self.history.count(f"at {point}")
+        if not hits:
+            raise InvalidSetting(f"an undisturbed turn does not reach {point!r}: see mars.persistence.points")
+        return (_Target(point, hit) for hit in range(1, hits + 1))
 
 
 def soak(plan: Plan, progress: Callable[[int], object] | None = None) -> Report:
@@ -90,98 +197,81 @@ def soak(plan: Plan, progress: Callable[[int], object] | None = None) -> Report:
     report, urls = Report(), [f"sqlite:///{plan.folder / 'turns.db'}"]
     if plan.postgres is not None:
         make = plan.postgres
-        urls += Fork.start(lambda tell: tell(make("soak-turns"))).heard()[0]
-    calm = [_Calm.run(_scene(plan, url, f"calm{number}")) for number, url in enumerate(urls)]
-    for run in range(plan.runs):
-        # The databases alternate; of the runs of each, two in three die at a point, the rest at any instant.
-        one, turn = calm[run % len(urls)], run // len(urls)
-        chance = random.Random(f"{plan.seed}/{run}")
-        reached = sorted(one.reached)
-        point = reached[(turn - turn // 3 + plan.seed) % len(reached)] if turn % 3 else ""
-        hit = chance.randint(1, one.reached[point]) if point else 0
-        after = None if point else chance.uniform(0.0, one.seconds)
-        _kill(report, one, _scene(plan, urls[run % len(urls)], f"talk{run}"), point, hit, after)
-        report.runs += 1
+        urls += Fork.start(lambda tell: tell(make(f"soak-turns-{os.getppid()}"))).heard()[0]
+    calm = [_Calm.run(plan, url, f"calm{number}") for number, url in enumerate(urls)]
+    due = enumerate(_due(plan, calm))
+    while group := list(islice(due, GROUP)):
+        scenes = [
+            (one, target, replace(_scene(plan, one.url, f"talk{run}"), slow=target.slow, settled=target.settled))
+            for run, (one, target) in group
+        ]
+        dead = [child(scene, point=at.point, hit=at.hit, after=at.after) for _, at, scene in scenes]
+        for (one, _, scene), told in zip(scenes, dead, strict=True):
+            killed = scene.witness.history()
+            found = child(scene, resume=True)
+            _judge(report, one, killed, scene.witness.lines(), told, found)
         if progress is not None:
             progress(report.runs)
     return report
 
 
+def _due(plan: Plan, calm: Sequence[_Calm]) -> Iterator[tuple[_Calm, _Target]]:
+    """Yield the databases alternately, each with where the next child on it is to die."""
+    if plan.every:
+        return ((one, target) for one in calm for target in one.each(plan.every))
+    targets = [one.targets(f"{plan.seed}/{number}") for number, one in enumerate(calm)]
+    return ((calm[run % len(calm)], next(targets[run % len(calm)])) for run in range(plan.runs))
+
+
 def _scene(plan: Plan, url: str, talk: str) -> Scene:
     witness = Witness(plan.folder / talk)
-    how: dict[str, Any] = {"ledger": plan.ledger, "durability": plan.durability}
-    return Scene(url=url, talk=talk, witness=witness, verified=True, slow=SLOW, **how)
-
-
-@dataclass(frozen=True, slots=True)
-class _Calm:
-    """The undisturbed turn."""
-
-    result: dict[str, Any]
-    history: list[str]
-    seconds: float
-
-    @classmethod
-    def run(cls, scene: Scene) -> _Calm:
-        child(scene)  # makes the tables
-        again = replace(scene, talk=f"{scene.talk}-again")
-        before, started = len(scene.witness.history()), time.monotonic()
-        result = child(again)
-        assert result is not None
-        return cls(result, scene.witness.history()[before:], time.monotonic() - started)
-
-    @property
-    def reached(self) -> Counter[str]:
-        """How often each point was reached."""
-        return Counter(line.removeprefix("at ") for line in self.history if line.startswith("at "))
-
-    @property
-    def roles(self) -> list[str]:
-        """Who was called, sorted."""
-        return sorted(_role(line) for line in self.history if _role(line) != "at")
-
-    def wanted_in_step(self, number: int) -> int | None:
-        """Return by how many wanted calls after a verification the next step has begun; None after the last one."""
-        where = [place for place, line in enumerate(self.history) if _role(line) == "verify"][number]
-        wanted = 0
-        for line in self.history[where + 1 :]:
-            wanted += line == "at call_wanted"
-            if _role(line) not in ("at", "judge"):
-                return wanted
-        return None
+    return Scene(url=url, talk=talk, witness=witness, verified=True, ledger=plan.ledger, durability=plan.durability)
 
 
 def _role(line: str) -> str:
     return line.partition(" ")[0]
 
 
-def _kill(report: Report, calm: _Calm, scene: Scene, point: str, hit: int, after: float | None) -> None:
-    found = child(scene, point=point, hit=hit, after=after)
-    killed = scene.witness.history()
-    if found is not None:
-        report.survived += 1
-    else:
-        found = child(scene, resume=True)
+def _calls(lines: Sequence[str]) -> set[str]:
+    return {_role(line) if _role(line) == "effect" else line for line in lines if _role(line) != "at"}
+
+
+def _judge(
+    report: Report,
+    calm: _Calm,
+    killed: Sequence[str],
+    made: Sequence[str],
+    told: dict[str, Any] | None,
+    found: dict[str, Any] | None,
+) -> None:
+    """Take down what came of a turn: its history at the kill, the calls in the end, and what either child told."""
+    report.runs += 1
+    report.survived += int(told is not None)
     if found is None:
         report.unresumable += 1
         return
-    made = scene.witness.lines()
     flying, open_calls = _in_flight(killed)
     again = Counter(made) - Counter(dict.fromkeys(made, 1))
     allowed = min(sum(count for line, count in again.items() if line in flying), open_calls)
-    steps = sum(count for line, count in again.items() if line in _resumed_steps(calm, killed))
+    steps = sum(count for line, count in again.items() if line in _unfinished_step(calm, killed))
     report.in_flight += open_calls
     report.unbegun += int("unbegun" in found)
     report.repeated_in_flight += allowed
     report.repeated_committed += sum(again.values()) - allowed - steps
-    report.effects_twice += max(0, sum(_role(line) == "effect" for line in made) - calm.roles.count("effect"))
-    same = all(found[key] == calm.result[key] for key in ("said", "kept"))
-    if "finished" not in found:
-        same = same and all(found[key] == calm.result[key] for key in ("answer", "status", "approved", "iterations"))
-        usage, due = found["usage"], calm.result["usage"]
-        counted = all(usage[key] == due[key] for key in due if key not in ("maybe_paid", "cost"))
-        report.miscounted += int(not counted or usage["maybe_paid"] > _unsettled(killed))
-    report.wrong_result += int(not same or sorted(map(_role, dict.fromkeys(made))) != calm.roles)
+    report.effects_twice += max(0, sum(_role(line) == "effect" for line in made) - calm.effects)
+    usage, due = found["usage"], calm.result["usage"]
+    counted = all(usage[key] == due[key] for key in due if key not in ("maybe_paid", "cost"))
+    report.miscounted += int(not counted or usage["maybe_paid"] > _unsettled(killed))
+    same = _shown(found) == _shown(calm.result) and _calls(made) == calm.calls
+    lasting = found["again"] == {key: found[key] for key in found["again"]} and (told is None or told == found)
+    report.wrong_result += int(not (same and lasting))
+
+
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what two turns must have in common: all but their ids, and what was spent."""
+    own = ("conversation", "turn", "usage", "latency", "again", "unbegun")
+    sources = [{**source, "record": ""} for source in found["sources"]]
+    return {**{key: value for key, value in found.items() if key not in own}, "sources": sources}
 
 
 def _unsettled(history: Sequence[str]) -> int:
@@ -205,11 +295,10 @@ def _in_flight(history: Sequence[str]) -> tuple[set[str], int]:
     return calls, under_way
 
 
-def _resumed_steps(calm: _Calm, killed: Sequence[str]) -> set[str]:
-    """Return the verifications that may be done again: their step was under way at the kill."""
-    places = [place for place, line in enumerate(killed) if _role(line) == "verify"]
-    if not places:
+def _unfinished_step(calm: _Calm, killed: Sequence[str]) -> set[str]:
+    """Return the check that may be done again: its step was under way at the kill, the next one had not begun."""
+    checks = [line for line in killed if _role(line) == "verify"]
+    if not checks:
         return set()
-    due = calm.wanted_in_step(len(places) - 1)
-    unfinished = due is None or sum(line == "at call_wanted" for line in killed[places[-1] :]) < due
-    return {killed[places[-1]]} if unfinished else set()
+    begun = sum(map(killed.count, MARKS)) >= calm.openings()[len(checks) - 1].marks
+    return set() if begun else {checks[-1]}

@@ -27,6 +27,9 @@ __all__ = ["Plan", "Report", "soak"]
 SLOW = 0.5
 """Seconds that a commit takes longer where a kill is aimed at the step that must wait for it."""
 
+AIMED = 2
+"""So many kills are aimed at each such step, lest a busy machine misses the one."""
+
 GROUP = 8
 """So many turns are killed before the first of them is resumed: by then its lease has run out."""
 
@@ -165,11 +168,9 @@ class _Calm:
 
     def targets(self, seed: str) -> Iterator[_Target]:
         """Yield where children are to die; without end."""
-        for opening in self.openings():
-            if (
-                opening.point == "call_wanted"
-            ):  # a write to the memory comes later, when what was not waited for is there
-                yield _Target(opening.point, opening.hit, None, SLOW, opening.settled)
+        calls = [one for one in self.openings() if one.point == "call_wanted"]  # a write to the memory comes too late
+        for opening in calls * AIMED:
+            yield _Target(opening.point, opening.hit, None, SLOW, opening.settled)
         reached = Counter(line.removeprefix("at ") for line in self.history if line.startswith("at "))
         points, chance = sorted(reached), random.Random(seed)
         chance.shuffle(points)

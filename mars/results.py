@@ -114,7 +114,7 @@ class RunResult:
     strategy: tuple[str, ...] = ()
     """The strategy note after the last rejection: what the next attempt did differently."""
     error: str | None = None
-    """What failed, if the status is task_error."""
+    """What failed, if the status is task_error or context_limit."""
     stop_reason: str = ""
     """What ended the turn: which budget, if one did; else the status."""
     usage: Usage = field(default_factory=Usage)

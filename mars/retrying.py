@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from mars.errors import InvalidSetting, MarsError
 
 TRANSIENT = frozenset(
-    {"APIConnectionError", "APITimeoutError", "InternalServerError", "RateLimitError", "TransportError"}
+    {
+        "APIConnectionError",
+        "APITimeoutError",
+        "InternalServerError",
+        "JSONDecodeError",  # a reply that was cut off or garbled on its way
+        "RateLimitError",
+        "TransportError",
+    }
 )
 """Names of providers' errors, among those that an error derives from, which another attempt may not meet."""
+
+REPORTED = frozenset({"api_error", "overloaded_error", "rate_limit_error", "server_error", "timeout_error"})
+"""Kinds of errors that providers report within a stream, after status 200, which another attempt may not meet."""
 
 _STATUSES = frozenset({408, 409, 425, 429})
 
@@ -56,10 +69,22 @@ def is_transient(error: BaseException) -> bool:
         return False
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    if any(kind.__name__ in TRANSIENT for kind in type(error).__mro__):
+    if any(kind.__name__ in TRANSIENT for kind in type(error).__mro__) or _reported(error) in REPORTED:
         return True
     status = status_of(error)
-    return status is not None and (status in _STATUSES or status >= 500)
+    if status is None:
+        return False
+    return status in _STATUSES or status >= 500 or status < 0  # Ollama's client has -1 for what failed in a stream
+
+
+def _reported(error: BaseException) -> str | None:
+    """Return the kind of error that a provider's body names, if it does."""
+    if type(error) is ValueError:  # what langchain-openai makes of an error in a stream: "server_error: …"
+        return str(error).partition(":")[0]
+    body = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    kind = inner.get("type") if isinstance(inner, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def status_of(error: BaseException) -> int | None:
@@ -72,20 +97,27 @@ def status_of(error: BaseException) -> int | None:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the seconds that a provider asks to wait, if it says so in a ``retry-after`` header."""
-    for value in _headers(error):
+    """Return the seconds that a provider asks to wait in a ``retry-after`` header (RFC 9110, 10.2.3), or None.
+
+    A date counts from the ``date`` of the same reply, whatever this machine's clock says. OpenAI's
+    ``retry-after-ms``, which is finer, goes first.
+    """
+    headers = {str(name).lower(): str(value) for name, value in dict(_headers(error)).items()}
+    asked = headers.get("retry-after", "")
+    for value, unit in ((headers.get("retry-after-ms", ""), 0.001), (asked, 1.0)):
         try:
-            seconds = float(value)
+            seconds = float(value) * unit
         except ValueError:
             continue
-        if seconds >= 0:
+        if 0 <= seconds < math.inf:
             return seconds
-    return None
+    try:
+        until, sent = (parsedate_to_datetime(value) for value in (asked, headers.get("date", "")))
+        return max(0.0, (until - sent).total_seconds())
+    except (ValueError, TypeError):  # no dates, or one of them without a zone
+        return None
 
 
-def _headers(error: BaseException) -> Iterator[str]:
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    for name in ("retry-after", "Retry-After"):
-        value = headers.get(name)
-        if value is not None:
-            yield str(value)
+def _headers(error: BaseException) -> Mapping[Any, Any]:
+    found = getattr(getattr(error, "response", None), "headers", None)
+    return found if isinstance(found, Mapping) else {}

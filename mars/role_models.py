@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from pydantic import BaseModel
 
 from mars.calls import Calls, Reply, Wanted, here
@@ -84,11 +84,17 @@ class RoleModel:
             if told:
                 emit(EventKind.RETRY, self._role, "the reply broke off; what was streamed of it is void")
             whole: Any = None
-            async for chunk in self._bound.astream(prompt):
-                if chunk.text:
-                    emit(EventKind.TOKEN, self._role, chunk.text)
-                    told = True
-                whole = chunk if whole is None else whole + chunk
+            try:
+                async for chunk in self._bound.astream(prompt):
+                    if chunk.text:
+                        emit(EventKind.TOKEN, self._role, chunk.text)
+                        told = True
+                    whole = chunk if whole is None else whole + chunk
+            except ValueError as error:
+                if whole is not None or "No generation" not in str(error):  # langchain's words for an empty stream
+                    raise
+            if broke_off(self._model, whole):
+                raise ConnectionError(f"the reply of {self.model_name} broke off: its stream ended before it did")
             return _reply(whole_reply(whole))
 
         reply = _message(await self._calls.perform(self._wanted(prompt, last=last), make))
@@ -139,6 +145,26 @@ def name_of(model: BaseChatModel) -> str:
     """Return a model's name, as in the price table."""
     names = (getattr(model, name, None) for name in ("model_name", "model"))
     return next((name for name in names if isinstance(name, str) and name), model._llm_type)
+
+
+ENDS = {
+    "openai-chat": ("finish_reason", "status"),
+    "azure-openai-chat": ("finish_reason", "status"),
+    "anthropic-chat": ("stop_reason",),
+    "chat-ollama": ("done_reason", "done"),
+}
+"""What the last piece of a stream says in its metadata, by the kind of model."""
+
+
+def broke_off(model: BaseChatModel, whole: AIMessageChunk | None) -> bool:
+    """Whether a stream ended before the reply did: nothing came, or the provider's own end is missing.
+
+    A connection that a proxy ends in good order raises nothing; half an answer would pass for a whole one.
+    """
+    if whole is None:
+        return True
+    ends = ENDS.get(model._llm_type)
+    return ends is not None and not any(whole.response_metadata.get(name) for name in ends)
 
 
 def _reply(message: AIMessage) -> Reply:

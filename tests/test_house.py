@@ -62,7 +62,7 @@ def wanted_packages(attempt: ast.Try) -> set[str]:
             names.add(str(node.module))
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
             names |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
-    return {name.partition(".")[0] for name in names}
+    return {name.partition(".")[0].replace("_", "-") for name in names}
 
 
 def extras_raised(path: Path) -> Iterator[tuple[set[str], str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mars.errors import MissingExtra, ModelUnavailable
 
@@ -12,35 +12,102 @@ if TYPE_CHECKING:
 BUILT_IN = "reader"
 """Name of the built-in, keyless reader."""
 
+_OPENAI = frozenset({"openai-chat", "azure-openai-chat"})
+
 
 def resolve_model(model: BaseChatModel | str | None) -> BaseChatModel:
     """Return a chat model.
 
     `model` may be a langchain-core chat model, ``"reader"`` or None for the built-in extractive reader, or a string
     such as ``"openai:gpt-…"`` or ``"ollama:…"``, which langchain's `init_chat_model` resolves. Keys come from the
-    environment. Raises `MissingExtra` if langchain is not installed and `ModelUnavailable` if it cannot make the model.
+    environment. Its client tries nothing again by itself (`single_attempts`). Raises `MissingExtra` if langchain is not
+    installed and `ModelUnavailable` if it cannot make the model.
     """
     if model is None or model == BUILT_IN:
         from mars.models.reader import ReaderModel
 
         return ReaderModel()
     if not isinstance(model, str):
-        return model
+        return single_attempts(model)
     provider, _, name = model.partition(":")
     if not (provider and name):
         raise ModelUnavailable(
             f"{model!r} names no model; write provider:name, such as openai:gpt-4o-mini, or {BUILT_IN!r}"
         )
+    # Without stream_usage, OpenAI's client leaves out the tokens of streams where a base URL is given.
+    options: dict[str, Any] = {"stream_usage": True} if provider == "openai" else {}
+    made = _made(name, provider, **options)
+    return made if getattr(made, "max_retries", 0) == 0 else _made(name, provider, max_retries=0, **options)
+
+
+def single_attempts(model: BaseChatModel) -> BaseChatModel:
+    """Return the model with a client that makes each request once; the model itself where it does so already.
+
+    Retries are the runtime's: each is an attempt on record, counted and limited by the budgets, with the wait that the
+    provider asks for. Those of a client happen unseen. OpenAI's and Anthropic's clients are copied, with all that
+    they were given; a client of somebody else that retries is left as it is, and what it does again is not counted.
+    """
+    if getattr(model, "max_retries", 0) == 0:
+        return model
+    if model._llm_type in _OPENAI:
+        return _openai_once(model)
+    if model._llm_type == "anthropic-chat":
+        return _anthropic_once(model)
+    return model
+
+
+def _openai_once(model: Any) -> BaseChatModel:
+    changes: dict[str, Any] = {"max_retries": 0}
+    for root, chat in (("root_client", "client"), ("root_async_client", "async_client")):
+        client = getattr(model, root)
+        if client is not None:
+            changes[root] = client.with_options(max_retries=0)
+            changes[chat] = changes[root].chat.completions
+    twin: BaseChatModel = model.model_copy(update=changes)
+    return twin
+
+
+def _anthropic_once(model: BaseChatModel) -> BaseChatModel:
+    twin = model.model_copy(update={"max_retries": 0})
+    twin.__dict__.pop("_client_params", None)  # these three are made of the settings when they are asked for
+    for name in ("_client", "_async_client"):
+        if name in twin.__dict__:
+            twin.__dict__[name] = twin.__dict__[name].with_options(max_retries=0)
+    return twin
+
+
+def _made(name: str, provider: str, **options: Any) -> BaseChatModel:
+    model = f"{provider}:{name}"
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise MissingExtra(f"the model {model!r}", "models") from error
+    _check_installed(provider, model)
     try:
-        resolved: BaseChatModel = init_chat_model(name, model_provider=provider)
+        resolved: BaseChatModel = init_chat_model(name, model_provider=provider, **options)
     except ImportError as error:
         raise ModelUnavailable(
             f"the model {model!r} needs its provider's package: pip install langchain-{provider.replace('_', '-')}"
         ) from error
-    except ValueError as error:
+    except Exception as error:  # each package says in its own way that a key is missing
         raise ModelUnavailable(f"the model {model!r} cannot be made: {error}") from error
     return resolved
+
+
+def _check_installed(provider: str, model: str) -> None:
+    """Raise `MissingExtra` where the package of a provider that has an extra is not installed."""
+    if provider == "openai":
+        try:
+            import langchain_openai  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra(f"the model {model!r}", "openai") from error
+    elif provider == "anthropic":
+        try:
+            import langchain_anthropic  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra(f"the model {model!r}", "anthropic") from error
+    elif provider == "ollama":
+        try:
+            import langchain_ollama  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra(f"the model {model!r}", "ollama") from error

@@ -55,8 +55,10 @@ class Calls(NamedTuple):
     """For each other call the error that the model gets instead of a result."""
 
 
-def whole_reply(streamed: AIMessageChunk | None) -> AIMessage:
+def whole_reply(streamed: AIMessage | None) -> AIMessage:
     """Return the message that streamed chunks add up to, with usage; empty where nothing came.
+
+    A model that cannot stream gives its message as the only chunk, and it is no `AIMessageChunk`.
 
     Arguments are read strictly. LangChain completes half a JSON object to some whole one, so that a call that was cut
     off would run with arguments that the model never gave; here it is an invalid call.
@@ -64,7 +66,7 @@ def whole_reply(streamed: AIMessageChunk | None) -> AIMessage:
     if streamed is None:
         return AIMessage(content="")
     calls, invalid = list(streamed.tool_calls), list(streamed.invalid_tool_calls)
-    if streamed.tool_call_chunks:
+    if isinstance(streamed, AIMessageChunk) and streamed.tool_call_chunks:
         calls, invalid = [], []
         for chunk in streamed.tool_call_chunks:
             arguments = _object(chunk["args"] or "{}")

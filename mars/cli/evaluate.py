@@ -1,4 +1,4 @@
-"""`mars eval`: figures that need no judge, from conversations with questions."""
+"""`mars eval`: figures that need no judge, from conversations with questions, and from tasks on a database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mars.memory.interfaces import Embedder
 
 app = typer.Typer(
-    help="Measure recall and answers on conversations with questions.",
+    help="Measure recall and answers on conversations with questions, and agents on tasks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -86,6 +86,61 @@ def checker(file: LocomoFile, json: JsonFlag = False) -> None:
     output.print(_checker_table(values))
     share = values["recalled"]["share"]
     output.note(f"evidence recalled for {share:.0%} of the questions, {values['seconds']:.1f} s")
+
+
+@app.command()
+def dbbench(
+    file: Annotated[Path, typer.Argument(help="AgentBench's dbbench/dev.jsonl.", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", help="oracle, mutated, builtin, or a chat model such as openai:gpt-4o-mini.")
+    ] = "builtin",
+    database: Annotated[
+        str,
+        typer.Option("--database", help="Empty SQLite database, or PostgreSQL, where a schema is made and dropped."),
+    ] = "sqlite:///:memory:",
+    seed: Annotated[int, typer.Option("--seed", help="Draws the mutated statements and the wrong answers.")] = 0,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most so many changes and questions.", min=1)] = None,
+    sabotage: Annotated[
+        str | None, typer.Option("--sabotage", help="Break something on purpose: checker, scorer.", show_default=False)
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Database tasks through the whole loop: statements are checked, run on the real database and scored."""
+    from mars.cli.output import run_async
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.dbbench import evaluate_dbbench
+
+    async def work() -> dict[str, Any]:
+        with progress_bar("tasks") as progress:
+            report = await evaluate_dbbench(
+                file, model, database=database, seed=seed, limit=limit, sabotage=sabotage, progress=progress
+            )
+        return report.as_dict()
+
+    values = run_async(work)
+    if json:
+        output.json(values)
+        return
+    output.print(_dbbench_table(values))
+    if values["oracle_feedback"]:
+        output.note("this model knows the references: it measures the environment and the Checker, not an agent")
+    output.note(f"{values['database']}, {values['seconds']:.1f} s; --json says more")
+
+
+def _dbbench_table(values: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in (values["model"], "tasks", "passed", "approved"):
+        table.add_column(name, justify="left" if name == values["model"] else "right")
+    for name in ("changes", "questions", "perturbed"):
+        if row := values.get(name):
+            shown = "wrong answers" if name == "perturbed" else name
+            table.add_row(shown, f"{row['tasks']:,}", f"{row['passed']:,}", f"{row.get('approved', '-')}")
+    table.add_row("all", f"{values['tasks']:,}", f"{values['passed']:,}", "")
+    for name, row in values.get("kinds", {}).items():
+        table.add_row(f"stopped: {name.replace('_', ' ')}", f"{row['proposed']:,}", f"{row['stopped']:,}", "")
+    for name in ("proposed_dangerous", "stopped", "reached_database", "outside_writes", "false_blocks"):
+        table.add_row(name.replace("_", " "), f"{values[name]:,}", "", "")
+    return table
 
 
 def _checker_table(values: dict[str, Any]) -> Table:

@@ -22,7 +22,15 @@ from mars.agents.interfaces import Review
 from mars.agents.rendering import without_citations
 from mars.agents.verdicts import Check, Issue, IssueKind
 from mars.errors import InvalidSetting
-from mars.verifiers.sql_policy import DIALECTS, FUNCTIONS, RefusedStatement, SQLPolicy, Statement, parse_statement
+from mars.verifiers.sql_policy import (
+    DIALECTS,
+    FUNCTIONS,
+    RefusedStatement,
+    SQLPolicy,
+    Statement,
+    parse_statement,
+    with_plain_names,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -90,7 +98,7 @@ class SQLVerifier:
             guarded = _sqlite if isinstance(raw, sqlite3.Connection) else _postgres
             try:
                 with guarded(raw, self.policy, self.seconds) as run:
-                    for text in dict.fromkeys((statement.with_plain_names, statement.text)):
+                    for text in dict.fromkeys((with_plain_names(statement.text, statement.dialect), statement.text)):
                         run(f"{_EXPLAIN[statement.dialect]} {text}")
                     rows = int(run(count)[0][0]) if count else 0
             except _errors() as error:

@@ -83,21 +83,6 @@ class Statement:
 
         return isinstance(self.tree, (exp.Insert, exp.Update, exp.Delete))
 
-    @property
-    def with_plain_names(self) -> str:
-        """The text, on SQLite with every ``"name"`` in backticks: a quoted name that no column has is text there."""
-        if self.dialect != "sqlite":
-            return self.text
-        import sqlglot
-        from sqlglot.tokens import TokenType
-
-        text = self.text
-        for token in reversed(sqlglot.tokenize(text, read=self.dialect)):
-            if token.token_type == TokenType.IDENTIFIER and text[token.start] == '"':
-                name = token.text.replace("`", "``")
-                text = f"{text[: token.start]}`{name}`{text[token.end + 1 :]}"
-        return text
-
     def counting(self, most: int) -> str | None:
         """Return a query that counts the rows it touches, up to `most` + 1; None where the tree itself tells."""
         from sqlglot import exp
@@ -114,6 +99,19 @@ class Statement:
         if tree.args.get("with_"):
             inner.set("with_", tree.args["with_"].copy())
         return f"SELECT COUNT(*) FROM ({inner.limit(most + 1).sql(dialect=self.dialect)}) AS touched"
+
+
+def with_plain_names(text: str, dialect: str) -> str:
+    """Return a statement, on SQLite with every ``"name"`` in backticks: one that no column has is a text there."""
+    if dialect != "sqlite":
+        return text
+    import sqlglot
+
+    for token in reversed(sqlglot.tokenize(text, read=dialect)):
+        if token.token_type.name == "IDENTIFIER" and text[token.start] == '"':
+            name = token.text.replace("`", "``")
+            text = f"{text[: token.start]}`{name}`{text[token.end + 1 :]}"
+    return text
 
 
 class RefusedStatement(Exception):

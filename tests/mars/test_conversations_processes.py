@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ pytestmark = [
 ]
 
 SCRIPT = str(Path(__file__).with_name("kept_turns.py"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'life.db'}"
+    make: Callable[[], str] = request.getfixturevalue("fresh_database")
+    return make()
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
@@ -41,9 +51,8 @@ async def test_sigterm_drains_to_a_saved_checkpoint(tmp_path: Path) -> None:
     assert (result.answer, model.calls) == ("In Norway.", [])
 
 
-async def test_the_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+async def test_the_lease_of_a_killed_process_is_taken_over(url: str) -> None:
     """Until the lease runs out nobody resumes; then the turn is finished elsewhere."""
-    url = f"sqlite:///{tmp_path / 'life.db'}"
     process = started("serve", url)
     assert process.stdout is not None
     assert process.stdout.readline() == "asked\n"
@@ -56,12 +65,8 @@ async def test_the_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> No
     assert result.answer == "In Norway."
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_processes_take_turns(request: pytest.FixtureRequest, tmp_path: Path, kind: str) -> None:
+async def test_processes_take_turns(url: str) -> None:
     """Processes of their own that queue for one conversation lose no turn and overwrite none."""
-    url = f"sqlite:///{tmp_path / 'life.db'}"
-    if kind == "postgres":
-        url = request.getfixturevalue("fresh_database")()
     async with Mars.open(url):
         processes = [started("say", url, "4", "queue") for _ in range(3)]
         assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]

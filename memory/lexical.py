@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ from mars.memory.terms import term_hash
 
 Reals = npt.NDArray[np.float32]
 """One number per row, shape ``[n]``, float32."""
+
+Units = npt.NDArray[np.unsignedinteger[Any]]
+"""A weighted count of each row in units of 1/20, shape ``[n]``; as few bytes each as the largest needs."""
 
 K1, B = 1.2, 0.75
 """BM25's saturation and length normalisation, at their textbook values."""
@@ -49,10 +53,19 @@ SPEAKER_BOOST = 0.3
 QUESTION_PENALTY = 0.4
 """A row that only asks scores by this share less: questions are found by what they ask and answer nothing."""
 
+SPARSE = 8
+"""A term that is near to fewer than one in so many rows is counted where it is; others row by row."""
+
 BREVITY = 0.2
 """A row of this share of the mean length scores half: "Thanks!" has words to find it by only from its neighbours."""
 
+UNIT = 20
+"""A word counts so many units: every weight above is a whole number of them, so that counts are summed exactly."""
+
 _SHIFTS = len(NEIGHBOURS)
+_LENT = [round(weight * UNIT) for weight in NEIGHBOURS]
+_MOST = UNIT + round(REPLY * UNIT) + sum(_LENT[1:]) + sum(_LENT)
+_NOWHERE, _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.uint16)
 _MONTH_TERMS = frozenset(map(stem, MONTHS))
 _WEEKDAY_TERMS = frozenset(map(stem, WEEKDAYS))
 
@@ -67,7 +80,7 @@ class LexicalScores:
     """Of each term that was found: its share of the query terms' idf mass."""
     idf: Mapping[str, float]
     """Inverse document frequency of each query term, found or not; a row counts where the term is near it."""
-    near: Mapping[str, Reals]
+    near: Mapping[str, Units]
     """Of each term that was found: its weighted count in and around each row."""
 
     @property
@@ -77,12 +90,12 @@ class LexicalScores:
 
     def shares_of(self, rows: npt.NDArray[np.int64]) -> Reals:
         """Return `shares` of these rows."""
-        parts = ((counts[rows] > 0.0) * self.told[term] for term, counts in self.near.items())
+        parts = ((counts[rows] > 0) * self.told[term] for term, counts in self.near.items())
         return np.minimum(sum(parts, np.zeros(len(rows), np.float32)), np.float32(1.0))
 
     def terms_of(self, row: int) -> dict[str, float]:
         """Return the idf of each query term that this row or a neighbour holds."""
-        return {term: self.idf[term] for term, counts in self.near.items() if counts[row] > 0.0}
+        return {term: self.idf[term] for term, counts in self.near.items() if counts[row] > 0}
 
 
 class LexicalIndex:
@@ -217,13 +230,21 @@ class LexicalIndex:
         dated = self._dated(asked)
         near = {term: found for term in asked if (found := self._near(term, term in dated)) is not None}
         total = np.zeros(size, np.float32)
-        rows_with = {term: int(np.count_nonzero(near[term] > 0.0)) if term in near else 0 for term in asked}
+        rows_with = {term: int(np.count_nonzero(near[term])) if term in near else 0 for term in asked}
         idf = {term: self._idf(count) for term, count in rows_with.items()}
         told = {term: self._idf(count, BACKGROUND) for term, count in rows_with.items()}
+        part, below = np.empty(size, np.float32), np.empty(size, np.float32)
         for term, counts in near.items():
-            part = counts + rows.norm[:size]
-            np.divide(counts, part, out=part)
-            part *= np.float32(idf[term] * (K1 + 1.0))
+            factor = np.float32(idf[term] * (K1 + 1.0))
+            if rows_with[term] * SPARSE < size:
+                held = np.flatnonzero(counts != 0)
+                few = counts[held].astype(np.float32)
+                total[held] += few / (few + rows.norm[held]) * factor
+                continue
+            np.copyto(part, counts)
+            np.add(part, rows.norm[:size], out=below)
+            np.divide(part, below, out=part)
+            part *= factor
             total += part
         total *= rows.prior[:size]
         self._boost_speakers(total, query)
@@ -246,35 +267,27 @@ class LexicalIndex:
         """Return which of these rows are there."""
         return slice(None) if self._alive_count == self._size else self._rows.alive[found] > 0.0
 
-    def _near(self, term: str, dated: bool) -> Reals | None:
-        """The weighted counts of a term in and around each row; None if no row holds it."""
+    def _near(self, term: str, dated: bool) -> Units | None:
+        """The weighted counts of a term in and around each row, in units; None if no row holds it."""
         size, rows = self._size, self._rows
         posted, days = self._postings.find(term_hash(term)), self._dates.get(term) if dated else None
         if posted is None and days is None:
             return None
-        near = np.zeros(rows.capacity, np.float32)
-        if posted is not None:
-            living = self._living(posted[0])
-            found, counts = posted[0][living], posted[1][living].astype(np.float32)
+        found, counts = (_NOWHERE, _NOTHING) if posted is None else posted
+        living = self._living(found)
+        found, counts = found[living], counts[living]
+        most = int(counts.max(initial=0)) * _MOST + UNIT
+        kind = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32
+        near: Units = np.zeros(rows.capacity, kind)
+        if self._chained and len(found) * SPARSE > size:
             near[found] = counts
-            if self._chained and len(found) * 8 > size:
-                self._spread_all(near)
-            else:
-                for weights, targets in zip(rows.weights, rows.targets, strict=True):
-                    near[targets[found]] += weights[found] * counts
+            near = rows.spread_all(near, size)
+        else:
+            rows.spread(near, found, counts.astype(kind))
         if days is not None:
             told = np.array(days, np.int64)
-            near[told[self._living(told)]] += 1.0
+            near[told[self._living(told)]] += UNIT
         return near[:size]
-
-    def _spread_all(self, near: Reals) -> None:
-        """Spread the counts of a frequent term, when all neighbours have neighbouring numbers."""
-        size = self._size
-        own = near[:size].copy()
-        for step in range(1, min(_SHIFTS, size - 1) + 1):
-            ahead, back = self._rows.weights[step - 1], self._rows.weights[_SHIFTS + step - 1]
-            near[step:size] += ahead[: size - step] * own[: size - step]
-            near[: size - step] += back[step:size] * own[step:size]
 
     def speakers_named(self, query: str) -> set[str]:
         """Return the words of a question that are words of a speaker's name, lower-cased."""
@@ -321,16 +334,13 @@ class _Rows:
         self.talk = np.full(capacity, -1, np.int32)
         self.next = np.full(capacity, -1, np.int32)
         self.previous = np.full(capacity, -1, np.int32)
-        self.targets = np.full((2 * _SHIFTS, capacity), capacity - 1, np.int32)
-        self.weights = np.zeros((2 * _SHIFTS, capacity), np.float32)
+        self.borrowed = np.zeros((2 * _SHIFTS, capacity), np.uint8)
 
     def take(self, other: _Rows, size: int) -> None:
         """Copy the first `size` rows of another set of columns."""
         for name, column in vars(other).items():
             if name != "capacity":
                 getattr(self, name)[..., :size] = column[..., :size]
-        missing = self.targets[:, :size] == other.capacity - 1
-        self.targets[:, :size][missing] = self.capacity - 1
 
     def around(self, touched: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """These rows and all within reach of them, each once."""
@@ -344,31 +354,50 @@ class _Rows:
         return np.unique(np.concatenate(reached))
 
     def relink(self, touched: npt.NDArray[np.int64]) -> None:
-        """Find whom these rows lend their words to, and with which weight."""
-        nobody = self.capacity - 1
-        for offset, links in ((0, self.next), (_SHIFTS, self.previous)):
+        """Find how many units of each of their words these rows borrow from those before them and after them."""
+        for offset, links in ((0, self.previous), (_SHIFTS, self.next)):
             front = touched
-            for step, weight in enumerate(NEIGHBOURS):
-                front = links[front].astype(np.int64)
-                front[front < 0] = nobody
-                self.targets[offset + step, touched] = front
-                self.weights[offset + step, touched] = np.where(front == nobody, 0.0, weight)
-        replied = self.asks[touched] & (self.targets[0, touched] != nobody)
-        self.weights[0, touched[replied]] = REPLY
+            for step, lent in enumerate(_LENT):
+                front = links[front]
+                self.borrowed[offset + step, touched] = np.where(front < 0, 0, lent)
+        before = self.previous[touched]
+        replies = touched[(before >= 0) & self.asks[before]]
+        self.borrowed[0, replies] = round(REPLY * UNIT)
+
+    def spread(self, near: Units, found: Integers, counts: Units) -> None:
+        """Add the counts of a rare term in these rows to what is near them; nobody's may come to anything."""
+        near[found] += counts * near.dtype.type(UNIT)
+        for lent, links in ((0, self.next), (_SHIFTS, self.previous)):
+            front = found
+            for step in range(_SHIFTS):
+                front = links[front]
+                near[front] += self.borrowed[lent + step, front] * counts
+
+    def spread_all(self, own: Units, size: int) -> Units:
+        """Return what is near to each row of a frequent term, when all neighbours have neighbouring numbers."""
+        near = own * own.dtype.type(UNIT)
+        part = np.empty_like(own)
+        for step in range(1, min(_SHIFTS, size - 1) + 1):
+            later, earlier = slice(step, size), slice(0, size - step)
+            for offset, to, source in ((0, later, earlier), (_SHIFTS, earlier, later)):
+                lent = self.borrowed[offset + step - 1, to]
+                near[to] += np.multiply(own[source], lent, out=part[to])
+        return near
 
     def renew(self, touched: npt.NDArray[np.int64], size: int, living: int) -> None:
         """Recompute lengths around these rows, then the norms and priors of all, which depend on the means."""
         around = self.length[touched] + self.dates[touched]
-        for step in range(2 * _SHIFTS):
-            back = (step + _SHIFTS) % (2 * _SHIFTS)
-            lender = self.targets[back, touched]
-            around += self.weights[step, lender] * self.length[lender]
+        for offset, links in ((0, self.previous), (_SHIFTS, self.next)):
+            front = touched
+            for step in range(offset, offset + _SHIFTS):
+                front = links[front]
+                around += self.borrowed[step, touched] * self.length[front] / np.float32(UNIT)
         self.around_length[touched] = around
         length = self.length[:size]
         count = max(1, living)
         mean_around = max(float(self.around_length[:size].sum(dtype=np.float64)) / count, 1e-9)
         mean = float(length.sum(dtype=np.float64)) / count
-        self.norm[:size] = K1 * (1.0 - B + B * self.around_length[:size] / mean_around)
+        self.norm[:size] = UNIT * K1 * (1.0 - B + B * self.around_length[:size] / mean_around)
         self.prior[:size] = (
             self.statement[:size] * length / np.maximum(length + BREVITY * mean, 1e-9) * self.alive[:size]
         )

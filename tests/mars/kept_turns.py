@@ -51,7 +51,8 @@ async def say(url: str, count: int, way: OnBusy) -> None:
 
 async def hold(url: str, names: Sequence[str]) -> None:
     """Hold conversations, without a heartbeat, until somebody says so, and tell how each run ended."""
-    go, ended = threading.Event(), {}
+    go = threading.Event()
+    ended: dict[str, str] = {}
 
     def wait(_: Sequence[BaseMessage]) -> Step:
         os.write(1, b"asked\n")  # whole lines, also from several threads

@@ -44,10 +44,10 @@ class Held:
     """Conversations that are held by a thread each: its model waits until it is let go."""
 
     def __init__(self) -> None:
-        self.asked = {way: threading.Event() for way in WAYS}
-        self.go = {way: threading.Event() for way in WAYS}
+        self.asked: dict[str, threading.Event] = {way: threading.Event() for way in WAYS}
+        self.go: dict[str, threading.Event] = {way: threading.Event() for way in WAYS}
         self.ended: dict[str, RunResult] = {}
-        self.teams = {way: team(self._reply(way)) for way in WAYS}
+        self.teams: dict[str, Team] = {way: team(self._reply(way)) for way in WAYS}
 
     def _reply(self, way: str) -> Callable[..., Step]:
         def wait(_: object) -> Step:

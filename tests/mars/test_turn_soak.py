@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("benchmarks.soak_runtime", reason="needs the repository")
+
 from mars.errors import InvalidSetting, ScriptError
 from mars.testing.killed_turns import warm
 from mars.testing.turn_soak import Plan

@@ -1,22 +1,26 @@
-"""Durable conversations: what is resumed, what is refused, and what is left."""
+"""Durable conversations: what is resumed, what is refused, and what is left; in plain code, too.
+
+Where a database is named ``blocking``, the same test runs on SQLite by the blocking twin, each call in a worker thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from mars import Assistant, Checker, CheckpointSaver, Mars, RunResult, RunStatus, Team
+from mars import Assistant, Checker, CheckpointSaver, Event, Mars, RunResult, RunStatus, Team
 from mars.errors import (
     ConversationBusy,
     InvalidInput,
@@ -33,6 +37,7 @@ from mars.holding import thread_of
 from mars.memory.interfaces import Kind
 from mars.persistence.leases import Leases
 from mars.persistence.turns import KEPT
+from mars.runtime import SyncMars
 from mars.summary import LIMIT
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
 
@@ -81,19 +86,66 @@ def postgres_url(postgres: dict[str, Any], postgres_server: str) -> Iterator[str
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+class Blocking:
+    """A `SyncMars` with the methods of a `Mars`, so that one test holds for both; each call blocks a worker thread."""
+
+    def __init__(self, twin: SyncMars) -> None:
+        self._twin = twin
+
+    async def __aenter__(self) -> Self:
+        await anyio.to_thread.run_sync(self._twin.open)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await anyio.to_thread.run_sync(self._twin.close)
+
+    async def stream(self, *words: Any, **options: Any) -> AsyncIterator[Event]:
+        """Yield what the twin's stream yields."""
+        events = self._twin.stream(*words, **options)
+        try:
+            while (event := await anyio.to_thread.run_sync(next, events, None)) is not None:
+                yield event
+        finally:
+            await anyio.to_thread.run_sync(events.close)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in vars(SyncMars):
+            return getattr(self._twin.original, name)
+        method = getattr(self._twin, name)
+        return lambda *words, **options: anyio.to_thread.run_sync(partial(method, *words, **options))
+
+
+class Opened:
+    """Opens a `Mars`, or its blocking twin where the test's database was named so."""
+
+    blocking = False
+
+    def __call__(self, url: str, **options: Any) -> Any:
+        """Return what is to be entered."""
+        return Blocking(Mars.open_sync(url, **options)) if self.blocking else Mars.open(url, **options)
+
+
+opened = Opened()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "blocking"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'life.db'}"
-    make: Callable[[], str] = request.getfixturevalue("fresh_database")
-    return make()
+    opened.blocking = request.param == "blocking"
+    if request.param == "postgres":
+        make: Callable[[], str] = request.getfixturevalue("fresh_database")
+        yield make()
+    else:
+        yield f"sqlite:///{tmp_path / 'life.db'}"
+    opened.blocking = False
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "blocking"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a SQLite file."""
-    return f"sqlite:///{tmp_path / 'life.db'}"
+    opened.blocking = request.param == "blocking"
+    yield f"sqlite:///{tmp_path / 'life.db'}"
+    opened.blocking = False
 
 
 def team(model: ScriptedModel, judge: ScriptedModel | None = None, **options: Any) -> Team:
@@ -102,7 +154,7 @@ def team(model: ScriptedModel, judge: ScriptedModel | None = None, **options: An
     return Team(assistant=Assistant(model=model), checker=Checker(model=judge), without=without, **options)
 
 
-async def said(mars: Mars, **options: Any) -> RunResult:
+async def said(mars: Any, **options: Any) -> RunResult:
     """Run one turn of Ann's conversation."""
     return await mars.run("Where is Oslo?", user="ann", conversation="c", **options)
 
@@ -126,7 +178,7 @@ async def test_an_unfinished_turn_is_resumed(url: str) -> None:
     """What another `Mars` left half done is listed, and finished with the result of an uninterrupted run."""
     clock = FixedClock()
     await left_half_done(url, clock=clock)
-    async with Mars.open(url, team=team(ScriptedModel(["In Norway."])), clock=clock) as mars:
+    async with opened(url, team=team(ScriptedModel(["In Norway."])), clock=clock) as mars:
         (listed,) = await mars.unfinished()
         assert (listed.name, listed.namespace, listed.task, listed.why) == (
             "c",
@@ -137,7 +189,7 @@ async def test_an_unfinished_turn_is_resumed(url: str) -> None:
         result = await mars.resume("c")
         assert await mars.unfinished() == []
         assert await mars.resume("c") == result
-    async with Mars.open(InMemoryBackend(), team=team(ScriptedModel(["In Norway."])), clock=clock) as other:
+    async with opened(InMemoryBackend(), team=team(ScriptedModel(["In Norway."])), clock=clock) as other:
         whole = await said(other)
     spent = {"usage": 0, "latency": 0.0}  # the call that was cut off counts, too
     assert {**result.plain(), **spent} == {**whole.plain(), **spent}
@@ -149,20 +201,20 @@ async def test_a_turn_that_was_never_saved_begins_anew(file: str, tmp_path: Path
     with sqlite3.connect(tmp_path / "life.db") as database:
         database.execute("DELETE FROM mars_checkpoints")
         database.execute("DELETE FROM mars_checkpoint_writes")
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Norway."]))) as mars:
         assert (await mars.resume("c")).answer == "In Norway."
 
 
 async def test_a_turn_that_was_saved_to_its_end_runs_nothing(file: str) -> None:
     """Killed between its last checkpoint and its end, a turn is only finished; no model is asked, not even by `run`."""
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Norway."]))) as mars:
         first = await said(mars)
     with sqlite3.connect(file.removeprefix("sqlite:///")) as database:
         database.execute(
             """UPDATE mars_turns SET input = '{"task": {"text": "x"}, "conversation": "c"}', status = ''"""
         )
         database.execute("DELETE FROM mars_transcript")
-    async with Mars.open(file, team=team(ScriptedModel(["In Sweden."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Sweden."]))) as mars:
         assert (await mars.resume("c")).answer == first.answer
         assert [one.text for one in await mars.transcript("c")] == ["Where is Oslo?", "In Norway."]
         assert (await said(mars)).answer == "In Sweden."
@@ -190,7 +242,7 @@ async def test_nothing_next_and_yet_unfinished(file: str, node: str) -> None:
     saver, judge, model = Cut(), ScriptedModel([NO, YES]), ScriptedModel(["Guess one.", "In Norway."])
     saver.at = node
     options: dict[str, Any] = {"team": team(model, judge), "checkpointer": saver}
-    async with Mars.open(file, **options) as mars:
+    async with opened(file, **options) as mars:
         with pytest.raises(StoreUnavailable, match="cut off"):
             await said(mars)
         place: Any = {"configurable": {"thread_id": THREAD}}
@@ -200,7 +252,7 @@ async def test_nothing_next_and_yet_unfinished(file: str, node: str) -> None:
     assert [task.name for task in snapshot.tasks] == [{"checker": "assistant"}.get(node, "checker")]
     assert made == {"checker": (1, 0), "reflect": (1, 1), "consolidate": (2, 2)}[node]
     saver.at = ""
-    async with Mars.open(file, **options) as mars:
+    async with opened(file, **options) as mars:
         (listed,) = await mars.unfinished()
         assert (listed.turn, listed.why) == (snapshot.metadata["turn"], "interrupted")  # type: ignore[index,typeddict-item]
         with pytest.raises(TurnUnfinished):
@@ -218,7 +270,7 @@ async def test_the_result_of_a_turn_that_is_over(file: str, foreign: bool) -> No
     """It is asked for again, of the last turn or of any that is kept, with nothing run; what is half done has none."""
     model = ScriptedModel(["One.", "Two.", "Four."])
     saver = InMemorySaver() if foreign else "same"
-    async with Mars.open(file, team=team(model), checkpointer=saver) as mars:
+    async with opened(file, team=team(model), checkpointer=saver) as mars:
         with pytest.raises(NotFound, match="never begun"):
             await mars.result("c")
         first, second = await said(mars), await said(mars)
@@ -228,7 +280,7 @@ async def test_the_result_of_a_turn_that_is_over(file: str, foreign: bool) -> No
         with pytest.raises(NotFound, match="no turn 'none' that is over"):
             await mars.result("c", turn="none")
     await left_half_done(file, checkpointer=saver)
-    async with Mars.open(file, team=team(model), checkpointer=saver) as mars:
+    async with opened(file, team=team(model), checkpointer=saver) as mars:
         (listed,) = await mars.unfinished()
         for turn in (None, listed.turn):
             with pytest.raises(TurnUnfinished, match=r"mars\.resume\('c'\)"):
@@ -245,7 +297,7 @@ async def test_the_result_of_a_turn_that_is_over(file: str, foreign: bool) -> No
 async def test_new_input_on_a_half_finished_turn(file: str) -> None:
     """It is refused with the remedy, or the turn is finished first, or given up: the caller says which."""
     await left_half_done(file)
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway.", "Still there.", "There too."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Norway.", "Still there.", "There too."]))) as mars:
         with pytest.raises(TurnUnfinished, match=r"mars\.resume\('c'\)"):
             await said(mars)
         result = await said(mars, on_unfinished="finish")
@@ -253,7 +305,7 @@ async def test_new_input_on_a_half_finished_turn(file: str) -> None:
         assert [one.text for one in await mars.transcript("c")][1::2] == ["In Norway.", "Still there."]
         with pytest.raises(InvalidSetting, match="on_unfinished is one of"):
             await said(mars, on_unfinished="ignore")
-    async with Mars.open(f"{file}.other", team=team(ScriptedModel(["There too."]))) as mars:
+    async with opened(f"{file}.other", team=team(ScriptedModel(["There too."]))) as mars:
         await left_half_done(f"{file}.other")
         result = await said(mars, on_unfinished="abandon")
         assert (result.answer, len(result.attempts)) == ("There too.", 1)
@@ -263,13 +315,13 @@ async def test_new_input_on_a_half_finished_turn(file: str) -> None:
 async def test_counters_do_not_leak_between_turns(file: str) -> None:
     """Iterations, attempts and reflections of a turn are its own, a cancelled one's too."""
     judge = ScriptedModel([NO, YES, YES])
-    async with Mars.open(file, team=team(ScriptedModel(["One.", "Two.", "Three."]), judge)) as mars:
+    async with opened(file, team=team(ScriptedModel(["One.", "Two.", "Three."]), judge)) as mars:
         first, second = await said(mars), await said(mars)
     assert (first.iterations, second.iterations) == (2, 1)
     assert [attempt.iteration for attempt in second.attempts] == [1]
     assert second.reflections == ()
     gate = Gate("Four.")
-    async with Mars.open(file, team=team(gate.model)) as mars, anyio.create_task_group() as tasks:
+    async with opened(file, team=team(gate.model)) as mars, anyio.create_task_group() as tasks:
         ended: list[RunResult] = []
 
         async def run() -> None:
@@ -294,7 +346,7 @@ async def test_an_older_state_is_migrated_and_a_newer_one_refused(file: str) -> 
                 del values["summary"]
             parent = found.parent_config or {"configurable": {"thread_id": THREAD, "checkpoint_ns": ""}}
             saver.put(parent, {**found.checkpoint, "channel_values": values}, found.metadata, {})
-            async with Mars.open(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+            async with opened(file, team=team(ScriptedModel(["In Norway."]))) as mars:
                 if version == 99:
                     with pytest.raises(StateMismatch, match=r"version 99 .* on_unfinished=\"abandon\""):
                         await mars.resume("c")
@@ -305,7 +357,7 @@ async def test_an_older_state_is_migrated_and_a_newer_one_refused(file: str) -> 
 async def test_resume_needs_no_context(file: str) -> None:
     """A turn of another user and namespace resumes by its name alone; two of one name want the namespace."""
     await left_half_done(file)
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway.", "Here.", "There."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Norway.", "Here.", "There."]))) as mars:
         await mars.run("And now?", user="bob", conversation="c")
         assert (await mars.resume("c")).turn
         with pytest.raises(InvalidNamespace, match="several namespaces"):
@@ -317,7 +369,7 @@ async def test_resume_needs_no_context(file: str) -> None:
 
 async def test_without_a_database_nothing_is_kept() -> None:
     """A memory in dictionaries keeps no runs, and says how to have them kept."""
-    async with Mars.open("memory:", team=team(ScriptedModel(["In Norway."]))) as mars:
+    async with opened("memory:", team=team(ScriptedModel(["In Norway."]))) as mars:
         await said(mars)
         with pytest.raises(InvalidSetting, match="checkpointer=URL"):
             await mars.resume("c")
@@ -327,7 +379,7 @@ async def test_a_saver_of_somebody_else(file: str) -> None:
     """Checkpoints go where the caller wants them; resume works all the same."""
     saver = InMemorySaver()
     await left_half_done(file, checkpointer=saver)
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway."])), checkpointer=saver) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Norway."])), checkpointer=saver) as mars:
         assert (await mars.resume("c")).answer == "In Norway."
     assert saver.get_tuple({"configurable": {"thread_id": THREAD}}) is not None
 
@@ -338,7 +390,7 @@ async def test_a_saver_of_somebody_else(file: str) -> None:
 async def test_two_runs_of_one_conversation(url: str) -> None:
     """The second is rejected, or waits for the first; none of the answers is lost."""
     gate = Gate("One.", "Two.", "Three.")
-    async with Mars.open(url, team=team(gate.model)) as mars, Mars.open(url, team=team(gate.model)) as other:
+    async with opened(url, team=team(gate.model)) as mars, opened(url, team=team(gate.model)) as other:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(said, mars)
             await gate.reached()
@@ -352,7 +404,7 @@ async def test_two_runs_of_one_conversation(url: str) -> None:
         words = [one.text for one in await mars.transcript("c")]
         assert words[1::2] == ["One.", "Two.", "Three."]
     with pytest.raises(InvalidSetting, match="on_busy is one of"):
-        async with Mars.open("sqlite:///:memory:") as mars:
+        async with opened("sqlite:///:memory:") as mars:
             await said(mars, on_busy="barge in")
 
 
@@ -362,9 +414,9 @@ async def test_a_later_run_takes_the_place_of_an_earlier_one(url: str, same: boo
     gate = Gate("One.", "Two.")
     first: list[RunResult] = []
     async with AsyncExitStack() as stack:
-        mars = await stack.enter_async_context(Mars.open(url, team=team(gate.model), lease=0.3))
+        mars = await stack.enter_async_context(opened(url, team=team(gate.model), lease=0.3))
         other = team(ScriptedModel(["Other."]))
-        elsewhere = await stack.enter_async_context(Mars.open(url, team=other, lease=0.3))
+        elsewhere = await stack.enter_async_context(opened(url, team=other, lease=0.3))
 
         async def run() -> None:
             first.append(await said(mars))
@@ -389,10 +441,10 @@ def _later(gate: Gate) -> None:
 
 async def test_a_copy_goes_on_beside(file: str) -> None:
     """With `fork` the second run has what was said before, under a name of its own."""
-    async with Mars.open(file, team=team(ScriptedModel(["Zero."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["Zero."]))) as mars:
         await said(mars)
     gate = Gate("One.", "Two.")
-    async with Mars.open(file, team=team(gate.model)) as mars, anyio.create_task_group() as tasks:
+    async with opened(file, team=team(gate.model)) as mars, anyio.create_task_group() as tasks:
         tasks.start_soon(said, mars)
         await gate.reached()
         tasks.start_soon(anyio.to_thread.run_sync, _later, gate)
@@ -405,7 +457,7 @@ async def test_a_copy_goes_on_beside(file: str) -> None:
 async def test_a_lost_lease_lets_nothing_through(file: str) -> None:
     """Whoever was paused past its lease writes nothing any more: the fence is checked in the write's transaction."""
     gate = Gate("Too late.")
-    async with Mars.open(file, team=team(gate.model), lease=600) as mars, CheckpointSaver.open(file) as saver:
+    async with opened(file, team=team(gate.model), lease=600) as mars, CheckpointSaver.open(file) as saver:
         raised: list[BaseException] = []
 
         async def run() -> None:
@@ -427,7 +479,7 @@ async def test_a_lost_lease_lets_nothing_through(file: str) -> None:
 async def test_a_lease_that_ran_out_is_taken_over(url: str) -> None:
     """A holder that gives no sign of life loses its conversation after the lease, by the database's clock."""
     await left_half_done(url)
-    async with CheckpointSaver.open(url) as saver, Mars.open(url, team=team(ScriptedModel(["In Norway."]))) as mars:
+    async with CheckpointSaver.open(url) as saver, opened(url, team=team(ScriptedModel(["In Norway."]))) as mars:
         await saver.database.write(lambda wire: Leases(wire).take(THREAD, 1, "a killed process", 2.0))
         with pytest.raises(ConversationBusy):
             await mars.resume("c")
@@ -438,8 +490,8 @@ async def test_the_heartbeat_keeps_a_long_run(file: str) -> None:
     """A call that takes longer than the lease loses nothing: the lease is renewed meanwhile."""
     slow = ScriptedModel([Step(text="In Norway.", delay=0.8)])
     async with AsyncExitStack() as stack:
-        mars = await stack.enter_async_context(Mars.open(file, team=team(slow), lease=0.3))
-        other = await stack.enter_async_context(Mars.open(file))
+        mars = await stack.enter_async_context(opened(file, team=team(slow), lease=0.3))
+        other = await stack.enter_async_context(opened(file))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(said, mars)
         await anyio.sleep(0.6)
@@ -453,7 +505,7 @@ async def test_the_heartbeat_keeps_a_long_run(file: str) -> None:
 async def test_a_cancelled_run_is_resumed(url: str) -> None:
     """`cancel` ends the run in mid-call with its state saved, from another `Mars` too; the call is then made again."""
     gate = Gate("Never heard.", "In Norway.")
-    async with Mars.open(url, team=team(gate.model), lease=0.3) as mars, Mars.open(url, lease=0.3) as other:
+    async with opened(url, team=team(gate.model), lease=0.3) as mars, opened(url, lease=0.3) as other:
         results: list[RunResult] = []
 
         async def run() -> None:
@@ -490,7 +542,7 @@ async def test_a_cancelled_task_is_resumed(file: str) -> None:
 
 async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
     """Whoever stops listening leaves a turn that can be resumed."""
-    async with Mars.open(file, team=team(ScriptedModel(["In Norway.", "In Norway."]))) as mars:
+    async with opened(file, team=team(ScriptedModel(["In Norway.", "In Norway."]))) as mars:
         stream = mars.stream("Where is Oslo?", user="ann", conversation="c")
         async for _ in stream:
             break
@@ -501,7 +553,7 @@ async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
 async def test_draining_ends_runs_at_their_next_step(file: str) -> None:
     """A drained run is saved after the step it was in; no further one begins; another `Mars` finishes it."""
     gate = Gate("In Norway.")
-    async with Mars.open(file, team=team(gate.model)) as mars:
+    async with opened(file, team=team(gate.model)) as mars:
         results: list[RunResult] = []
 
         async def run() -> None:
@@ -515,7 +567,7 @@ async def test_draining_ends_runs_at_their_next_step(file: str) -> None:
         assert results[0].status is RunStatus.CANCELLED
         with pytest.raises(ConversationBusy, match="shutting down"):
             await said(mars)
-    async with Mars.open(file, team=team(ScriptedModel([]))) as mars:
+    async with opened(file, team=team(ScriptedModel([]))) as mars:
         assert (await mars.resume("c")).answer == "In Norway."
     assert len(gate.asked) == 1
 
@@ -526,11 +578,11 @@ async def test_draining_ends_runs_at_their_next_step(file: str) -> None:
 async def test_retention_keeps_the_newest_turns_and_the_named(url: str) -> None:
     """One checkpoint of each of the newest turns stays, and those of named and broken off turns."""
     replies = ScriptedModel(lambda _: "Noted.")
-    async with Mars.open(url, team=team(replies)) as mars:
+    async with opened(url, team=team(replies)) as mars:
         await mars.run("Turn 1.", user="ann", conversation="c")
         await mars.name_turn("c", "the beginning")
     await left_half_done(url)
-    async with Mars.open(url, team=team(replies)) as mars:
+    async with opened(url, team=team(replies)) as mars:
         for number in range(3, KEPT + 6):
             await mars.run(f"Turn {number}.", user="ann", conversation="c", on_unfinished="abandon")
         async with CheckpointSaver.open(url) as saver:
@@ -551,7 +603,7 @@ async def test_retention_keeps_the_newest_turns_and_the_named(url: str) -> None:
 async def test_the_window_is_bounded_and_the_rest_is_summarised(file: str) -> None:
     """The prompt holds the newest turns word for word, and before them a summary that never grows past its limit."""
     model = ScriptedModel(lambda _: "Noted.")
-    async with Mars.open(file, team=team(model, window=2)) as mars:
+    async with opened(file, team=team(model, window=2)) as mars:
         for number in range(60):
             await mars.run(f"I have seen whale number {number} near Bergen.", user="ann", conversation="c")
         assert len(await mars.transcript("c")) == 120
@@ -567,23 +619,17 @@ async def test_the_window_is_bounded_and_the_rest_is_summarised(file: str) -> No
 
 async def test_words_that_no_database_stores(url: str) -> None:
     """An answer with NUL or a lone surrogate ends its turn like any other."""
-    async with Mars.open(url, team=team(ScriptedModel(["In\0 Norway\ud800."]), remember=True)) as mars:
+    async with opened(url, team=team(ScriptedModel(["In\0 Norway\ud800."]), remember=True)) as mars:
         with suppress(InvalidInput):  # the memory may refuse what is no text; the turn is resumable then
             result = await said(mars)
             assert (await mars.transcript("c"))[1].text
             assert result.status is RunStatus.COMPLETED
 
 
-async def test_the_blocking_twin(file: str) -> None:
-    """The same in plain code."""
-
-    def work() -> None:
-        with Mars.open_sync(file, team=team(ScriptedModel(["In Norway."]))) as mars:
-            assert mars.run("Where is Oslo?", user="ann", conversation="c").answer == "In Norway."
-            assert mars.unfinished() == []
-            assert [one.name for one in mars.conversations()] == ["c"]
-            assert mars.resume("c") == mars.result("c")
-            assert mars.result("c").answer == "In Norway."
-            assert not mars.cancel("c")
-
-    await anyio.to_thread.run_sync(work)
+def test_the_blocking_twin_has_every_method() -> None:
+    """Each asynchronous method of `Mars` has its twin, with the same parameters."""
+    for name, method in vars(Mars).items():
+        if name.startswith("_") or not (inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)):
+            continue
+        twin = inspect.signature(vars(SyncMars)[name])
+        assert list(twin.parameters.values()) == list(inspect.signature(method).parameters.values()), name

@@ -37,7 +37,7 @@ from mars.evaluation.dbbench_report import BUILT_IN, MUTATED, ORACLE, DBBenchRep
 from mars.evaluation.sql_effects import Contents, effect_of, everything
 from mars.evaluation.sql_mutations import Mutant, mutants
 from mars.memory.backends.connecting import engine_for
-from mars.memory.interfaces import Kind
+from mars.memory.interfaces import Kind, Status
 from mars.results import RunResult
 from mars.verifiers import SQLPolicy
 
@@ -238,7 +238,9 @@ class _Run:
                 yield await to_thread.run_sync(_judged, bench, turn)
                 if self.progress is not None:
                     self.progress(bench.tasks.index(task) + 1, len(bench.tasks))
-            self.facts.append(len(await mars.memory.list(NAMESPACE, kinds=(Kind.FACT,), limit=1000)))
+            self.facts.append(
+                len(await mars.memory.list(NAMESPACE, kinds=(Kind.FACT,), statuses=(Status.ACTIVE,), limit=1000))
+            )
 
     async def oracle_checks(self) -> dict[str, Any]:
         """Return what tells whether the oracle's figures mean anything: wrong answers, digests, gold queries."""

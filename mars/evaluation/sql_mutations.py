@@ -109,11 +109,21 @@ def mutants(
 
     read = "sqlite" if dialect == "sqlite" else "postgres"
     for task in (task for task in tasks if task.changes):
-        tree = sqlglot.parse_one(from_mysql(task.reference.sql, dialect), read=read)
+        tree = _with_columns(sqlglot.parse_one(from_mysql(task.reference.sql, dialect), read=read), task)
         for kind, change in MUTATIONS.items():
             draw = random.Random(f"{seed}/{task.id}/{kind}")
             case = _Case(task=task, tree=tree.copy(), dialect=read, other=draw.choice(others), draw=draw)
             yield Mutant(task=task.id, kind=kind, sql=change(case))
+
+
+def _with_columns(tree: exp.Expr, task: DBBenchTask) -> exp.Expr:
+    """Return a statement; an INSERT that names no columns names all of them."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Insert) and isinstance(tree.this, exp.Table):
+        names = [exp.to_identifier(name, quoted=True) for name in task.columns]
+        tree.set("this", exp.Schema(this=tree.this.copy(), expressions=names))
+    return tree
 
 
 def _unknown_column(case: _Case) -> str:

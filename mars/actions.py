@@ -6,16 +6,15 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import anyio
 from langchain_core.messages import ToolMessage
 from langgraph.types import interrupt
 
 from mars.agents.interfaces import Action
 from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here, idempotency_key
-from mars.errors import InvalidInput
+from mars.errors import CallFailed, InvalidInput
 from mars.events import emit
 from mars.results import EventKind
-from mars.tools import Toolbox
+from mars.tools import Toolbox, ToolDown
 
 DONE_BEFORE = "This was done before; its result is not known."
 """What the Assistant is told of an action that had its effect in a process that ended."""
@@ -24,6 +23,7 @@ DONE_BEFORE = "This was done before; its result is not known."
 async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
     """Run an action, or return what is on record of it.
 
+    A tool that may be run again and fails as a connection does is tried again by the policy, each attempt on record.
     One that was cut off by the end of a process is run again only where that does no harm: a tool that only reads, one
     that says it is idempotent, or one that takes the action's ``idempotency_key``. Else its ``was_done`` is asked with
     that key, and where there is none, a person: the graph is interrupted, and goes on with what the person says.
@@ -32,12 +32,7 @@ async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
     mark = idempotency_key(key)
 
     async def make() -> Reply:
-        message = toolbox.reply(action, "", failed=True)
-        with anyio.move_on_after(calls.policy.tool_timeout) as scope:
-            message = await toolbox.run(action, mark)
-        if scope.cancelled_caught:
-            late = f"TimeoutError: no result within {calls.policy.tool_timeout:g} s; it may have had its effect"
-            message = toolbox.reply(action, late, failed=True)
+        message = await toolbox.run(action, mark, calls.policy.tool_timeout)
         return Reply(body={"content": str(message.content), "failed": message.status == "error"})
 
     wanted = Wanted(key=key, kind="tool", name=action.tool, careful=not toolbox.repeatable(action.tool))
@@ -46,6 +41,10 @@ async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
     except OutcomeUnknown:
         await calls.ledger.resolve(key, await _found_out(toolbox, action, mark), here().fence)
         body = await calls.perform(wanted, make)
+    except ToolDown as error:
+        return toolbox.reply(action, str(error), failed=True)
+    except CallFailed as error:  # the same, on record
+        return toolbox.reply(action, str(error).removeprefix(f"{ToolDown.__name__}: "), failed=True)
     status: Literal["success", "error"] = "error" if body["failed"] else "success"
     return ToolMessage(content=body["content"], tool_call_id=action.id, name=action.tool, status=status)
 

@@ -34,7 +34,7 @@ class CallPolicy:
     """Time limits and retries of calls. Each retry is an attempt of its own in the ledger and in the usage."""
 
     attempts: int = 3
-    """The most attempts at one call."""
+    """The most attempts at one call of a model, or of a tool that may be run again."""
     first_wait: float = 0.5
     """Seconds before the second attempt; doubled for each further one."""
     longest_wait: float = 30.0
@@ -42,13 +42,16 @@ class CallPolicy:
     timeout: float | None = 120.0
     """Seconds until a model's reply must be there, on the monotonic clock; then the attempt failed."""
     tool_timeout: float | None = 120.0
-    """Seconds until a tool must have returned; then the Assistant is told so."""
+    """Seconds until a tool must have returned; then the Assistant is told so. It is not tried again."""
+    tools_at_once: int = 16
+    """How many tools may run at once, in all turns of one `Mars`; others wait, within their time limit."""
     seed: int = 0
     """Of the jitter: up to half of a wait is left out."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InvalidSetting(f"attempts must be 1 or more; got {self.attempts}")
+        for name in ("attempts", "tools_at_once"):
+            if getattr(self, name) < 1:
+                raise InvalidSetting(f"{name} must be 1 or more; got {getattr(self, name)}")
         for name in ("first_wait", "longest_wait", "timeout", "tool_timeout"):
             value = getattr(self, name)
             if value is not None and not value >= 0:

@@ -100,7 +100,8 @@ class Mars:
         """
         calls = Calls(policy=policy or CallPolicy(), prices=load_prices(prices))
         keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability)
-        crew = Crew(team or Team(), named_teams(teams), route_seed, model, Toolbox.of(tools), tuple(verifiers), calls)
+        toolbox = Toolbox.of(tools, calls.policy.tools_at_once)
+        crew = Crew(team or Team(), named_teams(teams), route_seed, model, toolbox, tuple(verifiers), calls)
         return Opening(memory, crew, keeping, memory_options)
 
     @classmethod

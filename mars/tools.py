@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anyio
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.errors import GraphBubbleUp
 
 from mars.errors import InvalidSetting, ModelUnavailable
+from mars.retrying import is_transient
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -39,6 +45,9 @@ with `langchain_core.tools.InjectedToolArg`, so that no model fills it in."""
 
 MAX_OUTPUT = 20_000
 """The most characters of a tool's output that enter a prompt."""
+
+AT_ONCE = 16
+"""How many tools may run at once unless `CallPolicy.tools_at_once` says otherwise."""
 
 MAX_ARGUMENTS = 500
 """The most characters of arguments that cannot be read which are shown to the model again."""
@@ -130,16 +139,21 @@ class Toolbox:
 
     tools: Mapping[str, BaseTool] = field(default_factory=dict)
     """Name to tool."""
+    places: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(AT_ONCE), compare=False, repr=False)
+    """One for each tool that may run at once, shared with the toolboxes that `only` makes."""
 
     @classmethod
-    def of(cls, tools: Iterable[BaseTool | Callable[..., Any]]) -> Toolbox:
-        """Return a toolbox of langchain-core tools and plain functions; raise `InvalidSetting` for two of one name."""
+    def of(cls, tools: Iterable[BaseTool | Callable[..., Any]], at_once: int = AT_ONCE) -> Toolbox:
+        """Return a toolbox of langchain-core tools and plain functions; raise `InvalidSetting` for two of one name.
+
+        At most `at_once` of them run at the same time, whoever calls them.
+        """
         made = [tool if isinstance(tool, BaseTool) else _made(tool) for tool in tools]
         names = [tool.name for tool in made]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise InvalidSetting(f"two tools have the same name: {', '.join(sorted(twice))}")
-        return cls({tool.name: tool for tool in made})
+        return cls({tool.name: tool for tool in made}, anyio.Semaphore(at_once))
 
     def only(self, names: Collection[str] | None) -> Toolbox:
         """Return the tools of these names, all for None; raise `InvalidSetting` for one that is not there."""
@@ -149,7 +163,7 @@ class Toolbox:
         if unknown:
             there = ", ".join(sorted(self.tools)) or "none: give them to Mars.open(tools=…)"
             raise InvalidSetting(f"there is no tool {', '.join(unknown)}; the tools are {there}")
-        return Toolbox({name: tool for name, tool in self.tools.items() if name in names})
+        return Toolbox({name: tool for name, tool in self.tools.items() if name in names}, self.places)
 
     @property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -205,19 +219,105 @@ class Toolbox:
             content=text, tool_call_id=action.id, name=action.tool, status="error" if failed else "success"
         )
 
-    async def run(self, action: Action, key: str = "") -> ToolMessage:
-        """Run an action, known by an idempotency key; an error becomes the reply, verbatim."""
+    async def run(self, action: Action, key: str = "", limit: float | None = None) -> ToolMessage:
+        """Run an action, known by an idempotency key; whatever its tool does, the reply says so in words.
+
+        An error becomes the reply, verbatim. After `limit` seconds the reply is that nothing came; a plain function
+        that hangs goes on in a thread of its own, which keeps its place and ends with the process at the latest. Raises
+        `ToolDown` where the tool may be run again and another attempt may succeed.
+        """
         tool = self.tools.get(action.tool)
         if tool is None:
             return self.reply(action, f"there is no tool {action.tool!r}", failed=True)
         arguments = {**action.arguments, KEY_ARGUMENT: key} if self.takes_key(action.tool) else dict(action.arguments)
+        begun = False
         try:
-            result = await tool.ainvoke(arguments)
+            with anyio.move_on_after(limit):
+                await self.places.acquire()
+                begun = True
+                return self.reply(action, _words(await _result(tool, arguments, self.places)))
         except GraphBubbleUp:
             raise  # the tool asks a person
-        except Exception as error:  # noqa: BLE001 - a tool may raise anything; its words go to the Assistant
-            return self.reply(action, f"{type(error).__name__}: {error}", failed=True)
-        return self.reply(action, result if isinstance(result, str) else str(result))
+        except (Exception, SystemExit) as error:
+            said = f"{type(error).__name__}: {error}"
+            if is_transient(error) and self.repeatable(action.tool):
+                raise ToolDown(said, getattr(error, "response", None)) from error
+            return self.reply(action, said, failed=True)
+        late = "it may have had its effect" if begun else "it was not run, because too many others still are"
+        return self.reply(action, f"TimeoutError: no result within {limit:g} s; {late}", failed=True)
+
+
+class ToolDown(ConnectionError):
+    """A tool that may be run again failed in a way that another attempt may not meet; the words are the error's."""
+
+    def __init__(self, words: str, response: Any = None) -> None:
+        super().__init__(words)
+        self.response = response
+        """What says how long to wait, if anything does."""
+
+
+async def _result(tool: BaseTool, arguments: dict[str, Any], places: anyio.Semaphore) -> Any:
+    """Return what a tool returns, and give its place back when it has ended, be that long after this was cancelled."""
+    if _blocks(tool):
+        return await _on_thread(lambda: tool.invoke(arguments), places.release)
+    try:
+        return await tool.ainvoke(arguments)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("the tool cancelled itself") from error
+    finally:
+        places.release()
+
+
+def _blocks(tool: BaseTool) -> bool:
+    """Whether a tool is a plain function, which the event loop cannot wait for."""
+    if isinstance(tool, StructuredTool | Tool):
+        return tool.coroutine is None
+    return type(tool)._arun is BaseTool._arun
+
+
+async def _on_thread(work: Callable[[], Any], ended: Callable[[], None]) -> Any:
+    """Return what a blocking function returns, from a thread that keeps neither the loop nor the process from ending.
+
+    The threads of an event loop's executor are waited for when it closes, so that one tool that hangs would hang all.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+    context = copy_context()
+
+    def finish(value: Any, error: BaseException | None) -> None:
+        ended()
+        if not found.done():
+            found.set_result((value, error))
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = context.run(work)
+        except BaseException as raised:  # noqa: BLE001 - it is raised again where somebody waits for it
+            error = raised
+        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, value, error)
+
+    Thread(target=run, name="mars-tool", daemon=True).start()
+    value, error = await found
+    if isinstance(error, StopIteration):  # which no coroutine can raise
+        raise RuntimeError(f"StopIteration: {error}") from error
+    if error is not None:
+        raise error
+    return value
+
+
+def _words(result: Any) -> str:
+    """Return a tool's result as text for a prompt: collections as JSON where they can be, all else as it is written."""
+    if isinstance(result, dict | list | tuple):
+        try:
+            return json.dumps(result, ensure_ascii=False, default=str)
+        except (TypeError, ValueError, RecursionError):
+            return str(result)
+    return str(result)
 
 
 def _made(function: Callable[..., Any]) -> BaseTool:

@@ -104,7 +104,7 @@ class Usage:
     cost: float | None = 0.0
     """By the price table; None where a model has no price in it."""
     retries: int = 0
-    """Attempts after one that failed; they are among the calls."""
+    """Attempts after one that failed; they are among the calls, or among the tool calls."""
     failures: int = 0
     """Calls that ended in an error; they are among the calls."""
     cancelled: int = 0

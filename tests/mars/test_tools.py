@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import pytest
-from langchain_core.messages import AIMessage, ToolMessage
-from langchain_core.tools import tool
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatResult
+from langchain_core.tools import StructuredTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph import StateGraph
+from langgraph.types import interrupt
 
 from mars import Assistant, Check, Checker, Issue, Mars, Review, RunStatus, Team, Verifier
+from mars.agents.interfaces import Action
 from mars.agents.verdicts import IssueKind
 from mars.agents.verifiers import CallableVerifier
 from mars.errors import InvalidSetting, ModelUnavailable
 from mars.results import EventKind
+from mars.retrying import CallPolicy
 from mars.testing import InMemoryBackend, ScriptedModel, Step
 from mars.tools import MAX_OUTPUT, READ_ONLY, Toolbox, read_calls
 
@@ -47,7 +62,7 @@ def calling(*things: str) -> Step:
 YES = CallableVerifier(lambda _: True, decisive=True)
 
 
-def approving(model: ScriptedModel, *action_verifiers: Verifier) -> Team:
+def approving(model: BaseChatModel, *action_verifiers: Verifier) -> Team:
     """Return a team whose Checker approves every draft, and looks at actions with these."""
     checker = Checker(verifiers=(YES,), action_verifiers=action_verifiers, evidence_rules=False)
     return Team(assistant=Assistant(model=model), checker=checker)
@@ -173,6 +188,29 @@ async def test_three_unreadable_calls_in_a_row_end_the_turn() -> None:
     model.assert_finished()
 
 
+async def test_a_model_that_cannot_stream_calls_tools() -> None:
+    """A chat model without streaming gives its message as the only chunk; its calls are read all the same."""
+    desk = Desk()
+    scripted = ScriptedModel([calling("pen"), "Done."])
+
+    class Whole(BaseChatModel):
+        """Answers as the script does, in one piece."""
+
+        @property
+        def _llm_type(self) -> str:
+            return "whole"
+
+        def _generate(self, messages: list[BaseMessage], *rest: Any, **kwargs: Any) -> ChatResult:
+            return scripted._generate(messages)
+
+        def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+            return self
+
+    async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(Whole())) as mars:
+        result = await mars.run("Tidy up.")
+    assert (result.answer, desk.put) == ("Done.", ["pen"])
+
+
 async def test_a_failure_is_no_evidence() -> None:
     """The words of an error support no answer, and go into the lesson as they are."""
     model = ScriptedModel([calling("bomb"), "RuntimeError: it went off", "Not known."])
@@ -254,3 +292,326 @@ async def test_the_same_action_with_the_same_error_ends_the_turn() -> None:
     other = ScriptedModel([calling("bomb"), calling("pen"), "Done."])
     async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(other)) as mars:
         assert (await mars.run("Put it away", user="ann")).status is RunStatus.COMPLETED
+
+
+# What a tool may do, and what comes of it
+
+
+def asked(tool: str, **arguments: Any) -> Step:
+    """Return a reply that calls a tool."""
+    return Step(tool_calls=((tool, arguments),))
+
+
+def plain(function: Any, **metadata: bool) -> StructuredTool:
+    """Return a tool of a function, with what it says of itself."""
+    make = {"coroutine": function} if asyncio.iscoroutinefunction(function) else {"func": function}
+    return StructuredTool.from_function(**make, metadata=metadata)
+
+
+class Odd:
+    """An object that cannot be written down."""
+
+    def __repr__(self) -> str:
+        raise ValueError("unspeakable")
+
+
+async def test_whatever_a_tool_raises_is_told_verbatim() -> None:
+    """An exit, a cancellation of its own, a value that cannot be shown, a megabyte of words: the turn goes on."""
+
+    async def cancels() -> None:
+        """Cancel itself."""
+        raise asyncio.CancelledError
+
+    def leaves() -> None:
+        """Leave."""
+        raise SystemExit(3)
+
+    def odd() -> Odd:
+        """Return what cannot be written down."""
+        return Odd()
+
+    def stops() -> None:
+        """Raise what a coroutine may not."""
+        raise StopIteration("done")
+
+    def shouts() -> None:
+        """Raise a megabyte."""
+        raise RuntimeError("b" * 1_000_000)
+
+    tools = [cancels, leaves, odd, stops, shouts]
+    names = [tool.__name__ for tool in tools]
+    model = ScriptedModel([*map(asked, names), "Done."])
+    async with Mars.open(InMemoryBackend(), tools=tools, team=approving(model)) as mars:
+        events = [event async for event in mars.stream("Try them all", user="ann")]
+    told = [event.text for event in events if event.kind is EventKind.TOOL]
+    assert told[:3] == [
+        "RuntimeError: the tool cancelled itself",
+        "SystemExit: 3",
+        "ValueError: unspeakable",
+    ]
+    assert "done" in told[3]
+    assert told[4].startswith("RuntimeError: bbb")
+    assert told[4].endswith("cut: 1,000,014 characters in all")
+    assert events[-1].result is not None
+    assert events[-1].result.answer == "Done."
+
+
+async def test_a_megabyte_of_error_is_a_lesson_that_can_be_kept() -> None:
+    """What a tool shouts goes into the reflection as the Assistant read it, and that is written."""
+
+    def shouts() -> None:
+        """Raise a megabyte."""
+        raise RuntimeError("b" * 1_000_000)
+
+    model = ScriptedModel([asked("shouts"), "It is in the drawer.", "Not known."])
+    async with Mars.open(InMemoryBackend(), tools=[shouts], team=Team(assistant=Assistant(model=model))) as mars:
+        events = [event async for event in mars.stream("Where is it?", user="ann")]
+    result = events[-1].result
+    assert result is not None
+    (written,) = (event for event in events if event.kind is EventKind.MEMORY_WRITE)
+    assert written.data["lessons"] == 1
+    assert result.status is RunStatus.COMPLETED
+    assert "RuntimeError: bbb" in result.reflections[0].text
+    assert len(result.reflections[0].text) < MAX_OUTPUT + 1_000
+
+
+async def test_collections_are_told_as_json() -> None:
+    """A model reads JSON; a collection that is none is told as it is written."""
+
+    def found() -> dict[str, Any]:
+        """Find."""
+        return {"name": "Zoë", "at": datetime(2026, 1, 1, tzinfo=UTC), "of": [1, None]}
+
+    def sets() -> tuple[Any, ...]:
+        """Find."""
+        return ({(1, 2): "pair"},)
+
+    def none() -> None:
+        """Find nothing."""
+
+    box = Toolbox.of([found, sets, none])
+    told = [(await box.run(Action(id="1", tool=name, arguments={}))).content for name in box.tools]
+    assert told == [
+        '{"name": "Zoë", "at": "2026-01-01 00:00:00+00:00", "of": [1, null]}',
+        "({(1, 2): 'pair'},)",
+        "None",
+    ]
+
+
+async def test_a_function_that_hangs_is_left_behind() -> None:
+    """Its turn goes on in time, and neither the event loop nor anybody else waits for it."""
+    release = threading.Event()
+
+    def hang() -> str:
+        """Wait for ever."""
+        release.wait()
+        return "late"
+
+    told = Step(text="Done.", expect="TimeoutError: no result within 0.1 s; it may have had its effect")
+    model = ScriptedModel([asked("hang"), told])
+    policy = CallPolicy(tool_timeout=0.1)
+    try:
+        with anyio.fail_after(30):
+            async with Mars.open(InMemoryBackend(), tools=[hang], team=approving(model), policy=policy) as mars:
+                result = await mars.run("Hang", user="ann")
+        assert result.answer == "Done."
+    finally:
+        release.set()
+
+
+HANGING = """
+import sys, threading
+from mars import Mars, Team, Assistant
+from mars.retrying import CallPolicy
+from mars.testing import InMemoryBackend, ScriptedModel, Step
+
+def hang() -> str:
+    "Wait for ever."
+    threading.Event().wait()
+
+model = ScriptedModel([Step(tool_calls=(("hang", {}),)), "Done."])
+team = Team(assistant=Assistant(model=model), without=frozenset({"checker"}))
+with Mars.open_sync(InMemoryBackend(), tools=[hang], team=team, policy=CallPolicy(tool_timeout=0.1)) as mars:
+    print(mars.run("Hang", user="ann").answer)
+"""
+
+
+def test_a_function_that_hangs_does_not_keep_the_process() -> None:
+    """The program ends although a tool of it never does."""
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "Done."), done.stderr
+
+
+async def test_so_many_tools_run_at_once() -> None:
+    """Two of five turns at a time are within their tools, plain or asynchronous; the others wait and then run."""
+    running, most = 0, 0
+    both = threading.Barrier(2, timeout=30)
+
+    def enter(by: int) -> None:
+        nonlocal running, most
+        running += by
+        most = max(most, running)
+
+    def blocks() -> str:
+        """Work."""
+        enter(1)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        enter(-1)
+        return "done"
+
+    async def waits() -> str:
+        """Work."""
+        enter(1)
+        await anyio.sleep(0.02)
+        enter(-1)
+        return "done"
+
+    async def one(mars: Mars) -> None:
+        await mars.run("Work", user="ann")
+
+    for work in (blocks, waits):
+        running, most = 0, 0
+        name = work.__name__
+        model = ScriptedModel(lambda messages, name=name: "Done." if messages[-1].type == "tool" else asked(name))
+        policy = CallPolicy(tools_at_once=2)
+        people = Team(assistant=Assistant(model=model), without=frozenset({"checker", "memory"}))
+        async with Mars.open(InMemoryBackend(), tools=[work], team=people, policy=policy) as mars:
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(one, mars)
+            spent = await mars.calls.usage_of_user("ann")
+        assert (most, running, spent.tool_calls) == (2, 0, 5)
+
+
+async def test_tools_that_hang_do_not_use_up_the_machine() -> None:
+    """With every place taken by a function that hangs, the next one is told that it was not run, in time."""
+    release = threading.Event()
+    begun: list[int] = []
+
+    def hang(number: int) -> str:
+        """Wait for ever."""
+        begun.append(number)
+        release.wait()
+        return "late"
+
+    box = Toolbox.of([hang], at_once=2)
+    try:
+        with anyio.fail_after(30):
+            told = [
+                (await box.run(Action(id="1", tool="hang", arguments={"number": number}), limit=0.1)).content
+                for number in range(3)
+            ]
+            assert begun == [0, 1]
+            assert [("may have had its effect" in str(text)) for text in told] == [True, True, False]
+            assert "it was not run" in str(told[2])
+            release.set()
+            reply = await box.run(Action(id="1", tool="hang", arguments={"number": 9}), limit=20)
+        assert reply.content == "late"  # places come back when those that hung have ended
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "asynchronous"])
+async def test_a_tool_that_may_be_run_again_is(is_async: bool) -> None:
+    """One that only reads is tried again by the policy when its connection fails; each attempt is counted."""
+    tries: list[str] = []
+
+    def look(where: str) -> str:
+        """Look somewhere."""
+        tries.append(where)
+        if len(tries) < 3:
+            raise ConnectionError("refused")
+        return "a pen"
+
+    async def alook(where: str) -> str:
+        """Look somewhere."""
+        return look(where)
+
+    tool = plain(alook if is_async else look, read_only=True)
+    model = ScriptedModel([asked(tool.name, where="drawer"), Step(text="A pen.", expect="a pen")])
+    policy = CallPolicy(first_wait=0.0)
+    async with Mars.open(InMemoryBackend(), tools=[tool], team=approving(model), policy=policy) as mars:
+        result = await mars.run("Look", user="ann")
+    assert tries == ["drawer"] * 3
+    assert (result.usage.tool_calls, result.usage.retries, result.usage.failures) == (3, 2, 0)
+
+
+async def test_a_tool_that_stays_down_is_told_in_its_own_words() -> None:
+    """After the policy's attempts; one whose effect may have happened, or whose error is no passing one, has one."""
+
+    def refused() -> str:
+        """Fail."""
+        tries.append("refused")
+        raise ConnectionError("refused")
+
+    def wrong() -> str:
+        """Fail."""
+        tries.append("wrong")
+        raise KeyError("wrong")
+
+    for function, metadata, times in ((refused, True, 3), (refused, False, 1), (wrong, True, 1)):
+        tries: list[str] = []
+        tool = plain(function, read_only=metadata)
+        model = ScriptedModel([asked(tool.name), "It failed."])
+        policy = CallPolicy(first_wait=0.0)
+        async with Mars.open(InMemoryBackend(), tools=[tool], team=approving(model), policy=policy) as mars:
+            events = [event async for event in mars.stream("Try", user="ann")]
+        (told,) = (event for event in events if event.kind is EventKind.TOOL)
+        assert told.data["failed"]
+        assert told.text in ("ConnectionError: refused", "KeyError: 'wrong'")
+        assert len(tries) == times
+
+
+async def test_what_came_of_a_tool_that_was_down_stays_on_record(tmp_path: Any) -> None:
+    """A turn that is resumed reads the same words, and the tool is not run again."""
+    tries: list[str] = []
+
+    def refused() -> str:
+        """Fail."""
+        tries.append("refused")
+        raise ConnectionError("refused")
+
+    tool = plain(refused, read_only=True)
+    model = ScriptedModel([asked("refused"), Step(text="late", delay=0.4), Step(text="It failed.", expect="refused")])
+    people = Team(assistant=Assistant(model=model), without=frozenset({"checker"}))
+    opening = {"team": people, "tools": [tool], "policy": CallPolicy(first_wait=0.0, attempts=2)}
+    async with Mars.open(f"sqlite:///{tmp_path / 'run.db'}", **opening) as mars:
+        task = asyncio.ensure_future(mars.run("Try", user="ann", conversation="talk"))
+        while len(model.calls) < 2:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        result = await mars.resume("talk", on_busy="queue")
+    assert (result.answer, len(tries)) == ("It failed.", 2)
+
+
+async def test_a_plain_tool_may_ask_a_person() -> None:
+    """An interrupt in a function that blocks comes through its thread."""
+
+    def ask() -> str:
+        """Ask."""
+        return str(interrupt("really?"))
+
+    with pytest.raises(GraphBubbleUp):
+        await in_a_graph(Toolbox.of([ask]))
+
+
+async def in_a_graph(box: Toolbox) -> None:
+    """Run a tool as a node of a graph does, and raise what comes out of it."""
+    caught: list[BaseException] = []
+
+    async def node(state: dict[str, Any]) -> dict[str, Any]:
+        try:
+            await box.run(Action(id="1", tool="ask", arguments={}))
+        except GraphBubbleUp as error:
+            caught.append(error)
+            raise
+        return {}
+
+    graph = StateGraph(dict)
+    graph.add_node("node", node)
+    graph.set_entry_point("node")
+    await graph.compile(checkpointer=InMemorySaver()).ainvoke({}, {"configurable": {"thread_id": "1"}})
+    raise caught[0]

@@ -29,6 +29,9 @@ STOP_WORD_WEIGHT = 0.2
 GRAM_WEIGHT = 0.3
 """Weight of all character n-grams of a word together, beside the word itself."""
 
+UNIT = 1e-6
+"""A vector whose squared length is so near to 1, which is what float32 can tell, is of unit length."""
+
 
 def check_vectors(values: object, count: int, dimension: int, embedder: str) -> Vector:
     """Return an embedder's output as float32 of shape ``[count, dimension]``, each row of unit length or zero.
@@ -59,6 +62,14 @@ def normalised(rows: Vector) -> Vector:
     lengths[lengths == 0.0] = 1.0
     wide /= lengths
     return wide.astype(np.float32)
+
+
+def unit(row: Vector) -> Vector:
+    """Return a copy of a vector (shape ``[d]``) of unit length; one that has it already keeps every bit."""
+    if abs(float(row.dot(row)) - 1.0) <= UNIT:
+        return row.copy()
+    (scaled,) = normalised(row[None])
+    return np.asarray(scaled)
 
 
 class HashingEmbedder:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
 
-import numpy as np
-
 from mars.errors import EmbedderMismatch, InvalidVector
 from mars.language import token_entropy
 from mars.memory.checks import matter_fits
-from mars.memory.embedding import check_vectors, normalised
+from mars.memory.embedding import check_vectors, unit
 from mars.memory.facts import SINGLE_VALUED, extract_facts
 from mars.memory.interfaces import Embedder, Reader, Selection
 from mars.memory.presets import Preset
@@ -183,17 +181,16 @@ def _facts_of(new: NewRecord) -> tuple[NewRecord, ...]:
 
 
 def _embed(news: Sequence[NewRecord], embedder: Embedder) -> list[Vector]:
-    """Return one checked vector per record; those that the caller gave are taken as they are."""
+    """Return one checked vector per record; those that the caller gave are copied, and scaled to unit length."""
+    dimension = embedder.dimension
     for new in news:
-        if new.embedding is not None and new.embedding.size != embedder.dimension:
+        if new.embedding is not None and new.embedding.size != dimension:
             raise InvalidVector(
                 f"the embedding has {new.embedding.size} dimensions, the store's embedder {embedder.id} has "
-                f"{embedder.dimension}: embed with it, or leave `embedding` out"
+                f"{dimension}: embed with it, or leave `embedding` out"
             )
     made = iter(embedded([new.text for new in news if new.embedding is None], embedder))
-    given = [new.embedding for new in news if new.embedding is not None]
-    scaled = iter(normalised(np.stack(given) if len(given) > 1 else given[0][None]) if given else ())
-    return [next(made) if new.embedding is None else next(scaled) for new in news]
+    return [next(made) if new.embedding is None else unit(new.embedding) for new in news]
 
 
 def embedded(texts: Sequence[str], embedder: Embedder) -> list[Vector]:

@@ -16,7 +16,19 @@ from mars.memory.lifecycle import REVIEW_REASON, displace, edit, found
 from mars.memory.merging import Likes, told_again
 from mars.memory.preparing import Prepared, Rules, check_embedder, prepare
 from mars.memory.presets import Preset
-from mars.memory.records import Change, Duplicates, Kind, Namespace, NewRecord, Provenance, Record, Status, Vector
+from mars.memory.records import (
+    Change,
+    Draft,
+    Duplicates,
+    Kind,
+    Namespace,
+    NewRecord,
+    Provenance,
+    Record,
+    Status,
+    Vector,
+    sealed,
+)
 from mars.memory.strength import FIRST_DIFFICULTY
 from mars.memory.superseding import repeated, settle
 from mars.memory.views import is_expired
@@ -292,7 +304,7 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
     trust, status = _trust(tx, new, preset, batch or _Batch())
     seq = tx.next_seq()
     event_time = new.event_time or one.now
-    return Record(
+    draft = Draft(
         id=record_id(one.now, rules.store_id, seq),
         seq=seq,
         text=new.text,
@@ -334,6 +346,7 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
         embedder=rules.embedder.id,
         metadata=new.metadata,
     )
+    return sealed(draft)
 
 
 def _trust(tx: Transaction, new: NewRecord, preset: Preset, batch: _Batch) -> tuple[float, Status]:

@@ -148,7 +148,10 @@ def token_entropy(text: str) -> tuple[float, float]:
     `bits` is `-Σ p·log2 p` over the distinct words; `normalised` divides by log2 of their number, so it lies in
     [0, 1]. Both are 0 for fewer than two distinct words.
     """
-    return _entropy(tuple(sorted(Counter(words(text)).values())))
+    spoken = words(text)
+    if len(set(spoken)) == len(spoken):
+        return _entropy((1,) * len(spoken))
+    return _entropy(tuple(sorted(Counter(spoken).values())))
 
 
 @lru_cache(maxsize=1 << 12)  # most short texts repeat no word, or few

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
@@ -74,8 +73,10 @@ class Gate:
         """`file` is the path of the database, `close` closes the connections that nobody uses."""
         self._file = os.path.realpath(file)
         self._close = close
-        self._free = threading.Condition(threading.Lock())
-        self._users: Counter[int] = Counter()
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)
+        self._users: dict[int, int] = {}
+        self._awaited = False
         _gates.add(self)
 
     def __enter__(self) -> None:
@@ -84,24 +85,28 @@ class Gate:
                 f"{self._file}: this process was forked while a thread of its parent used the file, which SQLite "
                 "cannot bear; nothing was written: fork while nothing is being written, or start the process by spawn"
             )
-        with self._free:
-            self._users[threading.get_ident()] += 1
+        me = threading.get_ident()
+        with self._lock:
+            self._users[me] = self._users.get(me, 0) + 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         me = threading.get_ident()
-        with self._free:
-            self._users[me] -= 1
-            if self._users[me] <= 0:
-                del self._users[me]
+        with self._lock:
+            left = self._users.pop(me) - 1
+            if left:
+                self._users[me] = left
+            elif self._awaited:
                 self._free.notify_all()
 
     def hold(self) -> None:
         """Wait until no other thread is within, close what is idle, and let nobody in until `release`."""
         me = threading.get_ident()
-        self._free.acquire()
+        self._lock.acquire()
+        self._awaited = True
         self._free.wait_for(lambda: self._users.keys() <= {me}, PATIENCE)
+        self._awaited = False
         if not self._users:
             self._close()
 
@@ -110,7 +115,7 @@ class Gate:
         if child and self._users:
             _tainted.add(self._file)
             self._users.clear()
-        self._free.release()
+        self._lock.release()
 
 
 def _before() -> None:

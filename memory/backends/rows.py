@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mars.errors import InvalidInput
-from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
+from mars.memory.records import Change, Draft, Kind, Namespace, Provenance, Record, Source, Status, sealed
 from mars.memory.terms import encode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +107,7 @@ def _maybe(when: datetime | None) -> int | None:
 
 def record_of(row: Sequence[Any]) -> Record:
     """Return the record of a row that holds every column in the table's order."""
-    return Record(
+    draft = Draft(
         id=row[1],
         seq=row[2],
         namespace=namespace_of(row[3]),
@@ -149,6 +149,7 @@ def record_of(row: Sequence[Any]) -> Record:
         embedder=row[43],
         metadata=_NOTHING if row[44] == "{}" else MappingProxyType(json.loads(row[44])),
     )
+    return sealed(draft)
 
 
 def _provenance(task: str | None, iteration: int | None, role: str | None, sources: str) -> Provenance:

@@ -184,8 +184,7 @@ class SqlBackend(Backend):
         with self._writing:
             self._enter()
             try:
-                with self._wire() as wire:
-                    return self._committed(wire, run)
+                return self._on_a_wire(lambda wire: self._committed(wire, run))
             finally:
                 self._inside = False
 
@@ -228,43 +227,46 @@ class SqlBackend(Backend):
         points.reach("after_commit")
 
     def _view(self, work: Callable[[Reader], Result]) -> Result:
-        with self._wire() as wire:
+        def within(wire: Wire) -> Result:
             wire.run(self._statements.begin_read)
             try:
                 return work(SqlReader(wire, self._statements))
             finally:
                 wire.roll_back()
 
-    @contextmanager
-    def _wire(self) -> Iterator[Wire]:
-        """Lend a connection that nobody else uses; on an engine of our own on SQLite it is kept for the next time."""
+        return self._on_a_wire(within)
+
+    def _on_a_wire(self, work: Callable[[Wire], Result]) -> Result:
+        """Use a connection that nobody else uses; on an engine of our own on SQLite it is kept for the next time.
+
+        No generator hands it out: on the path of every write that takes as long as one of its statements.
+        """
         if not self._at_hand:
             with self._connection() as connection:
-                yield Wire(connection, self._url)
-            return
-        with self._gate, self._lent() as wire:
-            yield wire
-
-    @contextmanager
-    def _lent(self) -> Iterator[Wire]:
-        wire = self._taken()
-        try:
-            yield wire
-        except SQLAlchemyError as error:
-            raise translate(error, self._url) from None
-        finally:
-            if wire.connection.invalidated:
-                wire.connection.close()
-            else:
-                self._idle.append(wire)
-            if self._closed:  # perhaps since this call began
-                self._drop_idle()
+                return work(Wire(connection, self._url))
+        with self._gate:
+            wire = self._taken()
+            try:
+                return work(wire)
+            except SQLAlchemyError as error:
+                raise translate(error, self._url) from None
+            finally:
+                if wire.connection.invalidated:
+                    wire.connection.close()
+                else:
+                    self._idle.append(wire)
+                if self._closed:  # perhaps since this call began
+                    self._drop_idle()
 
     def _taken(self) -> Wire:
         if self._closed:
             raise StoreClosed(f"the store at {self._url} is closed: open it again")
-        with suppress(IndexError):  # not `if self._idle`: another thread may take the last one meanwhile
+        try:  # not `if self._idle`: another thread may take the last one meanwhile
             return self._idle.pop()
+        except IndexError:
+            return self._connected()
+
+    def _connected(self) -> Wire:
         try:
             connection = self._engine.connect()
             try:

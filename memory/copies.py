@@ -22,6 +22,7 @@ from uuid import uuid4
 import numpy as np
 
 from mars.errors import InvalidFile, InvalidInput, InvalidVector, StoreCorrupt
+from mars.memory import points
 from mars.memory.backends.rows import change_of, change_row, namespace_text, record_of, row_of
 from mars.memory.checks import check_namespace, check_vector
 from mars.memory.interfaces import Reader, Selection, Transaction
@@ -76,11 +77,13 @@ def write(reader: Reader, path: Path, overwrite: bool = False, progress: Progres
                 data = _encoded(line)
                 digest.update(data)
                 file.write(data)
+                points.reach("backup_written")
                 counts["records"] += "record" in line
                 counts["purged"] += "purged" in line
             file.write(_encoded({"end": counts, "blake2b": digest.hexdigest()}))
             file.flush()
             os.fsync(file.fileno())
+        points.reach("backup_synced")
         copied = check(part)
         _settle(part, path, overwrite)
         return replace(copied, path=path)
@@ -105,6 +108,7 @@ def _settle(part: Path, path: Path, overwrite: bool) -> None:
             raise _taken(path) from None
         except OSError:  # a file system that has no links
             os.replace(part, path)
+    points.reach("backup_named")
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -262,6 +266,7 @@ def load(tx: Transaction, copied: Copied, force: bool, progress: Progress | None
             "the store is not empty; nothing was written: restore into a new one, or give it up with force (--force)"
         )
     tx.clear()
+    points.reach("restore_emptied")
     base, digest = tx.head(), ""
     for read, rows, graves, changes in _read(copied.path):
         digest = read.digest
@@ -271,6 +276,7 @@ def load(tx: Transaction, copied: Copied, force: bool, progress: Progress | None
         tx.insert(records, vectors)
         tx.bury([(base + seq, one, namespace) for seq, one, namespace in graves])
         tx.log([replace(change, seq=base + change.seq) for change in changes])
+        points.reach("restore_loaded")
         if progress is not None and rows:
             progress(rows[-1][0].seq, copied.head)
     if digest != copied.digest:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from mars.errors import EmbedderMismatch
+from mars.memory import points
 from mars.memory.findings import Stored
 from mars.memory.interfaces import Backend, Embedder, Reader, Transaction
 from mars.memory.preparing import CHANGING_FROM, check_settled, embedded
@@ -43,18 +44,22 @@ def reembed(
     change = backend.transact(lambda tx: _begin(tx, embedder))
     if change is None:
         return 0
+    points.reach("reembed_begun")
     total = backend.read(lambda reader: reader.audit().records)
     passed, made, after = 0, 0, -(1 << 63)
     while rows := backend.read(lambda reader, after=after: reader.stored(after, BATCH)):  # type: ignore[misc]
         after = rows[-1].number
         texts = {row.id: row.record.text for row in rows if row.record is not None and _is_due(row, embedder)}
         vectors = dict(zip(texts, embedded(list(texts.values()), embedder), strict=True))
+        points.reach("reembed_embedded")
         made += backend.transact(lambda tx, t=texts, v=vectors: _replace(tx, t, v, embedder, change))  # type: ignore[misc]
+        points.reach("reembed_replaced")
         passed += len(rows)
         if progress is not None:
             progress(min(passed, total), total)
     if backend.read(lambda reader: _is_open(reader, embedder, change)):
         drop()
+        points.reach("reembed_dropped")
         backend.transact(lambda tx: _finish(tx, embedder, change))
     return made
 

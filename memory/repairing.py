@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from mars.language import token_entropy
+from mars.memory import points
 from mars.memory.doctor import Diagnosis, is_rival, missing, of_row, rivals
 from mars.memory.findings import Finding, FindingKind, Stored
 from mars.memory.ids import content_hash, record_id
@@ -100,6 +101,7 @@ def mend_whole(tx: Transaction, rules: Rules, now: datetime) -> None:
     tx.drop_orphans()
     if whole.vectors:
         tx.set_meta({"embedder": rules.embedder.id, "dimension": str(rules.embedder.dimension)})
+    points.reach("repair_whole")
 
 
 def _part(
@@ -186,6 +188,7 @@ def mend_rows(
         text, vector = vectors.get(number, (None, None))
         if kinds and (text == row.record.text or not kinds & EMBEDS):
             _mend_row(tx, row.record, kinds, vector, rules, now)
+            points.reach("repair_row")
 
 
 def _mend_row(
@@ -234,6 +237,7 @@ def mend_rivals(tx: Transaction, ids: Sequence[str], now: datetime) -> None:
             tx.update([after])
             detail = {"found": [FindingKind.RIVAL_FACTS.value], "by": new.id}
             tx.log([Change(seq=after.seq, at=now, record=record.id, event="repaired", detail=detail)])
+            points.reach("repair_rival")
 
 
 def telling(progress: Callable[[int, int], None] | None, done: int, of: int) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from anyio import to_thread
 
 from mars.errors import InvalidSetting, StoreCorrupt
-from mars.memory import copies, doctor, repairing
+from mars.memory import copies, doctor, points, repairing
 from mars.memory.copies import Copied
 from mars.memory.doctor import Diagnosis
 from mars.memory.findings import Finding, FindingKind
-from mars.memory.interfaces import Backend, Reader, VectorIndex
+from mars.memory.interfaces import Backend, Reader, Transaction, VectorIndex
 from mars.memory.preparing import check_embedder, check_settled
 from mars.memory.reading import Reading
 from mars.memory.repairing import Repair
@@ -94,16 +94,16 @@ class Tending(Reading):
     async def _mend(self, findings: Sequence[Finding], now: datetime, progress: Progress | None) -> None:
         kinds, rules = {one.kind for one in findings}, self._rules
         if kinds & repairing.WHOLE:
-            await self._write(lambda tx: repairing.mend_whole(tx, rules, now))
+            await self._mend_some(lambda tx: repairing.mend_whole(tx, rules, now))
         if kinds & repairing.TABLES:
             try:
-                await self._write(lambda tx: tx.rebuild_indexes())
+                await self._mend_some(lambda tx: tx.rebuild_indexes())
             except StoreCorrupt:  # more than its indexes is damaged: the doctor says so again
                 kinds -= repairing.TABLES
         await self._mend_rows([one for one in findings if one.kind in repairing.ROWS], now, progress)
         rivals = [one.record for one in findings if one.kind is FindingKind.RIVAL_FACTS and one.record]
         for start in range(0, len(rivals), REPAIR_BATCH):
-            await self._write(partial(repairing.mend_rivals, ids=rivals[start : start + REPAIR_BATCH], now=now))
+            await self._mend_some(partial(repairing.mend_rivals, ids=rivals[start : start + REPAIR_BATCH], now=now))
         if kinds - repairing.INDEX:
             self._recaller.forget()
         if kinds & repairing.INDEX:
@@ -116,8 +116,13 @@ class Tending(Reading):
             batch = numbers[start : start + REPAIR_BATCH]
             texts = await self.read(partial(_texts, numbers=[one for one in batch if one in embed]))
             made = await to_thread.run_sync(repairing.embed_again, texts, self._rules, limiter=self._limiter)
-            await self._write(partial(repairing.mend_rows, numbers=batch, vectors=made, rules=self._rules, now=now))
+            await self._mend_some(partial(repairing.mend_rows, numbers=batch, vectors=made, rules=self._rules, now=now))
             repairing.telling(progress, start + len(batch), len(numbers))
+
+    async def _mend_some(self, work: Callable[[Transaction], None]) -> None:
+        """Commit one step of a repair."""
+        await self._write(work)
+        points.reach("repair_step")
 
     async def backup(self, path: str | Path, *, overwrite: bool = False, progress: Progress | None = None) -> Copied:
         """Copy the whole store into one file, as one moment shows it; others may write meanwhile.

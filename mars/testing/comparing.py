@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mars.memory.engine import Memory
@@ -37,6 +38,8 @@ class Comparison:
     """Hits that are no live record."""
     unclean: int = 0
     """Whether the doctor found something."""
+    torn: int = 0
+    """Backups that were not whole."""
     applied: list[bool] = field(default_factory=list)
     """For each namespace, whether the call that was under way is now done."""
     landed: int = 0
@@ -48,6 +51,11 @@ class Comparison:
         """Return the comparison as JSON values."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
+    def add(self, other: Comparison) -> None:
+        """Count another comparison into this one."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 async def compare(
     open_store: Callable[[], Backend],
@@ -56,8 +64,12 @@ async def compare(
     *,
     embedder: Embedder,
     index: VectorIndex | None = None,
+    tended: bool = False,
 ) -> Comparison:
-    """Open a store and compare it with what acknowledged calls leave; repeat those that were under way."""
+    """Open a store and compare it with what acknowledged calls leave; repeat those that were under way.
+
+    `tended` is as for `mars.testing.workload.contents`.
+    """
     seen = Comparison()
     backend = open_store()
     # The server may still be ending the dead client's transaction: whoever writes next waits for that.
@@ -66,12 +78,16 @@ async def compare(
     async with Memory.open(backend, index=index, **settings) as memory:
         async with Memory.open("memory:", **settings) as twin:
             for space, log in enumerate(logs):
-                await _compare(memory, twin, seen, (space, log, under_way[space]))
-        if not (seen.lost or seen.duplicated):
-            async with Memory.open("memory:", **settings) as twin:
-                for space, log in enumerate(logs):
-                    done = [*log, *([under_way[space]] if seen.applied[space] else [])]
-                    await _recall(memory, twin, seen, [call for call in done if call is not None])
+                await _compare(memory, twin, seen, (space, log, under_way[space]), tended)
+            for space, log in enumerate([] if seen.lost or seen.duplicated else logs):
+                pending = under_way[space]
+                if pending is None or seen.applied[space]:
+                    await _recall(memory, twin, seen, [*log, *([] if pending is None else [pending])])
+                    continue
+                async with Memory.open("memory:", **settings) as fresh:  # the other twin was told of the call
+                    for call in log:
+                        await perform(fresh, call)
+                    await _recall(memory, fresh, seen, log)
         if index is not None:
             await memory.read(index.follow)
         await _examine(memory, seen)
@@ -82,17 +98,18 @@ async def compare(
 
 
 async def _compare(
-    memory: Memory, twin: Memory, seen: Comparison, place: tuple[int, Sequence[Call], Call | None]
+    memory: Memory, twin: Memory, seen: Comparison, place: tuple[int, Sequence[Call], Call | None], tended: bool
 ) -> None:
     """Compare one namespace with its twin, without and with the call under way, and try that one again."""
     space, log, pending = place
+    look = partial(contents, space=space, tended=tended)
     for call in log:
         await perform(twin, call)
-    held, before = await contents(memory, space), await contents(twin, space)
+    held, before = await look(memory), await look(twin)
     after = before
     if pending is not None:
         await perform(twin, pending)
-        after = await contents(twin, space)
+        after = await look(twin)
     seen.applied.append(pending is not None and held == after)
     seen.landed += seen.applied[space]
     if held != before and held != after:
@@ -101,7 +118,7 @@ async def _compare(
     if pending is not None and pending.name in REPEATABLE:
         await perform(memory, pending)
         seen.applied[space] = True
-        _tell_apart(seen, await contents(memory, space), after, f"after {pending} was repeated")
+        _tell_apart(seen, await look(memory), after, f"after {pending} was repeated")
     seen.duplicated += await _added_again(memory, space, log)
 
 
@@ -137,8 +154,6 @@ async def _added_again(memory: Memory, space: int, log: Sequence[Call]) -> int:
 
 async def _recall(memory: Memory, twin: Memory, seen: Comparison, done: Sequence[Call]) -> None:
     """Compare what a namespace recalls with what is live in it, and with what an undisturbed store recalls."""
-    for call in done:
-        await perform(twin, call)
     if not done:
         return
     scope, moment = done[0].namespace, max(call.now for call in done)

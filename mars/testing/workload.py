@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mars.errors import InvalidInput, NotFound
+from mars.errors import InvalidInput, MarsError, NotFound
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.keyed import Keyed
 from mars.memory.presets import PAPER
@@ -26,7 +26,7 @@ from mars.testing.clocks import EPOCH
 if TYPE_CHECKING:
     from mars.memory.engine import Memory
 
-__all__ = ["PRESET", "REPEATABLE", "Call", "Script", "contents", "perform", "told", "written"]
+__all__ = ["PRESET", "REPEATABLE", "Call", "Script", "contents", "drive", "perform", "told", "written"]
 
 PRESET = PAPER.but(name="soak", capacity=14, audit_days=1.0)
 """Forgets within days and is soon full, so that a short script sweeps, evicts and purges."""
@@ -248,10 +248,24 @@ async def _end(memory: Memory, call: Call, ids: list[str]) -> object:
     raise InvalidInput(f"there is no call {call.name!r}")
 
 
-async def contents(memory: Memory, space: int) -> list[str]:
+async def drive(memory: Memory, script: Script, space: int, calls: int, tell: Callable[[str], None]) -> None:
+    """Make the next calls of a namespace; tell of each before it is asked and after it was acknowledged."""
+    for _ in range(calls):
+        call = script.next(await told(memory, space))
+        tell(f"asks {call.line()}")
+        try:
+            await perform(memory, call)
+        except MarsError as error:
+            tell(f"fails {call.name}: {type(error).__name__}: {error}")
+            return
+        tell(f"has {space}")
+
+
+async def contents(memory: Memory, space: int, *, tended: bool = False) -> list[str]:
     """Return what a namespace holds, comparable between stores: each record with its vector and its history.
 
-    Ids are given as places, `seq` is left out. The last line counts the tombstones.
+    Ids are given as places, `seq` is left out. The last line counts the tombstones. Of a `tended` store what repairs
+    and restores leave by their nature is left out: the ``repaired`` in the history, and the tombstones.
     """
     namespace = ("soak", str(space))
 
@@ -265,9 +279,10 @@ async def contents(memory: Memory, space: int) -> list[str]:
             fields |= {"metadata": dict(record.metadata), "provenance": str(record.provenance)}
             vector = vectors.get(record.id)
             fields["vector"] = None if vector is None else hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
-            fields["history"] = [(one.event, one.at, dict(one.detail)) for one in reader.history(record.id)]
+            past = [one for one in reader.history(record.id) if not (tended and one.event == "repaired")]
+            fields["history"] = [(one.event, one.at, dict(one.detail)) for one in past]
             lines.append(json.dumps(fields, default=str, sort_keys=True))
-        graves = sum(name == namespace for _, _, name in reader.removed(0))
+        graves = 0 if tended else sum(name == namespace for _, _, name in reader.removed(0))
         named = [UUID.sub(lambda found: places.get(found[0], "#gone"), line) for line in lines]
         return [*named, f"tombstones {graves}"]
 

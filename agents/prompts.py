@@ -1,4 +1,4 @@
-"""The prompts, as data. A change of words is a change of version."""
+"""The prompts, as data. A change of words is a change of version: each version's words are kept under tests/."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ class Prompt:
     """Raised whenever the words change."""
     text: str
     """The words."""
+
+    @property
+    def id(self) -> str:
+        """Name and version, such as ``assistant-v3``: the same id, the same words."""
+        return f"{self.name}-v{self.version}"
 
 
 _DATA = (
@@ -110,3 +115,13 @@ SIMULATED_USER = Prompt(
     ),
 )
 """For a model that plays a user; persona and goal reach nobody else."""
+
+LAST_CALL = Prompt(
+    name="last_call",
+    version=1,
+    text="The budget is used up. Answer now, with what you have; call no tools.",
+)
+"""What the Assistant is told for its last call."""
+
+PROMPTS = (ASSISTANT, CHECKER, ACTION_CHECKER, REPAIR, REFLECTOR, SIMULATED_USER, LAST_CALL)
+"""Every prompt of the package."""

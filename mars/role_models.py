@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from pydantic import BaseModel
 
 from mars.calls import Calls, Reply, Wanted, here
+from mars.agents.prompts import LAST_CALL
 from mars.errors import BudgetExhausted, ModelOutputError
 from mars.events import emit
 from mars.results import EventKind
@@ -29,8 +30,8 @@ CHARACTERS_PER_TOKEN = 4
 EXPECTED_OUTPUT = 256
 """Tokens reserved for a reply of a model that has no limit of its own."""
 
-LAST = "The budget is used up. Answer now, with what you have; call no tools."
-"""What the Assistant is told for its last call."""
+UNHEARD: RunnableConfig = {"tags": [TAG_NOSTREAM]}
+"""Keeps the words of the Checker and the Reflector out of LangGraph's stream of messages."""
 
 
 class RoleModel:
@@ -73,7 +74,7 @@ class RoleModel:
             if not (may_end and self._calls.last_call):
                 raise
             emit(EventKind.BUDGET, "runtime", str(error))
-            reply = await self._streamed([*messages, HumanMessage(LAST)], last=True)
+            reply = await self._streamed([*messages, HumanMessage(LAST_CALL.text)], last=True)
             return reply.model_copy(update={"tool_calls": [], "invalid_tool_calls": []}), str(error)
 
     async def _streamed(self, prompt: list[BaseMessage], *, last: bool) -> AIMessage:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -472,8 +473,11 @@ async def test_so_many_tools_run_at_once() -> None:
 
     for work in (blocks, waits):
         running, most = 0, 0
-        name = work.__name__
-        model = ScriptedModel(lambda messages, name=name: "Done." if messages[-1].type == "tool" else asked(name))
+
+        def replied(messages: Sequence[BaseMessage], name: str = work.__name__) -> Step | str:
+            return "Done." if messages[-1].type == "tool" else asked(name)
+
+        model = ScriptedModel(replied)
         policy = CallPolicy(tools_at_once=2)
         people = Team(assistant=Assistant(model=model), without=frozenset({"checker", "memory"}))
         async with Mars.open(InMemoryBackend(), tools=[work], team=people, policy=policy) as mars:
@@ -575,7 +579,7 @@ async def test_what_came_of_a_tool_that_was_down_stays_on_record(tmp_path: Any) 
     tool = plain(refused, read_only=True)
     model = ScriptedModel([asked("refused"), Step(text="late", delay=0.4), Step(text="It failed.", expect="refused")])
     people = Team(assistant=Assistant(model=model), without=frozenset({"checker"}))
-    opening = {"team": people, "tools": [tool], "policy": CallPolicy(first_wait=0.0, attempts=2)}
+    opening: dict[str, Any] = {"team": people, "tools": [tool], "policy": CallPolicy(first_wait=0.0, attempts=2)}
     async with Mars.open(f"sqlite:///{tmp_path / 'run.db'}", **opening) as mars:
         task = asyncio.ensure_future(mars.run("Try", user="ann", conversation="talk"))
         while len(model.calls) < 2:
@@ -610,7 +614,7 @@ async def in_a_graph(box: Toolbox) -> None:
             raise
         return {}
 
-    graph = StateGraph(dict)
+    graph: Any = StateGraph(dict)
     graph.add_node("node", node)
     graph.set_entry_point("node")
     await graph.compile(checkpointer=InMemorySaver()).ainvoke({}, {"configurable": {"thread_id": "1"}})

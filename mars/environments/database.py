@@ -27,6 +27,7 @@ from mars.agents.rendering import says_not_known, without_citations
 from mars.agents.roles import Assistant, Checker
 from mars.agents.verdicts import Check, Issue, IssueKind, Outcome
 from mars.environments.interfaces import Discovering
+from mars.memory.facts import SINGLE_VALUED
 from mars.memory.interfaces import Kind, Namespace, NewRecord, Source
 from mars.team import Team
 from mars.tools import READ_ONLY
@@ -202,12 +203,13 @@ class Database(Discovering):
         touched, self._touched = sorted(self._touched), set()
         return [
             NewRecord(
-                text=f'Table "{name}" has the columns {json.dumps(columns, ensure_ascii=False)[1:-1]}.',
+                text=f'Table "{name}" has {len(columns)} columns: {json.dumps(columns, ensure_ascii=False)[1:-1]}.',
                 namespace=namespace,
                 kind=Kind.FACT,
                 subject=name,
                 relation="columns",
-                value=json.dumps(columns, ensure_ascii=False),
+                value=f"{len(columns)}: {json.dumps(columns, ensure_ascii=False)}",  # with one more it is another value
+                metadata={SINGLE_VALUED: True},
                 source=Source.OPERATOR,  # the catalogue's words, not those of rows or of a model
             )
             for name in touched

@@ -59,7 +59,7 @@ _FOR = re.compile(r"\s*(?:for|as|in|into)\s+(?:the\s+)?(?:column\s+)?", re.IGNOR
 _IN_TASK = re.compile(
     r"The name of this table is (?P<table>.+?), and the headers of this table are (?P<columns>.+)\.\s*$"
 )
-_IN_MEMORY = re.compile(r'^Table "(?P<table>.+?)" has the columns (?P<columns>".*")\.$')
+_IN_MEMORY = re.compile(r'^Table "(?P<table>.+?)" has \d+ columns: (?P<columns>".*")\.$')
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from pydantic import BaseModel
 
-from mars.calls import Calls, Reply, Wanted, here
 from mars.agents.prompts import LAST_CALL
+from mars.calls import Calls, Reply, Wanted, here
 from mars.errors import BudgetExhausted, ModelOutputError
 from mars.events import emit
 from mars.results import EventKind
@@ -29,9 +29,6 @@ CHARACTERS_PER_TOKEN = 4
 
 EXPECTED_OUTPUT = 256
 """Tokens reserved for a reply of a model that has no limit of its own."""
-
-UNHEARD: RunnableConfig = {"tags": [TAG_NOSTREAM]}
-"""Keeps the words of the Checker and the Reflector out of LangGraph's stream of messages."""
 
 
 class RoleModel:

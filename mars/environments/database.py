@@ -66,17 +66,20 @@ PROMPT = Prompt(
 """For the Assistant."""
 
 
-def database_team(**limits: Any) -> Team:
+def database_team(action_verifiers: Sequence[Verifier] = (), **fields: Any) -> Team:
     """Return a team for a database: its prompt, and drafts checked against what the statements of the turn returned.
 
-    `limits` are other fields of `Team`. What users ask is not remembered; lessons and discoveries are.
+    `action_verifiers` are `Database.verifiers`, unless `mars.environments.open_in` adds them. `fields` are others of
+    `Team`. What users ask is not remembered; lessons and discoveries are.
     """
     values: dict[str, Any] = {
         "assistant": Assistant(prompt=PROMPT),
-        "checker": Checker(verifiers=(ResultVerifier(),), evidence_rules=False),
+        "checker": Checker(
+            verifiers=(ResultVerifier(),), action_verifiers=tuple(action_verifiers), evidence_rules=False
+        ),
         "remember": False,
     }
-    return Team(**{**values, **limits})
+    return Team(**{**values, **fields})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

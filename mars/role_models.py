@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
 from mars.agents.prompts import LAST_CALL
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.base import LanguageModelInput
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable
+    from langchain_core.runnables import Runnable, RunnableConfig
 
 CHARACTERS_PER_TOKEN = 4
 """For what is reserved before a call; what is settled is what the model says."""
 
 EXPECTED_OUTPUT = 256
 """Tokens reserved for a reply of a model that has no limit of its own."""
+
+UNHEARD: RunnableConfig = {"tags": [TAG_NOSTREAM]}
+"""Keeps the words of the Checker and the Reflector out of LangGraph's stream of messages."""
 
 
 class RoleModel:
@@ -54,7 +58,7 @@ class RoleModel:
         """Return the reply to a prompt."""
 
         async def make() -> Reply:
-            return _reply(await self._bound.ainvoke(input))
+            return _reply(await self._bound.ainvoke(input, UNHEARD))
 
         return _message(await self._calls.perform(self._wanted(input), make))
 
@@ -127,7 +131,7 @@ class StructuredModel:
         """Return an object of the schema; `ModelOutputError` where the reply is none, which costs all the same."""
 
         async def make() -> Reply:
-            found = await self._structured.ainvoke(input)
+            found = await self._structured.ainvoke(input, UNHEARD)
             raw, parsed = (found["raw"], found["parsed"]) if isinstance(found, dict) else (None, found)
             reply = _reply(raw if isinstance(raw, AIMessage) else AIMessage(""))
             plain = parsed.model_dump(mode="json") if isinstance(parsed, BaseModel) else parsed

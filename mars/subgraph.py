@@ -1,0 +1,167 @@
+"""MARS in somebody else's graph: a builder, a subgraph node, a Runnable, a tool, and what a LangGraph server serves.
+
+Nothing here bakes in a checkpointer or a store. Messages go in and one message comes out; the loop of `mars.graph` is
+a graph within one node. So the host's checkpointer saves its steps and `interrupt` reaches the host's user, while what
+the roles say to each other is in no stream of the host, unless it asks for ``subgraphs=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.config import get_config, get_stream_writer
+from langgraph.graph import END, START, StateGraph, add_messages
+from langgraph.runtime import Runtime
+from typing_extensions import TypedDict  # pydantic, which LangGraph's server reads schemas with, asks for this one
+
+from mars.agents.rendering import shown
+from mars.conversations import BLANK
+from mars.errors import InvalidInput
+from mars.graph import compile_graph
+from mars.memory.interfaces import Namespace
+from mars.memory.records import check_namespace, check_text
+from mars.results import Event, EventKind
+from mars.runtime import Mars
+from mars.settings import load_settings
+from mars.state import State
+from mars.watching import Watch, watch
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["Asker", "Talk", "agent_graph", "agent_tool", "served_agent"]
+
+TURNS = 6
+"""How many earlier turns of the host's messages the prompt holds."""
+
+HEARD = frozenset({EventKind.TOKEN, EventKind.RETRY, EventKind.INTERRUPT})
+"""Kinds of events that a host hears of unless it asks for others: the Assistant's words, and what a person is asked."""
+
+
+class Talk(TypedDict):
+    """What goes in and comes out: LangGraph's usual key."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    """The conversation; the last message is the task, and the answer is added."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """The graph's context: who asks, ``graph.invoke(…, context=Asker(user="ann"))``, or a dict of the same keys."""
+
+    user: str = "user"
+    """Name of the user; memories are read and written at ``(user,)`` unless `namespace` says otherwise."""
+    namespace: tuple[str, ...] | None = None
+    """Where memories are read and written."""
+    constraints: tuple[str, ...] = ()
+    """What the answer must keep to."""
+    team: str = ""
+    """Name of the team that works; empty for the usual one."""
+
+
+def agent_graph(mars: Mars, *, heard: Collection[EventKind] = HEARD) -> StateGraph[Any, Asker, Any, Any]:
+    """Return the builder of a graph that answers the last message of `Talk`; compile it with what the host uses.
+
+    ``agent_graph(mars).compile()`` is a Runnable, and a node of a host whose state has ``messages``. The answer is an
+    `AIMessage`; its ``response_metadata["mars"]`` holds status, approved and sources. The stream of custom events has
+    the events of the kinds `heard`, as they come: ``{"kind": "token", "role": "assistant", "text": …}``. Turns are
+    recalled from the host's messages, memories from `mars.memory`; `mars` has to stay open. Raises `InvalidInput` where
+    the last message is no user's, or has no text.
+    """
+    loop = compile_graph(mars.roster)
+
+    async def agent(state: Talk, runtime: Runtime[Asker]) -> dict[str, Any]:
+        who = runtime.context or Asker()
+        turn = _turn(mars, who if isinstance(who, Asker) else Asker(**who), state.get("messages", []))
+        writer = get_stream_writer()
+
+        def tell(event: Event) -> None:
+            if event.kind in heard:
+                writer({"kind": event.kind.value, "role": event.role, "text": event.text})
+
+        watch(Watch(turn["turn"], tell))
+        values = await loop.ainvoke(turn)
+        await mars.roster.loop_of(values["team"]).calls.forget(values["conversation"], values["turn"])
+        about = {key: values.get(key) for key in ("status", "approved", "sources", "stop_reason", "error")}
+        return {"messages": [AIMessage(values["answer"], id=values["turn"], response_metadata={"mars": about})]}
+
+    graph = StateGraph(Talk, context_schema=Asker)
+    graph.add_node("mars", agent)
+    graph.add_edge(START, "mars")
+    graph.add_edge("mars", END)
+    return graph
+
+
+def agent_tool(
+    mars: Mars,
+    *,
+    user: str = "user",
+    namespace: Namespace | None = None,
+    name: str = "ask_memory",
+    description: str = "Ask what is remembered. The answer was checked against the records that it rests on.",
+) -> BaseTool:
+    """Return a tool that puts a question to `mars`; its artifact is the `RunResult`, as JSON values.
+
+    It is asynchronous, as `mars` is. Raises `InvalidInput` for a bad namespace.
+    """
+    where = check_namespace(namespace if namespace is not None else (user,))
+
+    async def ask(question: str) -> tuple[str, dict[str, Any]]:
+        result = await mars.run(question, user=user, namespace=where)
+        return result.answer or result.stop_reason, result.plain()
+
+    return StructuredTool.from_function(
+        coroutine=ask, name=name, description=description, response_format="content_and_artifact"
+    )
+
+
+@asynccontextmanager
+async def served_agent() -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
+    """Open what the environment's ``MARS_*`` variables say, and yield its graph: a factory for ``langgraph.json``."""
+    settings = load_settings()
+    url = settings.db if "://" in settings.db else f"sqlite:///{settings.db}"
+    async with Mars.open(url, model=settings.model, preset=settings.preset, checkpointer=None) as mars:
+        yield agent_graph(mars).compile(name="mars")
+
+
+def _turn(mars: Mars, who: Asker, messages: list[AnyMessage]) -> State:
+    """Return the state that a turn begins with: what the host's last message asks."""
+    last = messages[-1] if messages else None
+    if not isinstance(last, HumanMessage):
+        raise InvalidInput('the last message has to be the user\'s: {"messages": [{"role": "user", "content": "…"}]}')
+    mars.roster.loop_of(who.team)
+    where = check_namespace(who.namespace if who.namespace is not None else (who.user,))
+    asked: dict[str, Any] = {
+        "task": {
+            "text": check_text(last.text, "the last message"),
+            "user": who.user,
+            "asked_at": mars.memory.clock.now().isoformat(),
+            "constraints": list(who.constraints),
+        },
+        "namespace": list(where),
+        "budget": {},
+        "team": who.team,
+    }
+    thread = get_config().get("configurable", {}).get("thread_id")
+    # The message's id, not the time: a node that is executed again after an interrupt means the same turn.
+    turn = hashlib.blake2b(f"{tuple(where)}\0{thread}\0{last.id}".encode(), digest_size=12).hexdigest()
+    begun: Any = {**BLANK, **asked, "conversation": str(thread or turn), "turn": turn}
+    begun["task"]["id"] = turn
+    begun.update(window=_window(who.user, messages[:-1]), summary="")
+    state: State = begun
+    return state
+
+
+def _window(user: str, earlier: list[AnyMessage]) -> list[dict[str, Any]]:
+    spoken = [
+        {"speaker": user if isinstance(message, HumanMessage) else "assistant", "text": shown(message.text)}
+        for message in earlier
+        if isinstance(message, HumanMessage | AIMessage) and message.text.strip()
+    ]
+    return spoken[-2 * TURNS :]

@@ -120,7 +120,7 @@ class Opened:
 
     blocking = False
 
-    def __call__(self, url: str, **options: Any) -> Any:
+    def __call__(self, url: Any, **options: Any) -> Any:
         """Return what is to be entered."""
         return Blocking(Mars.open_sync(url, **options)) if self.blocking else Mars.open(url, **options)
 
@@ -156,7 +156,8 @@ def team(model: ScriptedModel, judge: ScriptedModel | None = None, **options: An
 
 async def said(mars: Any, **options: Any) -> RunResult:
     """Run one turn of Ann's conversation."""
-    return await mars.run("Where is Oslo?", user="ann", conversation="c", **options)
+    result: RunResult = await mars.run("Where is Oslo?", user="ann", conversation="c", **options)
+    return result
 
 
 async def left_half_done(url: str, *, clock: FixedClock | None = None, **options: Any) -> None:
@@ -546,7 +547,7 @@ async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
         stream = mars.stream("Where is Oslo?", user="ann", conversation="c")
         async for _ in stream:
             break
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
         assert (await mars.resume("c")).answer == "In Norway."
 
 

@@ -1,15 +1,14 @@
 """An agent on a real SQL database: it looks up a table once, remembers its columns, and does no harm.
 
-    python examples/database_agent.py [sqlite:///shop.db | postgresql://…]
+    python examples/database_agent.py
 
-Needs no key: the built-in rules propose the SQL. Give `Assistant(model="openai:gpt-…")` instead for a language model.
+SQLite in memory here; any URL of SQLite or PostgreSQL will do. Needs no key: the built-in rules propose the SQL. Give `Assistant(model="openai:gpt-…")` instead for a language model.
 The Checker sees every statement before it runs: one that names another table, or has no WHERE, never does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from sqlalchemy import text
 
@@ -27,15 +26,13 @@ REQUESTS = (
 NAMESPACE = ("shop",)
 
 
-async def main(url: str) -> None:
+async def main() -> None:
     """Change a row, ask for it, and ask for a change of two rows, where one is all that the policy allows."""
-    database = Database(url, SQLPolicy(tables=frozenset({"Orders"}), writes=True, max_rows=1))
+    database = Database("sqlite:///:memory:", SQLPolicy(tables=frozenset({"Orders"}), writes=True, max_rows=1))
     with database.engine.begin() as connection:
-        connection.execute(text('CREATE TABLE IF NOT EXISTS "Orders" ("Item" TEXT, "Price" TEXT, "Shelf" TEXT)'))
-        connection.execute(text('DELETE FROM "Orders"'))
-        connection.execute(
-            text("INSERT INTO \"Orders\" VALUES ('tea', '3', 'A'), ('cup', '9', 'B'), ('pot', '20', 'B')")
-        )
+        connection.execute(text('CREATE TABLE "Orders" ("Item" TEXT, "Price" TEXT, "Shelf" TEXT)'))
+        for row in ("'tea', '3', 'A'", "'cup', '9', 'B'", "'pot', '20', 'B'"):
+            connection.execute(text(f'INSERT INTO "Orders" VALUES ({row})'))
     team = database_team(database.verifiers, assistant=Assistant(prompt=PROMPT, model=SQLRulesModel()))
     async with Mars.open("memory:", team=team, tools=database.tools) as mars:
         for request in REQUESTS:
@@ -48,4 +45,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "sqlite:///:memory:"))
+    asyncio.run(main())

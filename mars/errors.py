@@ -31,6 +31,7 @@ MarsError
 ├── MissingExtra            an optional dependency is not installed
 ├── InvalidUpdate           a node of the graph returned what the state has no place for
 └── ScriptError             a double of mars.testing was used otherwise than its script says
+    └── CassetteMismatch    a cassette holds no such request
 ```
 
 Each message names what was wrong and the command, setting or argument that helps.
@@ -160,3 +161,7 @@ class InvalidUpdate(MarsError):
 
 class ScriptError(MarsError, AssertionError):
     """A test double was asked for what its script does not hold."""
+
+
+class CassetteMismatch(ScriptError):
+    """A replayed cassette does not hold a request; the message shows the nearest one that it holds."""

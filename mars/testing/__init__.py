@@ -12,14 +12,18 @@ from mars.exports import lazy_exports
 
 if TYPE_CHECKING:
     from mars.memory.backends.inmemory import InMemoryBackend
+    from mars.testing.cassettes import Cassette
     from mars.testing.clocks import AcceleratedClock, FixedClock
     from mars.testing.embedders import ConstantEmbedder, RandomEmbedder
     from mars.testing.kills import KillPoint
+    from mars.testing.recorded_models import CassetteModel
     from mars.testing.scripted import Call, ScriptedModel, Step
 
 __all__ = [
     "AcceleratedClock",
     "Call",
+    "Cassette",
+    "CassetteModel",
     "ConstantEmbedder",
     "FixedClock",
     "InMemoryBackend",
@@ -33,9 +37,11 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "mars.memory.backends.inmemory": ("InMemoryBackend",),
+        "mars.testing.cassettes": ("Cassette",),
         "mars.testing.clocks": ("AcceleratedClock", "FixedClock"),
         "mars.testing.embedders": ("ConstantEmbedder", "RandomEmbedder"),
         "mars.testing.kills": ("KillPoint",),
+        "mars.testing.recorded_models": ("CassetteModel",),
         "mars.testing.scripted": ("Call", "ScriptedModel", "Step"),
     },
 )

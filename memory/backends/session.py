@@ -8,14 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select
-from sqlalchemy.exc import SQLAlchemyError
 
 from mars.errors import NotFound
 from mars.memory import points
 from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.doom import Doom
-from mars.memory.backends.faults import translate
 from mars.memory.backends.inspection import audit, inspection, stored
 from mars.memory.backends.rows import (
     change_of,
@@ -26,13 +23,8 @@ from mars.memory.backends.rows import (
     record_of,
     stored_row,
 )
-from mars.memory.backends.statements import (
-    Statements,
-    as_list,
-    count_query,
-    lives_query,
-    selection_query,
-)
+from mars.memory.backends.selections import selection_query
+from mars.memory.backends.statements import Statements, as_list
 from mars.memory.backends.wire import Parameters, Wire
 from mars.memory.findings import Audit, Stored
 from mars.memory.interfaces import Reader, Selection, Transaction
@@ -67,15 +59,15 @@ class SqlReader(Reader):
 
     def select(self, selection: Selection) -> list[Record]:
         """See `Reader.select`."""
-        return [record_of(row) for row in self._found(*selection_query(selection, self._dialect))]
+        return [record_of(row) for row in self._rows(*selection_query(selection, self._dialect))]
 
     def lives(self, selection: Selection) -> Lives:
         """See `Reader.lives`."""
-        return Lives.of(self._found(*lives_query(selection, self._dialect)))
+        return Lives.of(self._rows(*selection_query(selection, self._dialect, "lives")))
 
     def count(self, selection: Selection) -> int:
         """See `Reader.count`."""
-        return int(self._found(*count_query(selection, self._dialect))[0][0])
+        return int(self._rows(*selection_query(selection, self._dialect, "count"))[0][0])
 
     def citing(self, ids: Collection[str]) -> list[Record]:
         """See `Reader.citing`."""
@@ -83,13 +75,6 @@ class SqlReader(Reader):
         derived = self._rows(self._sql.derived) if wanted else ()
         found = self.get([one for one, sources in derived if wanted.intersection(json.loads(sources))])
         return [record for record in found if record is not None]
-
-    def _found(self, query: Select[Any], lists: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        with self._doom:
-            try:
-                return self._wire.connection.execute(query, lists).all()
-            except SQLAlchemyError as error:
-                raise translate(error, self._wire.url) from None
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """See `Reader.vectors`; the arrays are read-only."""

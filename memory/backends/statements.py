@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
-    TextClause,
-    UnaryExpression,
     bindparam,
     column,
     delete,
@@ -19,9 +16,7 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
-    or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -29,16 +24,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
 from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql import ClauseElement, operators
+from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import Text
 
 from mars.memory.backends.connecting import check_dialect
-from mars.memory.backends.rows import below, json_text, micros, namespace_text
-from mars.memory.interfaces import Selection
-from mars.memory.lives import FIELDS
+from mars.memory.backends.rows import json_text
 from mars.memory.loading import COLUMNS
-from mars.memory.records import Kind
-from mars.memory.tables import DISTILLED, clock, history, meta, records, tombstones, vectors
+from mars.memory.tables import clock, history, meta, records, tombstones, vectors
 from mars.memory.terms import EMPTY, VERSION
 
 ROW = tuple(one for one in records.c if one.name != "terms")
@@ -204,86 +196,3 @@ def compiler_for(dialect: str) -> Dialect:
 
 def _text(statement: ClauseElement, compiler: Dialect) -> str:
     return str(statement.compile(dialect=compiler, compile_kwargs={"literal_binds": True}))
-
-
-def selection_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
-    """Return the query for a selection and the values of its list parameters."""
-    conditions, lists = _conditions(selection, dialect)
-    order = records.c.seq.desc() if selection.newest_first else records.c.seq
-    query = select(*ROW).where(*conditions).order_by(order)
-    if selection.limit is not None:
-        query = query.limit(max(0, selection.limit))
-    return query, lists
-
-
-def lives_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
-    """Return the query for the columns of `mars.memory.lives.FIELDS` of a selection, and its list parameters."""
-    query, lists = selection_query(selection, dialect)
-    return query.with_only_columns(*(records.c[name] for name in FIELDS)), lists
-
-
-def count_query(selection: Selection, dialect: str) -> tuple[Select[Any], dict[str, Any]]:
-    """Return the query for the number of records that a selection finds without a limit, and its list parameters."""
-    conditions, lists = _conditions(selection, dialect)
-    return select(func.count()).select_from(records).where(*conditions), lists
-
-
-def _unindexed(one: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a column as SQLite looks no index up by it: ``+column``."""
-    return UnaryExpression(one, operator=operators.custom_op("+"), type_=one.type)
-
-
-def _conditions(selection: Selection, dialect: str) -> tuple[list[ColumnElement[bool] | TextClause], dict[str, Any]]:
-    row = records.c
-    conditions: list[ColumnElement[bool] | TextClause] = []
-    if selection.after_seq > 0:
-        conditions.append(row.seq > selection.after_seq)
-    if selection.namespace is not None:
-        # "+" keeps SQLite, which has no statistics here, from reading the whole namespace to find one hash
-        plain = row.namespace if dialect != "sqlite" or not selection.content_hashes else _unindexed(row.namespace)
-        conditions.append(plain == namespace_text(selection.namespace))
-    if selection.before_seq is not None:
-        conditions.append(row.seq < selection.before_seq)
-    if selection.prefix:
-        exact, low, high = below(selection.prefix)
-        conditions.append(or_(row.namespace == exact, (row.namespace >= low) & (row.namespace < high)))
-    if selection.kinds:
-        conditions.append(row.kind.in_(sorted(kind.value for kind in selection.kinds)))
-        if Kind.EPISODE not in selection.kinds:
-            conditions.append(text(DISTILLED))
-    if selection.statuses:
-        conditions.append(row.status.in_(sorted(status.value for status in selection.statuses)))
-    if selection.conversation is not None:
-        conditions.append(row.conversation == selection.conversation)
-    if selection.subject is not None:
-        conditions.append(row.subject_folded == selection.subject.casefold())
-    if selection.relation is not None:
-        conditions.append(row.relation == selection.relation)
-    conditions += _timed(selection)
-    lists: dict[str, Any] = {}
-    wanted: Sequence[tuple[str, frozenset[str]]] = (
-        ("key", selection.keys),
-        ("idempotency_key", selection.idempotency_keys),
-        ("content_hash", selection.content_hashes),
-    )
-    for name, values in wanted:
-        if values:
-            conditions.append(among(row[name], f"some_{name}", dialect))
-            lists[f"some_{name}"] = as_list(sorted(values), dialect)
-    return conditions, lists
-
-
-def _timed(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    row = records.c
-    if selection.alive_at is not None:
-        yield or_(row.expires_at.is_(None), row.expires_at > micros(selection.alive_at))
-    if selection.expired_at is not None:
-        yield row.expires_at <= micros(selection.expired_at)
-    if selection.archived_before is not None:
-        yield row.archived_at < micros(selection.archived_before)
-    if selection.strengthened_before is not None:
-        yield row.last_strengthened < micros(selection.strengthened_before)
-    if selection.since is not None:
-        yield row.event_time >= micros(selection.since)
-    if selection.until is not None:
-        yield row.event_time < micros(selection.until)

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy.dialects import sqlite
 
 from mars.errors import InvalidInput, InvalidSetting, NotFound
-from mars.memory.backends.statements import selection_query
+from mars.memory.backends.selections import selection_query
 from mars.memory.duplicates import groups, said
 from mars.memory.engine import Memory
 from mars.memory.ids import content_hash
@@ -231,10 +230,9 @@ async def test_a_lesson_is_found_by_its_hash(tmp_path: Path) -> None:
         hashes = frozenset({content_hash("lesson 7")})
         kinds, statuses = frozenset({Kind.REFLECTION}), frozenset({Status.ACTIVE})
         wanted = Selection(namespace=HOME, kinds=kinds, statuses=statuses, content_hashes=hashes)
-        query, lists = selection_query(wanted, "sqlite")
-        asked = query.compile(dialect=sqlite.dialect(paramstyle="named")).construct_expanded_state(lists)
+        query, values = selection_query(wanted, "sqlite")
         with closing(connect(tmp_path / "life.db")) as database:
-            told = str(database.execute(f"EXPLAIN QUERY PLAN {asked.statement}", asked.parameters).fetchall())
+            told = str(database.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall())
         assert "ix_mars_records_hash" in told
         assert "SCAN mars_records" not in told
 

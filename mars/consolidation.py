@@ -160,12 +160,12 @@ async def review_quarantined(memory: Memory, namespace: Namespace, now: datetime
 
 async def _graded(memory: Memory, ids: Sequence[str], grade: Grade, turn: Turn) -> int:
     """Grade the records that are still there, and return how many; what was deleted meanwhile stops no answer."""
-    there = [one for one in ids if await memory.get(one, now=turn.task.asked_at) is not None]
-    if not there:
+    if not ids:
         return 0
     try:
-        return len(await memory.used(there, grade, turn=turn.id, now=turn.task.asked_at))
+        return len(await memory.used(ids, grade, turn=turn.id, now=turn.task.asked_at))
     except NotFound:
+        there = [one for one in ids if await memory.get(one, now=turn.task.asked_at) is not None]
         return await _graded(memory, there, grade, turn)
 
 

@@ -25,7 +25,7 @@ from mars.agents.roles import Assistant, Checker, Reflector
 from mars.agents.strategy import strategy_note
 from mars.agents.verdicts import Check, Decision, IssueKind, Verdict, best, combine
 from mars.agents.verifiers import ArgumentsVerifier
-from mars.calls import Calls, placed
+from mars.calls import Calls, here, placed
 from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, recent_turns
 from mars.errors import BudgetExhausted
 from mars.events import emit, failure
@@ -385,7 +385,7 @@ class Loop:
         if self.reflector is not None and state["reflections"]:
             words = self.reflector_model.model_name if self.reflector_model else "rules"
             tasks.append(Task(state["turn"], "reflector", self.reflector.name, words, success))
-        await self.reliability.note(tasks)
+        await self.reliability.note(tasks, here().fence)
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

@@ -77,6 +77,8 @@ class Statements:
         "SELECT * FROM mars_checkpoints WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY checkpoint_id DESC LIMIT 1"
     )
     """(thread, namespace) → a whole row."""
+    newest_id: str = "SELECT MAX(checkpoint_id) FROM mars_checkpoints WHERE thread_id = ? AND checkpoint_ns = ?"
+    """(thread, namespace) → its id."""
     writes: str = (
         "SELECT checkpoint_id, task_id, channel, format, body FROM mars_checkpoint_writes "
         "WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ? ORDER BY task_path, task_id, idx"
@@ -154,6 +156,11 @@ class Checkpoints:
         statement, wanted = (self._sql.get, (*place, id)) if id else (self._sql.newest, tuple(place))
         found = self._wire.run(statement, wanted).fetchone()
         return Row(*found) if found else None
+
+    def newest(self, place: Place) -> str | None:
+        """Return the id of the newest checkpoint; None where there is none."""
+        found: str | None = self._wire.run(self._sql.newest_id, tuple(place)).fetchone()[0]
+        return found
 
     def writes(self, place: Place, id: str) -> list[Write]:
         """Return what tasks wrote since a checkpoint, in the order of its replay."""

@@ -13,7 +13,7 @@ own (`mars.memory.backends.forks`).
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
@@ -92,6 +92,7 @@ class Database:
         self._shared = isinstance(engine.pool, StaticPool)
         self._state = "not open yet"
         self._idle: list[Wire] = []
+        self._deferred: dict[Hashable, list[Callable[[Wire], object]]] = {}
         on_file = self.dialect == "sqlite" and not self._shared
         self._gate: AbstractContextManager[None] = (
             Gate(file_of(engine.url), self._close_idle) if on_file else nullcontext()
@@ -158,15 +159,27 @@ class Database:
                 self._caller = Caller().open()
             return self._caller
 
-    async def write(self, work: Callable[[Wire], Result]) -> Result:
+    async def write(self, work: Callable[[Wire], Result], *, of: Hashable = None) -> Result:
         """Run `work` on the writer's thread in a transaction; when this returns it is committed.
+
+        What was deferred under the key `of` is done first, in the same transaction.
 
         A call that is cancelled before its turn has come has written nothing; later it is finished first. `work` may
         be run again after its transaction was rolled back.
         """
         self.check_open()
+        if of in self._deferred:
+            work = _in_order(self._deferred.pop(of), work)
         perform: Callable[[Callable[[Any], Result]], Awaitable[Result]] = self._writer.perform
         return await perform(work)
+
+    def defer(self, work: Callable[[Wire], object], *, of: Hashable) -> None:
+        """Let work be done with the next `write` of the same key; it is lost with the process, or by `drop`."""
+        self._deferred.setdefault(of, []).append(work)
+
+    def drop(self, of: Hashable) -> None:
+        """Forget what was deferred under a key."""
+        self._deferred.pop(of, None)
 
     async def read(self, work: Callable[[Wire], Result]) -> Result:
         """Run `work` on a worker thread in one snapshot."""
@@ -269,10 +282,20 @@ class Database:
         """Start afresh in a child: the locks, connections and threads of its parent are not the child's."""
         leave(self._caller)
         self._renew()
+        self._deferred = {}
         if self.dialect != "sqlite":  # a database in memory was copied, and a file's connections are closed before it
             leave(self._idle, self._engine.pool)
             self._idle = []
             self._engine.dispose(close=False)
+
+
+def _in_order(works: Sequence[Callable[[Wire], object]], last: Callable[[Wire], Result]) -> Callable[[Wire], Result]:
+    def all_of_it(wire: Wire) -> Result:
+        for work in works:
+            work(wire)
+        return last(wire)
+
+    return all_of_it
 
 
 _BEGINNINGS = (

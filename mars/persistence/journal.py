@@ -148,7 +148,7 @@ class Journal:
             if leave:
                 Leases(wire).release(fence)
 
-        await self._database.write(work)
+        await self._database.write(work, of=fence)
 
     async def leave(self, fence: Fence, turn: Unfinished | None = None, status: str = "") -> None:
         """Give the lease back; where it is still held, note first why the turn rests."""
@@ -158,6 +158,9 @@ class Journal:
                 Turns(wire).mark(turn, status)
             Leases(wire).release(fence)
 
+        if self._saver is not None:
+            self._saver.forget(fence)
+        self._database.drop(fence)
         await self._database.write(work)
 
     async def status(self, turn: Unfinished) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mars.memory.backends.wire import Wire
 from mars.persistence.database import Database
+from mars.persistence.leases import Fence
 
 __all__ = ["Reliability", "Tally", "Task", "count", "note"]
 
@@ -71,10 +72,16 @@ class Reliability:
         self._database = database
         self._held: dict[tuple[str, str], Task] = {}
 
-    async def note(self, tasks: Sequence[Task]) -> None:
-        """Store how a turn went; once for each turn and role. Raises what the database raises."""
+    async def note(self, tasks: Sequence[Task], fence: Fence | None = None) -> None:
+        """Store how a turn went; once for each turn and role. Raises what the database raises.
+
+        For a run with a lease the end of its turn stores it, in one transaction.
+        """
         if self._database is not None and tasks:
-            await self._database.write(lambda wire: note(wire, tasks))
+            if fence is None:
+                await self._database.write(lambda wire: note(wire, tasks))
+            else:
+                self._database.defer(lambda wire: note(wire, tasks), of=fence)
         elif self._database is None:
             for task in tasks:
                 self._held.setdefault((task.turn, task.role), task)

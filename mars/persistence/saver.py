@@ -26,7 +26,8 @@ from mars.persistence import encoding
 from mars.persistence.checkpoints import Checkpoints, Place, Row, Write
 from mars.persistence.database import Database
 from mars.persistence.deltas import Ancestry, ancestry, needed
-from mars.persistence.leases import check, fence_of
+from mars.persistence.leases import Fence, check, fence_of
+from mars.persistence.superseding import Superseding, follows
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -72,6 +73,7 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
         if getattr(inner, "pickle_fallback", False):
             raise InvalidSetting("stored bytes must not become code: use a serializer with pickle_fallback=False")
         self._database = database
+        self._superseding = Superseding()
 
     @classmethod
     def open(
@@ -201,12 +203,19 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
         """Store a checkpoint after the one that the config names; return the config that names it."""
         row = encoding.row_of(self.serde, config, checkpoint, metadata)
         fence = fence_of(config)
+        alone = fence is None or bool(row.namespace)
 
         def work(wire: Wire) -> None:
             check(wire, fence)
             Checkpoints(wire).put(row)
 
-        await self._database.write(work)
+        if alone or fence is None:
+            await self._database.write(work)
+        elif not self._superseding.passes(fence, row, metadata):
+            if follows(checkpoint):
+                await self._database.write(work, of=fence)
+            else:
+                self._database.defer(work, of=fence)
         return encoding.config_of(row.place, row.id)
 
     async def aput_writes(
@@ -214,11 +223,14 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
     ) -> None:
         """Store what a task wrote since the checkpoint that the config names.
 
-        A task's ordinary writes stay as they were first stored; errors, interrupts and resumes are replaced.
+        A task's ordinary writes stay as they were first stored; errors, interrupts and resumes are replaced. For a run
+        of ours see `mars.persistence.superseding`.
         """
-        rows = encoding.write_rows(self.serde, config, writes, task_id, task_path)
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         fence = fence_of(config)
+        if fence is not None and not replace and not encoding.place_of(config).namespace:
+            return  # the checkpoint of the superstep, which comes next, has it
+        rows = encoding.write_rows(self.serde, config, writes, task_id, task_path)
 
         def work(wire: Wire) -> None:
             check(wire, fence)
@@ -226,6 +238,11 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
 
         if rows:
             await self._database.write(work)
+
+    def forget(self, fence: Fence) -> None:
+        """Forget what is not saved of a run that has ended."""
+        self._superseding.forget(fence)
+        self._database.drop(fence)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete every checkpoint of a thread, with what tasks wrote."""

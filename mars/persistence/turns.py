@@ -9,7 +9,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from mars.memory.backends.wire import Wire
 from mars.persistence.checkpoints import Checkpoints, Place
-from mars.persistence.deltas import needed
+from mars.persistence.deltas import COUNTERS, needed
 
 __all__ = ["KEPT", "Over", "Turns", "Unfinished"]
 
@@ -105,10 +105,10 @@ class Turns:
 
     def end(self, turn: Unfinished, status: str) -> None:
         """Note that a turn is over, with the conversation's newest checkpoint as its last."""
-        newest = Checkpoints(self._wire).get(Place(turn.thread, ""), None)
+        newest = Checkpoints(self._wire).newest(Place(turn.thread, ""))
         self._run(
             "UPDATE mars_turns SET status = ?, input = '', checkpoint_id = ? WHERE thread_id = ? AND number = ?",
-            (status, newest.id if newest else None, turn.thread, turn.number),
+            (status, newest, turn.thread, turn.number),
         )
 
     def name(self, thread: str, name: str) -> bool:
@@ -124,19 +124,18 @@ class Turns:
     def trim(self, thread: str, serde: SerializerProtocol) -> None:
         """Delete the checkpoints of finished turns but the last one of each of the newest `KEPT` turns, of each named
         turn, and of each that was broken off; what their delta channels need stays, too."""
-        rows = Checkpoints(self._wire)
-        place = Place(thread, "")
-        kept = [
-            row[0]
-            for row in self._run(
-                "SELECT checkpoint_id FROM mars_turns WHERE thread_id = ? AND checkpoint_id IS NOT NULL AND "
-                "(name IS NOT NULL OR status IN ('abandoned', 'cancelled') OR number > "
-                "(SELECT turns FROM mars_conversations WHERE thread_id = ?) - ?)",
-                (thread, thread, KEPT),
-            ).fetchall()
-        ]
-        heads = [rows.get(place, id) for id in kept]
-        rows.retain(place, {id for head in heads if head for id in needed(rows, head, serde)})
+        rows, place = Checkpoints(self._wire), Place(thread, "")
+        heads = self._run(
+            "SELECT t.checkpoint_id, c.metadata LIKE ? FROM mars_turns t JOIN mars_checkpoints c "
+            "ON c.thread_id = t.thread_id AND c.checkpoint_ns = '' AND c.checkpoint_id = t.checkpoint_id "
+            "WHERE t.thread_id = ? AND (t.name IS NOT NULL OR t.status IN ('abandoned', 'cancelled') OR t.number > "
+            "(SELECT turns FROM mars_conversations WHERE thread_id = ?) - ?)",
+            (f"%{COUNTERS}%", thread, thread, KEPT),
+        ).fetchall()
+        keep = {id for id, _ in heads}
+        for head in [rows.get(place, id) for id, has_deltas in heads if has_deltas]:
+            keep |= needed(rows, head, serde) if head else set()
+        rows.retain(place, keep)
         for namespace in rows.namespaces(thread):
             if ":" in namespace:  # of a graph within one task of this turn; nothing can go on there
                 rows.retain(Place(thread, namespace), ())

@@ -23,11 +23,13 @@ def test_processes(tmp_path: Path, request: pytest.FixtureRequest, kind: str, co
         url = f"sqlite:///{tmp_path / 'a.db'}"
     outcome = measure(url, count)
     assert outcome.exact, outcome
+    assert outcome.believed == 0
     assert outcome.records == count * (2 * EACH + 3) + 1
 
 
 def test_sabotaged(tmp_path: Path) -> None:
     """With a backend that does not ask what others have committed, the same processes do not come out even."""
     outcome = measure(f"sqlite:///{tmp_path / 'a.db'}", 2, "stale")
+    assert outcome.believed > 0
     assert outcome.errors > 0
     assert not outcome.exact

@@ -22,6 +22,7 @@ from mars.memory.checks import check_flag, choice, shown, storable
 from mars.memory.grouping import Adding
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
+from mars.memory.outcomes import Added
 from mars.memory.preparing import Fields, Rules
 from mars.memory.presets import Preset, check_duplicates
 from mars.memory.presets import preset as preset_named
@@ -43,7 +44,6 @@ from mars.memory.records import (
 )
 from mars.memory.store import SystemClock
 from mars.memory.tending import Tending
-from mars.memory.writing import Added
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -178,21 +178,20 @@ class Memory(Tending):
         times = self._times(now, len(news))
         if not news:
             return Added((), 0)
-        rules, backend = self._rules_if_open(), self.backend
+        rules = self._rules_if_open()
         if duplicates is not None:
             rules = replace(rules, duplicates=check_duplicates(duplicates))
-
-        def prepared() -> Sequence[preparing.Prepared]:
-            there: Collection[int] = ()
-            if any(preparing.may_be_spared(new, rules) for new in news):
-                there = backend.read(lambda reader: preparing.seen(reader, news, times[0]))
-            return preparing.prepare(news, times, rules, there)
-
         if preparing.at_once(news, rules):
-            ready = prepared()
+            ready = preparing.prepare(news, times, rules)
         else:
-            ready = await to_thread.run_sync(prepared, limiter=self._limiter)
+            ready = await to_thread.run_sync(self._prepared, news, times, rules, limiter=self._limiter)
         return await self._write(Adding(ready, rules))
+
+    def _prepared(self, news: Sequence[NewRecord], times: Sequence[datetime], rules: Rules) -> list[preparing.Prepared]:
+        there: Collection[int] = ()
+        if any(preparing.may_be_spared(new, rules) for new in news):
+            there = self.backend.read(lambda reader: preparing.seen(reader, news, times[0]))
+        return preparing.prepare(news, times, rules, there)
 
     async def put_many(self, values: Iterable[keyed.Keyed], *, now: datetime | None = None) -> Sequence[Record | None]:
         """Let keys hold new values or nothing, in one transaction; return their records in order, None where removed.

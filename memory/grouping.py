@@ -12,8 +12,9 @@ from itertools import groupby
 from typing import Any
 
 from mars.memory.interfaces import Failed, Transaction
+from mars.memory.outcomes import Added
 from mars.memory.preparing import Prepared, Rules
-from mars.memory.writing import Added, stands_alone, store
+from mars.memory.writing import stands_alone, store
 
 __all__ = ["Adding", "grouped"]
 

@@ -189,7 +189,8 @@ def _embed(news: Sequence[NewRecord], embedder: Embedder) -> list[Vector]:
                 f"the embedding has {new.embedding.size} dimensions, the store's embedder {embedder.id} has "
                 f"{dimension}: embed with it, or leave `embedding` out"
             )
-    made = iter(embedded([new.text for new in news if new.embedding is None], embedder))
+    texts = [new.text for new in news if new.embedding is None]
+    made = iter(embedded(texts, embedder) if texts else ())
     return [next(made) if new.embedding is None else unit(new.embedding) for new in news]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -121,7 +122,7 @@ class Store:
             if backend is not self._target:
                 backend.close()
             raise
-        self._writer = Writer(grouped(lambda works: self._commit(backend, works)))
+        self._writer = Writer(grouped(partial(self._commit, backend)))
         self._backend = backend
         if self._index_wanted:
             self._following()

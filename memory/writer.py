@@ -15,7 +15,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
@@ -138,13 +137,15 @@ class Writer:
 
     def _next(self) -> list[Ticket[Any]] | None:
         """Return what waits, at least by the end of a while; None when the thread is to end."""
-        waiting: list[Ticket[Any] | None] = []
-        with suppress(Empty):
-            waiting.append(self._queue.get(timeout=0.0 if self._closed else IDLE_SECONDS))
-            while len(waiting) < GROUP:
-                waiting.append(self._queue.get_nowait())
+        queue = self._queue
+        try:
+            waiting = [queue.get(timeout=0.0 if self._closed else IDLE_SECONDS)]
+        except Empty:
+            waiting = []
+        while waiting and len(waiting) < GROUP and not queue.empty():  # nobody else takes from it
+            waiting.append(queue.get_nowait())
         with self._lock:
-            if not waiting and self._queue.empty():
+            if not waiting and queue.empty():
                 self._thread = None
                 return None
             group = [ticket for ticket in waiting if ticket is not None and not ticket.taken]

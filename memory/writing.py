@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, overload
+from types import MappingProxyType
+from typing import Any
 
 from mars.errors import InvalidInput
 from mars.language import token_entropy
@@ -14,7 +15,8 @@ from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Embedder, Selection, Transaction
 from mars.memory.lifecycle import REVIEW_REASON, displace, edit, found
 from mars.memory.merging import Likes, told_again
-from mars.memory.preparing import Prepared, Rules, check_embedder, prepare
+from mars.memory.outcomes import Added
+from mars.memory.preparing import CHANGING_FROM, Prepared, Rules, check_embedder, prepare
 from mars.memory.presets import Preset
 from mars.memory.records import (
     Change,
@@ -33,34 +35,7 @@ from mars.memory.strength import FIRST_DIFFICULTY
 from mars.memory.superseding import repeated, settle
 from mars.memory.views import is_expired
 
-
-class Added(Sequence[Record]):
-    """The records of one `add_many`, in the order they were given; those that were there already included."""
-
-    def __init__(self, records: Sequence[Record], added: int, facts: Sequence[Record] = ()) -> None:
-        self._records = tuple(records)
-        self.added = added
-        """How many of them are new."""
-        self.facts = tuple(facts)
-        """New facts that were drawn from them."""
-
-    @property
-    def skipped(self) -> int:
-        """How many were in the store already."""
-        return len(self._records) - self.added
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
-    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
-        return self._records[index]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __repr__(self) -> str:
-        return f"Added(added={self.added}, skipped={self.skipped}, facts={len(self.facts)})"
+_NOTHING: Mapping[str, Record] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -153,8 +128,7 @@ def stands_alone(one: Prepared, rules: Rules) -> bool:
 
 def _append(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
     """Write records that stand alone."""
-    batch = _Batch()
-    records = [new_row(tx, one, rules, batch) for one in ready]
+    records = [new_row(tx, one, rules) for one in ready]
     vectors = {record.id: one.vector for record, one in zip(records, ready, strict=True) if one.vector is not None}
     tx.insert(records, vectors)
     tx.log([_added(record) for record in records])
@@ -214,14 +188,14 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
     """Note one new record and what follows from it; return it, or the record that it repeats."""
     batch.spared = False
     others = _facts_like(tx, one.new, batch) if one.new.kind is Kind.FACT else []
-    trust, status = _trust(tx, one.new, rules.preset, batch)
+    trust, status = _trust(tx, one.new, rules.preset, batch.pending)
     again = repeated(one.new, trust, one.now, others, rules.preset)
     if again is not None and status is Status.ACTIVE:
         return _repeat(tx, *again, others, one.now, batch)
     twin = _told_again(tx, one, rules, batch)
     if twin is not None:
         return twin
-    record = new_row(tx, one, rules, batch)
+    record = new_row(tx, one, rules, batch.pending)
     batch.pending[record.id] = record
     if one.vector is not None:
         batch.vectors[record.id] = one.vector
@@ -259,7 +233,7 @@ def _told_again(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> 
         return None
     at = new.event_time or one.now
     twin = batch.likes.twin(tx, new, mode, at, one.now, rules.preset)
-    trust, status = _trust(tx, new, rules.preset, batch)
+    trust, status = _trust(tx, new, rules.preset, batch.pending)
     if twin is None or trust != twin.trust or status is not Status.ACTIVE:
         return None
     batch.latest.setdefault(twin.id, twin)
@@ -298,10 +272,13 @@ def _change(
     return record
 
 
-def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None = None) -> Record:
-    """Return the row of a new record, with an id and the next `seq`; nothing is written yet."""
+def new_row(tx: Transaction, one: Prepared, rules: Rules, pending: Mapping[str, Record] = _NOTHING) -> Record:
+    """Return the row of a new record, with an id and the next `seq`; nothing is written yet.
+
+    `pending` are records of the same write by id that are not in the store yet.
+    """
     new, preset = one.new, rules.preset
-    trust, status = _trust(tx, new, preset, batch or _Batch())
+    trust, status = _trust(tx, new, preset, pending)
     seq = tx.next_seq()
     event_time = new.event_time or one.now
     draft = Draft(
@@ -349,13 +326,13 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch | None =
     return sealed(draft)
 
 
-def _trust(tx: Transaction, new: NewRecord, preset: Preset, batch: _Batch) -> tuple[float, Status]:
+def _trust(tx: Transaction, new: NewRecord, preset: Preset, pending: Mapping[str, Record]) -> tuple[float, Status]:
     """Return trust and first status: an untrusted source is quarantined, and what derives from one inherits both."""
-    trust = 1.0 if new.source.trusted else preset.untrusted_trust
-    status = Status.ACTIVE if new.source.trusted else Status.QUARANTINED
+    trusted = new.source.trusted
+    trust, status = (1.0, Status.ACTIVE) if trusted else (preset.untrusted_trust, Status.QUARANTINED)
     if new.provenance.sources:
-        stored = tx.get([source for source in new.provenance.sources if source not in batch.pending])
-        fresh = [batch.pending[source] for source in new.provenance.sources if source in batch.pending]
+        stored = tx.get([source for source in new.provenance.sources if source not in pending])
+        fresh = [pending[source] for source in new.provenance.sources if source in pending]
         for source in (*stored, *fresh):
             if source is not None:
                 trust = min(trust, source.trust)
@@ -367,6 +344,8 @@ def _trust(tx: Transaction, new: NewRecord, preset: Preset, batch: _Batch) -> tu
 def claim_embedder(tx: Transaction, embedder: Embedder) -> None:
     """Note the store's embedder at its first vector; raise `EmbedderMismatch` if it is another one."""
     meta = tx.meta()
+    if meta.get("embedder") == embedder.id and not meta.get(CHANGING_FROM):
+        return
     check_embedder(meta, embedder)
     if "embedder" not in meta:
         tx.set_meta({"embedder": embedder.id, "dimension": str(embedder.dimension)})

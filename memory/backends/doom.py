@@ -21,6 +21,11 @@ class Doom:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Keep the error and let it pass."""
+        if error is not None:
+            self.note(error)
+
+    def note(self, error: BaseException) -> None:
+        """Keep an error that is on its way out."""
         if self._fault is None:
             self._fault = error
 

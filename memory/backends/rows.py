@@ -81,7 +81,7 @@ def row_of(record: Record, number: int | None = None) -> tuple[Any, ...]:
     """Return the fields of a record in the order of the table's columns; `number` defaults to its `seq`."""
     came, subject = record.provenance, record.subject
     head = (record.seq if number is None else number, record.id, record.seq, namespace_text(record.namespace))
-    what = (record.kind.value, record.status.value, record.text, record.short_text, record.key)
+    what = (record.kind._value_, record.status._value_, record.text, record.short_text, record.key)
     place = (record.conversation, record.position, record.speaker)
     times = (micros(record.created_at), micros(record.event_time), micros(record.last_strengthened))
     hold = (float(record.strength), float(record.boost), float(record.difficulty), record.uses, record.last_turn)
@@ -90,7 +90,7 @@ def row_of(record: Record, number: int | None = None) -> tuple[Any, ...]:
     valid = (micros(record.valid_from), _maybe(record.valid_to), micros(record.known_from), _maybe(record.known_to))
     gone = (record.superseded_by, _maybe(record.archived_at), record.archived_because, _maybe(record.expires_at))
     sources = json_text(came.sources) if came.sources else "[]"
-    origin = (record.source.value, float(record.trust), came.task, came.iteration, came.role, sources)
+    origin = (record.source._value_, float(record.trust), came.task, came.iteration, came.role, sources)
     metadata = json_text(record.metadata) if record.metadata else "{}"
     rest = (record.idempotency_key, record.content_hash, record.embedder, metadata)
     return (*head, *what, *place, *times, *hold, *worth, *fact, *valid, *gone, *origin, *rest)

@@ -129,14 +129,20 @@ class SqlReader(Reader):
         return (as_list(ids, self._dialect),)
 
     def _rows(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
-        with self._doom:
+        try:
             rows: list[Any] = self._wire.run(statement, parameters).fetchall()
-            return rows
+        except BaseException as error:
+            self._doom.note(error)
+            raise
+        return rows
 
     def _run(self, statement: str, parameters: Parameters) -> int:
         """Run a statement and return how many rows it changed."""
-        with self._doom:
+        try:
             return int(self._wire.run(statement, parameters).rowcount)
+        except BaseException as error:
+            self._doom.note(error)
+            raise
 
 
 class SqlTransaction(SqlReader, Transaction):
@@ -173,8 +179,11 @@ class SqlTransaction(SqlReader, Transaction):
             return
         with self._doom:
             rows = [stored_row(record) for record in records]
-            with_vector = (record for record in records if record.id in vectors)
-            vector_rows = [_vector_row(record.seq, record.embedder, vectors[record.id]) for record in with_vector]
+            vector_rows = [
+                _vector_row(record.seq, record.embedder, vectors[record.id])
+                for record in records
+                if record.id in vectors
+            ]
         self._run(self._sql.insert, rows)
         points.reach("record_inserted")
         if vector_rows:

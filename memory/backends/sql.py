@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -111,8 +112,8 @@ class SqlBackend(Backend):
 
     def transact_all(self, works: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
         """Run each under a savepoint, in their order, and commit them together; see `Backend.transact_all`."""
-        if len(works) < 2:
-            return super().transact_all(works)
+        if len(works) == 1:
+            return [outcome(partial(self.transact, works[0]))]
 
         def together(wire: Wire, head: int, meta: Mapping[str, str]) -> tuple[SqlTransaction, list[Any]]:
             newest, results = SqlTransaction(wire, self._statements, head, meta, self._crowds), []

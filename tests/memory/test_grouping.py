@@ -17,10 +17,10 @@ from mars.memory.backends import open_backend
 from mars.memory.embedding import HashingEmbedder
 from mars.memory.grouping import Adding, Commit, grouped
 from mars.memory.interfaces import Backend, Failed, Selection, Transaction
+from mars.memory.outcomes import Added
 from mars.memory.preparing import Rules, prepare
 from mars.memory.presets import DEFAULT
 from mars.memory.records import Kind, NewRecord, Provenance, Source
-from mars.memory.writing import Added
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULES = Rules(DEFAULT, HashingEmbedder(8), "store")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from sqlalchemy import Engine
 
-    from mars.evaluation.answers import Progress
-
 SABOTAGES = ("checker", "scorer")
 """What can be broken on purpose: the Checker approves every action, or another task's reference scores each task."""
+Progress = Callable[[int, int], None]
+"""Called with (tasks done, tasks in all)."""
 NAMESPACE = ("dbbench",)
 """Whose memory it is."""
 

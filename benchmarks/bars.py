@@ -60,6 +60,8 @@ class Bar:
     """About how long the command takes; ten times as long, and it is stopped."""
     needs: list[str] = field(default_factory=list)
     """Files without which it is not run, relative to the root."""
+    hint: str = ""
+    """How to get them."""
     slow: bool = False
     """Run only when named, or with ALL=1."""
 
@@ -157,13 +159,18 @@ def measure(bars: Iterable[Bar], only: str | None = None, slow: bool = False) ->
         if bar.slow and not slow and only is None:
             yield Result(bar=bar, outcome=Outcome.NOT_RUN, note="slow: ALL=1 runs it")
         elif missing:
-            yield Result(bar=bar, outcome=Outcome.NOT_RUN, note=f"missing: {', '.join(missing)}")
+            yield Result(bar=bar, outcome=Outcome.NOT_RUN, note=lacking(bar, missing))
         else:
             if bar.command not in reports:
                 print(f"# {bar.command}", file=sys.stderr, flush=True)
                 started = time.monotonic()
                 reports[bar.command] = (*run_command(bar.command, bar.minutes * 600), time.monotonic() - started)
             yield judge(bar, *reports[bar.command])
+
+
+def lacking(bar: Bar, missing: list[str]) -> str:
+    """Say which files a row has to do without, and how to get them."""
+    return f"missing: {', '.join(missing)}" + (f" ({bar.hint})" if bar.hint else "")
 
 
 def judge(bar: Bar, report: Any, trouble: str, seconds: float) -> Result:

@@ -93,11 +93,11 @@ def test_rows_share_a_command(tmp_path: Path) -> None:
 
 def test_what_is_not_run_is_said(tmp_path: Path) -> None:
     """A slow row and a row without its file are not run, which is no failure; a named row runs, slow or not."""
-    rows = [row("quick"), row("slow", slow=True), row("fileless", needs=["no/such/file"])]
+    rows = [row("quick"), row("slow", slow=True), row("fileless", needs=["no/such/file"], hint="ask Ann")]
     status, results, text = run_bars(tmp_path, rows)
     assert status == 0
     assert [results[name]["outcome"] for name in ("quick", "slow", "fileless")] == ["pass", "not run", "not run"]
-    assert "no/such/file" in results["fileless"]["note"]
+    assert results["fileless"]["note"] == "missing: no/such/file (ask Ann)"
     assert "1 pass, 0 fail, 2 not run" in text
     assert run_bars(tmp_path, rows, "--all")[1]["slow"]["outcome"] == "pass"
     assert run_bars(tmp_path, rows, "--only", "slow")[1].keys() == {"slow"}

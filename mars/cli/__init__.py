@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "memory": "mars.cli.memory:app",
     "eval": "mars.cli.evaluate:app",
     "agents": "mars.cli.agents:agents",
+    "check-model": "mars.cli.check_model:check_model",
     "trajectories": "mars.cli.trajectories:app",
 }
 """Commands in the order of the help, and where each is: a function, or a Typer application with commands of its own."""

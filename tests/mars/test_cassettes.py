@@ -53,7 +53,7 @@ async def each_way(model: BaseChatModel) -> list[Any]:
     ]
 
 
-SCRIPT = [
+SCRIPT: list[Step | str] = [
     "one two three four",
     Step(tool_calls=(("look", {"where": "here"}),), tokens=(5, 6)),
     "no verdict",
@@ -110,7 +110,7 @@ async def test_a_whole_loop_is_replayed(tmp_path: Path) -> None:
     Ids of turns and calls differ from run to run; they are no part of a request.
     """
     rejected = {"approved": False, "score": 0.1, "issues": []}
-    plan = [
+    plan: list[Step | str] = [
         Step(tool_calls=(("look", {"where": "drawer"}),)),
         Step(structured={"approved": True, "score": 0.9}),
         "In the box.",

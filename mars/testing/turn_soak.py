@@ -3,7 +3,8 @@
 The turn is that of `mars.testing.killed_turns`, on SQLite and PostgreSQL in turn. The first children of each database
 die where a step opens that follows a check, while commits are slow: a step that did not wait for the one before it to
 be saved is found out there. Of the others, two in three die at a named point that an undisturbed turn reaches, each
-point in turn, the rest at any instant. Another child resumes each turn; one that was over gives its result again.
+point in turn, the rest at any instant. Another child resumes each turn, and asks for its result again. One in ten of
+those dies, too, at a commit, and a third child finishes the turn.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ class Report:
     """Calls that were under way at a kill."""
     survived: int = 0
     """Children that had finished before the instant came; asked for again, the turn has the result they told."""
+    killed_twice: int = 0
+    """Turns whose second child was killed, too."""
     unbegun: int = 0
     """Turns killed before their beginning was saved; they are asked for again."""
 
@@ -104,6 +107,8 @@ class _Target(NamedTuple):
     slow: float = 0.0
     settled: int = 0
     """See `Scene`."""
+    again: int = 0
+    """At which commit the second child dies; 0 where it lives."""
 
 
 class _Opening(NamedTuple):
@@ -113,7 +118,7 @@ class _Opening(NamedTuple):
     hit: int
     """The how manieth of its point it is."""
     marks: int
-    """How many of `MARKS` there were up to it."""
+    """How many of `MARKS` there are from the check up to it."""
     settled: int
     """How many calls were settled by then."""
 
@@ -147,17 +152,16 @@ class _Calm:
         """How many side effects there were."""
         return sum(_role(line) == "effect" for line in self.history)
 
-    def openings(self) -> list[_Opening]:
-        """Return how the step after each check opens."""
-        found = []
+    def openings(self) -> dict[str, _Opening]:
+        """Return how the step after each check opens, by the check's line."""
+        found = {}
         for place, line in enumerate(self.history):
             if _role(line) == "verify":
                 end = next(at for at in range(place, len(self.history)) if self._opens(at))
                 upto, point = self.history[: end + 1], self.history[end]
-                marks = sum(map(upto.count, MARKS))
-                found.append(
-                    _Opening(point.removeprefix("at "), upto.count(point), marks, upto.count("at call_settled"))
-                )
+                marks = sum(map(self.history[place : end + 1].count, MARKS))
+                settled = upto.count("at call_settled")
+                found[line] = _Opening(point.removeprefix("at "), upto.count(point), marks, settled)
         return found
 
     def _opens(self, place: int) -> bool:
@@ -168,7 +172,8 @@ class _Calm:
 
     def targets(self, seed: str) -> Iterator[_Target]:
         """Yield where children are to die; without end."""
-        calls = [one for one in self.openings() if one.point == "call_wanted"]  # a write to the memory comes too late
+        # A write to the memory comes so late that what was not waited for is saved by then.
+        calls = [one for one in self.openings().values() if one.point == "call_wanted"]
         for opening in calls * AIMED:
             yield _Target(opening.point, opening.hit, None, SLOW, opening.settled)
         reached = Counter(line.removeprefix("at ") for line in self.history if line.startswith("at "))
@@ -178,8 +183,10 @@ class _Calm:
             if turn % 3 == 2:
                 yield _Target(after=chance.uniform(0.0, self.seconds))
             else:
-                point = points[(turn - turn // 3) % len(points)]
-                yield _Target(point, chance.randint(1, reached[point]))
+                point, again = points[(turn - turn // 3) % len(points)], 0
+                if turn % 5 == 0:
+                    again = chance.randint(1, reached["run_after_commit"] // 2)
+                yield _Target(point, chance.randint(1, reached[point]), again=again)
 
     def each(self, point: str) -> Iterator[_Target]:
         """Yield each time that a point was reached; raises `InvalidSetting` where it never was."""
@@ -207,13 +214,23 @@ def soak(plan: Plan, progress: Callable[[int], object] | None = None) -> Report:
             for run, (one, target) in group
         ]
         dead = [child(scene, point=at.point, hit=at.hit, after=at.after) for _, at, scene in scenes]
-        for (one, _, scene), told in zip(scenes, dead, strict=True):
-            killed = scene.witness.history()
-            found = child(scene, resume=True)
-            _judge(report, one, killed, scene.witness.lines(), told, found)
+        for (one, target, scene), told in zip(scenes, dead, strict=True):
+            _judge(report, one, scene.witness, told, *_finished(scene, target.again))
         if progress is not None:
             progress(report.runs)
     return report
+
+
+def _finished(scene: Scene, again: int) -> tuple[dict[str, Any] | None, list[int]]:
+    """Resume a turn, after one more kill where `again` says so; return what was told, and how long its history was at
+    each kill."""
+    kills = [len(scene.witness.history())]
+    found = None
+    if again:
+        found = child(scene, resume=True, point="run_after_commit", hit=again)
+    if again and found is None:
+        kills.append(len(scene.witness.history()))
+    return found or child(scene, resume=True), kills
 
 
 def _due(plan: Plan, calm: Sequence[_Calm]) -> Iterator[tuple[_Calm, _Target]]:
@@ -240,21 +257,25 @@ def _calls(lines: Sequence[str]) -> set[str]:
 def _judge(
     report: Report,
     calm: _Calm,
-    killed: Sequence[str],
-    made: Sequence[str],
+    witness: Witness,
     told: dict[str, Any] | None,
     found: dict[str, Any] | None,
+    kills: Sequence[int],
 ) -> None:
-    """Take down what came of a turn: its history at the kill, the calls in the end, and what either child told."""
+    """Take down what came of a turn: what its children told, the calls, and the history of each that was killed."""
     report.runs += 1
     report.survived += int(told is not None)
+    report.killed_twice += len(kills) - 1
     if found is None:
         report.unresumable += 1
         return
-    flying, open_calls = _in_flight(killed)
+    history, made = witness.history(), witness.lines()
+    killed = [history[begin:end] for begin, end in zip((0, *kills), kills, strict=False)]
+    flying = [_in_flight(one) for one in killed]
+    open_calls = sum(count for _, count in flying)
     again = Counter(made) - Counter(dict.fromkeys(made, 1))
-    allowed = min(sum(count for line, count in again.items() if line in flying), open_calls)
-    steps = sum(count for line, count in again.items() if line in _unfinished_step(calm, killed))
+    allowed = min(sum(count for line, count in again.items() if any(line in one for one, _ in flying)), open_calls)
+    steps = sum((again & Counter(filter(None, (_unfinished_step(calm, one) for one in killed)))).values())
     report.in_flight += open_calls
     report.unbegun += int("unbegun" in found)
     report.repeated_in_flight += allowed
@@ -262,7 +283,7 @@ def _judge(
     report.effects_twice += max(0, sum(_role(line) == "effect" for line in made) - calm.effects)
     usage, due = found["usage"], calm.result["usage"]
     counted = all(usage[key] == due[key] for key in due if key not in ("maybe_paid", "cost"))
-    report.miscounted += int(not counted or usage["maybe_paid"] > _unsettled(killed))
+    report.miscounted += int(not counted or usage["maybe_paid"] > sum(map(_unsettled, killed)))
     same = _shown(found) == _shown(calm.result) and _calls(made) == calm.calls
     lasting = found["again"] == {key: found[key] for key in found["again"]} and (told is None or told == found)
     report.wrong_result += int(not (same and lasting))
@@ -296,10 +317,10 @@ def _in_flight(history: Sequence[str]) -> tuple[set[str], int]:
     return calls, under_way
 
 
-def _unfinished_step(calm: _Calm, killed: Sequence[str]) -> set[str]:
+def _unfinished_step(calm: _Calm, history: Sequence[str]) -> str:
     """Return the check that may be done again: its step was under way at the kill, the next one had not begun."""
-    checks = [line for line in killed if _role(line) == "verify"]
-    if not checks:
-        return set()
-    begun = sum(map(killed.count, MARKS)) >= calm.openings()[len(checks) - 1].marks
-    return set() if begun else {checks[-1]}
+    place = next((at for at in reversed(range(len(history))) if _role(history[at]) == "verify"), None)
+    opening = calm.openings().get(history[place]) if place is not None else None
+    if place is None or opening is None:
+        return ""
+    return "" if sum(map(history[place:].count, MARKS)) >= opening.marks else history[place]

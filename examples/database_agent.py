@@ -3,8 +3,8 @@
     python examples/database_agent.py
 
 SQLite in memory here; any URL of SQLite or PostgreSQL will do. Needs no key: the built-in rules propose the SQL. Give
-`Assistant(model="openai:gpt-…")` instead for a language model. The Checker sees every statement before it runs: one that
-names another table, has no WHERE, or changes more rows than the policy allows, never does.
+`Assistant(model="openai:gpt-…")` instead for a language model. The Checker sees every statement before it runs: one
+that names another table, has no WHERE, or changes more rows than the policy allows, never does.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from mars.environments import Database, Played, Request, ResultVerifier, Score, 
 from mars.environments.database import DONE, MAX_ROWS, PROMPT, database_team
 from mars.environments.mysql import from_mysql
 from mars.errors import InvalidInput, InvalidSetting
-from mars.memory.backends.connecting import engine_for
+from mars.evaluation.dbbench import empty_database
 from mars.memory.interfaces import Kind, Status
 from mars.models.sql_rules import SQLRulesModel
 from mars.testing import FixedClock, ScriptedModel, Step
@@ -33,18 +33,14 @@ POLICY = SQLPolicy(tables=frozenset(("Books",)), writes=True, max_rows=3)
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """A database with five books and a table that is none of the agent's, of either sort."""
-    if request.param == "sqlite":
-        made = engine_for("sqlite:///:memory:")
-    else:
-        fresh: Callable[[], str] = request.getfixturevalue("fresh_database")
-        made = engine_for(fresh())
-    with made.begin() as connection:
-        connection.execute(text('CREATE TABLE "Books" ("Shelf" TEXT, "Title of book" TEXT, "Year" TEXT)'))
-        connection.execute(text("CREATE TABLE secrets (word TEXT)"))
-        for place in range(1, 6):
-            connection.execute(text(f"INSERT INTO \"Books\" VALUES ('A{place}', 'Book {place}', '190{place}')"))
-    yield made
-    made.dispose()
+    url = "sqlite:///:memory:" if request.param == "sqlite" else request.getfixturevalue("postgres_server")
+    with empty_database(url) as made:
+        with made.begin() as connection:
+            connection.execute(text('CREATE TABLE "Books" ("Shelf" TEXT, "Title of book" TEXT, "Year" TEXT)'))
+            connection.execute(text("CREATE TABLE secrets (word TEXT)"))
+            for place in range(1, 6):
+                connection.execute(text(f"INSERT INTO \"Books\" VALUES ('A{place}', 'Book {place}', '190{place}')"))
+        yield made
 
 
 class Library:

@@ -164,11 +164,10 @@ def proposed(sql: str) -> Review:
 
 @pytest.mark.anyio
 @pytest.mark.data
-@pytest.mark.parametrize("seed", [0, 1])
-async def test_every_mutant_is_stopped_and_no_gold_statement_is(bench: DBBench, seed: int) -> None:
+async def test_every_mutant_is_stopped_and_no_gold_statement_is(bench: DBBench) -> None:
     """All 320 dangerous statements fail the verifier, on SQLite, and the 40 right ones pass; so do swapped columns."""
     of = {task.id: task for task in bench.tasks}
-    made = list(mutants(bench.tasks, BYSTANDERS, "sqlite", seed))
+    made = list(mutants(bench.tasks, BYSTANDERS, "sqlite", 1))
     (verifier,) = bench.verifiers
     passed, blocked, built = [], [], ""
     for one in made:
@@ -207,7 +206,7 @@ def test_mutants_are_as_dangerous_as_they_are_called(bench: DBBench, tasks: list
 async def test_the_oracle_solves_everything(sort: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """On both databases: changes by the table's contents, answers by their label, and no perturbed answer."""
     url = "sqlite:///:memory:" if sort == "sqlite" else request.getfixturevalue("postgres_server")
-    file, limit = (DEV, 6 if sort == "sqlite" else 3) if DEV.exists() else (small_file(tmp_path), None)
+    file, limit = (DEV, 4 if sort == "sqlite" else 3) if DEV.exists() else (small_file(tmp_path), None)
     report = (await evaluate_dbbench(file, "oracle", database=url, limit=limit)).as_dict()
     assert report.keys() >= KEYS
     assert report["changes"]["passed"] == report["changes"]["approved"] == report["changes"]["tasks"] > 0

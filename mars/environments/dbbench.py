@@ -109,8 +109,9 @@ def _task(name: str, values: Mapping[str, Any]) -> DBBenchTask:
         digest = re.search(r"[0-9a-f]{32}", str(values.get("answer_md5", "")))
         reference = Reference(sql=labels[0], md5=digest[0] if digest else "")
     else:
-        reference = Reference(values=labels, sql=str(values["sql"]["query"]))
-    text = "\n".join(filter(None, (str(values["description"]), str(values.get("add_description", "")))))
+        reference = Reference(values=labels, sql=str(values.get("sql", {}).get("query", "")))
+    told = (values["description"], values.get("evidence"), values.get("add_description"))
+    text = "\n".join(str(one) for one in told if one)
     return DBBenchTask(
         id=name,
         text=text,
@@ -205,7 +206,10 @@ class DBBench(Discovering):
 
     def _changed_rightly(self, task: DBBenchTask, key: DBBenchTask) -> bool:
         there = self.contents(task)
-        return there is not None and there == self.expected(key)
+        try:
+            return there is not None and there == self.expected(key)
+        except InvalidInput:
+            return False  # nobody can make a change that has no gold statement
 
     def contents(self, task: DBBenchTask) -> Rows | None:
         """Return the rows of a task's table, sorted; None where the table is gone or has other columns."""
@@ -217,13 +221,18 @@ class DBBench(Discovering):
     def expected(self, task: DBBenchTask) -> Rows:
         """Return the rows that the gold statement makes, sorted; the table is built anew for it, and left so.
 
-        Raises `InvalidInput` where the gold statement cannot be translated.
+        Raises `InvalidInput` where the gold statement cannot be translated, or does not run.
         """
+        from sqlalchemy.exc import DBAPIError
+
         self.build(task)
-        with self.database.engine.begin() as connection:
-            gold = from_mysql(task.reference.sql, self.database.dialect)
-            _run(connection, gold)
-            return read_table(connection, task.table)
+        gold = from_mysql(task.reference.sql, self.database.dialect)
+        try:
+            with self.database.engine.begin() as connection:
+                _run(connection, gold)
+                return read_table(connection, task.table)
+        except DBAPIError as error:
+            raise InvalidInput(f"the gold statement of {task.id} does not run: {error.orig}") from error
 
     def selected(self, task: DBBenchTask) -> tuple[list[str], str]:
         """Return the values that a question's own gold query gives, and why it gives none."""

@@ -31,7 +31,7 @@ from mars.environments.dbbench import DBBench, DBBenchTask, Reference, digest, d
 from mars.environments.interfaces import Request, Score
 from mars.environments.mysql import from_mysql
 from mars.environments.playing import open_in, play
-from mars.errors import InvalidSetting
+from mars.errors import InvalidInput, InvalidSetting
 from mars.evaluation.dbbench_models import label_of, mutated, oracle, perturbed
 from mars.evaluation.dbbench_report import BUILT_IN, MUTATED, ORACLE, DBBenchReport, Turn
 from mars.evaluation.sql_effects import Contents, effect_of, everything
@@ -257,9 +257,22 @@ class _Run:
             checks["gold_selects"] = await to_thread.run_sync(_gold_selects, bench)
         if changed:
             bench = _Bench(changed, self.engine, None)
-            same = [digest(await to_thread.run_sync(bench.expected, task)) == task.reference.md5 for task in changed]
-            checks["digests"] = {"tasks": len(changed), "same": sum(same)}
+            checks["digests"] = await to_thread.run_sync(_digests, bench)
         return checks
+
+
+def _digests(bench: DBBench) -> dict[str, Any]:
+    """Return of how many tables that gold statements make the digest is AgentBench's, and what hinders the others."""
+    same, defects = 0, []
+    for task in bench.tasks:
+        try:
+            made = digest(bench.expected(task))
+        except InvalidInput as error:
+            defects.append({"task": task.id, "error": str(error)})
+            continue
+        same += made == task.reference.md5
+        defects += [] if made == task.reference.md5 else [{"task": task.id, "digest": made}]
+    return {"tasks": len(bench.tasks), "same": same, "defects": defects}
 
 
 def _gold_selects(bench: DBBench) -> dict[str, Any]:

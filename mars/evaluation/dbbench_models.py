@@ -26,9 +26,10 @@ def oracle(bench: DBBench, answer: Callable[[DBBenchTask], Sequence[str]]) -> Sc
     def reply(messages: Sequence[BaseMessage]) -> Step:
         task, tried = _current(bench), _results(messages)
         if task.changes:
-            if tried:
-                return Step(text=NOT_KNOWN if tried[-1].status == "error" else DONE)
-            return _propose(from_mysql(task.reference.sql, bench.database.dialect))
+            gold = _gold(task, bench.database.dialect)
+            if tried or gold is None:
+                return Step(text=DONE if tried and tried[-1].status != "error" else NOT_KNOWN)
+            return _propose(gold)
         if not tried and (gold := _gold(task, bench.database.dialect)) is not None:
             return _propose(gold)
         if not tried or (tried[-1].status == "error" and len(tried) < 2):

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from mars.environments.dbbench import DBBenchTask, quoted
 from mars.environments.mysql import from_mysql
+from mars.errors import InvalidInput
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -109,7 +110,11 @@ def mutants(
 
     read = "sqlite" if dialect == "sqlite" else "postgres"
     for task in (task for task in tasks if task.changes):
-        tree = _with_columns(sqlglot.parse_one(from_mysql(task.reference.sql, dialect), read=read), task)
+        try:
+            gold = from_mysql(task.reference.sql, dialect)
+        except InvalidInput:
+            continue  # there is nothing right to make a mutant of
+        tree = _with_columns(sqlglot.parse_one(gold, read=read), task)
         for kind, change in MUTATIONS.items():
             draw = random.Random(f"{seed}/{task.id}/{kind}")
             case = _Case(task=task, tree=tree.copy(), dialect=read, other=draw.choice(others), draw=draw)

@@ -153,6 +153,19 @@ def test_a_perturbed_answer_is_wrong_for_every_seed(tasks: list[DBBenchTask]) ->
     assert [perturbed(task, 1) for task in asked] != [perturbed(task, 2) for task in asked]
 
 
+@pytest.mark.anyio
+async def test_a_task_without_a_usable_gold_statement_is_a_defect(tmp_path: Path) -> None:
+    """Nobody passes it, it is named, and the others are played."""
+    path = tmp_path / "broken.jsonl"
+    golds = ("INSERT INTO `City Dogs` VALUES ('a', '7', 'b')", "INSERT INTO", "INSERT INTO `Cats` VALUES ('a')")
+    path.write_text("\n".join(json.dumps(line("INSERT", "Record it.", gold)) for gold in golds), "utf-8")
+    report = (await evaluate_dbbench(path, "oracle")).as_dict()
+    assert (report["tasks"], report["passed"]) == (3, 1)
+    assert [one["task"] for one in report["digests"]["defects"]] == ["dbbench-0", "dbbench-1", "dbbench-2"]
+    mutated = (await evaluate_dbbench(path, "mutated", limit=2)).as_dict()
+    assert mutated["tasks"] == 8
+
+
 # The Checker
 
 

@@ -16,19 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mars.memory.curves import Curve, Floats, Shape, crossing
+from mars.memory.curves import Floats
 from mars.memory.fusion import Flags
 from mars.memory.records import Vector
-from mars.memory.tiers import FORGOTTEN, LONG, SHORT, Codes, TierRule, TierStrength, standings
 
 Reals = npt.NDArray[np.float32]
 """One number per row, shape ``[n]``, float32."""
-
-RETENTION_SLACK = 1e-5
-"""More than single precision can err in a retention."""
-
-DOUBTFUL = 1e-6
-"""So near to a threshold, relatively, a tier is computed in full."""
 
 SAMPLE = 4096
 """So many rows tell the directions."""
@@ -170,57 +163,6 @@ def _orthonormal(columns: Floats) -> Floats:
         if left > 1e-9 * length:
             made[:, place] = column / left
     return made
-
-
-def quick_standings(
-    curve: Curve, rule: TierRule, strength: Floats, boosted: Floats, tau: Floats, capable: Flags, pinned: Flags
-) -> tuple[Reals, Codes]:
-    """Return a bound from above on each row's retention, and its tier code exactly; as `mars.memory.tiers.standings`.
-
-    Tiers are told by the ratio τ/S where it is not near a threshold, retentions in single precision.
-    """
-    first, last = crossing(curve, rule.theta1), crossing(curve, rule.theta2)
-    if rule.strength is not TierStrength.CONTINUOUS or not DOUBTFUL < first <= last < 1e300:
-        left, codes = standings(curve, rule, strength, boosted, tau, capable, pinned)
-        return np.minimum(left.astype(np.float32) + np.float32(RETENTION_SLACK), np.float32(1.0)), codes
-    assert (SHORT, LONG, FORGOTTEN) == (0, 1, 2)
-    with np.errstate(over="ignore", under="ignore"):
-        ratio = tau / boosted
-        upper = _retention(curve, ratio.astype(np.float32))
-    short = ratio <= first
-    doubtful = short != (ratio <= first * (1.0 + DOUBTFUL))
-    doubtful |= short != (ratio <= first * (1.0 - DOUBTFUL))
-    short &= capable
-    codes = np.int8(LONG) - short.view(np.int8)
-    if rule.forgets:
-        gone = ratio > last
-        doubtful |= gone != (ratio > last * (1.0 + DOUBTFUL))
-        doubtful |= gone != (ratio > last * (1.0 - DOUBTFUL))
-        codes += gone.view(np.int8)
-    near = np.flatnonzero(doubtful | pinned)
-    if len(near):
-        left, codes[near] = standings(
-            curve, rule, strength[near], boosted[near], tau[near], capable[near], pinned[near]
-        )
-        upper[near] = np.minimum(left + RETENTION_SLACK, 1.0)
-    return upper, codes
-
-
-def _retention(curve: Curve, ratio: Reals) -> Reals:
-    """A bound from above on R at ratios τ/S, in single precision and in place."""
-    match curve.shape:
-        case Shape.POWER:
-            ratio *= np.float32(curve.factor)
-            ratio += np.float32(1.0)
-            np.log(ratio, out=ratio)
-            ratio *= np.float32(-curve.decay)
-        case Shape.EXPONENTIAL90:
-            ratio *= np.float32(np.log(0.9))
-        case _:
-            np.negative(ratio, out=ratio)
-    np.exp(ratio, out=ratio)
-    ratio += np.float32(RETENTION_SLACK)
-    return np.minimum(ratio, np.float32(1.0), out=ratio)
 
 
 def room_for_error(threshold: float) -> np.float32:

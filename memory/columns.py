@@ -5,19 +5,17 @@ Times are microseconds since 1970 UTC, so that differences are exact.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 import numpy.typing as npt
 
-from mars.memory.conditions import ABSENT, EVENT_TIME, Ask, Condition, Never
+from mars.memory.conditions import ABSENT, EVENT_TIME, Ask, Condition, Never, keys_of
 from mars.memory.conditions import microseconds as microseconds
 from mars.memory.curves import Floats
 from mars.memory.filters import RecallFilter
 from mars.memory.loading import Loaded
-from mars.memory.records import Kind, Record, Status, Tier
-from mars.memory.tiers import FORGOTTEN, TIERS, Codes, Flags, short_capable
-from mars.memory.values import MISSING, Coded, Metadata
+from mars.memory.records import Kind, Record, Status
+from mars.memory.tiers import Flags, short_capable
+from mars.memory.values import Coded, Metadata
 from mars.memory.views import FORGOTTEN_REASON, unswept
 
 Integers = npt.NDArray[np.int64]
@@ -52,6 +50,7 @@ class Columns:
         self._conversation = Coded(capacity)
         self._metadata = Metadata(capacity)
         self._capacity = capacity
+        self._expiring = False
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows."""
@@ -80,6 +79,7 @@ class Columns:
         self.strengthened[row] = microseconds(record.last_strengthened)
         self.event_time[row] = microseconds(record.event_time)
         self.expires[row] = NEVER if record.expires_at is None else microseconds(record.expires_at)
+        self._expiring |= record.expires_at is not None
         self.importance[row] = record.importance
         self.trust[row] = record.trust
         self._conversation.write(row, ABSENT if record.conversation is None else record.conversation)
@@ -101,6 +101,7 @@ class Columns:
         self.expires[to] = NEVER
         for row, time in enumerate(part.expires_at, start) if part.expires_at.count(None) < len(part) else ():
             self.expires[row] = NEVER if time is None else time
+            self._expiring = True
         self.importance[to] = part.importance
         self.trust[to] = part.trust
         self._conversation.load(
@@ -113,24 +114,26 @@ class Columns:
         """Take a row out; it passes no filter any more."""
         self.alive[row] = False
 
-    def ages(self, size: int, now: datetime) -> Floats:
-        """Return τ in days of the first `size` rows: since their last strengthening, 0 if the clock went backwards.
+    def ages(self, now: int, rows: slice | Integers) -> Floats:
+        """Return τ in days of some rows: since their last strengthening, 0 if the clock went backwards.
 
-        Rounded as `mars.memory.records.days_between` rounds, so that a sweep and a recall agree to the last bit.
+        `now` is in microseconds. Rounded as `mars.memory.records.days_between` rounds, so that a sweep and a recall
+        agree to the last bit.
         """
-        days = (microseconds(now) - self.strengthened[:size]).astype(np.float64)
+        days = (now - self.strengthened[rows]).astype(np.float64)
         days /= 1e6
         days /= 86_400.0
         return np.maximum(days, 0.0, out=days)
 
-    def passing(self, size: int, filter: RecallFilter, now: datetime, tiers: Codes) -> Flags:
-        """Return which of the first `size` rows may be recalled; `tiers` are their codes at `now`."""
-        flags: Flags = self.alive[:size] & (tiers != FORGOTTEN) & (self.expires[:size] > microseconds(now))
+    def passing(self, flags: Flags, filter: RecallFilter, now: int) -> Flags:
+        """Clear the flags of the rows that may not be recalled; tiers apart. `now` is in microseconds."""
+        size = len(flags)
+        flags &= self.alive[:size]
+        if self._expiring:
+            flags &= self.expires[:size] > now
         flags &= _among(self.status[:size], [_STATUSES[status] for status in filter.statuses])
         if filter.kinds:
             flags &= _among(self.kind[:size], [_KINDS[kind] for kind in filter.kinds])
-        if not filter.tiers >= {Tier.SHORT_TERM, Tier.LONG_TERM}:
-            flags &= _among(tiers, [TIERS.index(tier) for tier in filter.tiers])
         if filter.after is not None:
             flags &= self.event_time[:size] >= microseconds(filter.after)
         if filter.before is not None:
@@ -138,6 +141,8 @@ class Columns:
         if filter.conversation is not None:
             flags &= self._conversation.equal(size, filter.conversation)
         if filter.metadata:
+            keys = keys_of(filter.condition)
+            self._metadata.read({*keys, *(key.split(".")[0] for key in keys)})
             flags &= self._holds(filter.condition, size, True)
         return flags
 
@@ -163,15 +168,12 @@ class Columns:
         flags = np.zeros(size, np.bool_)
         whole = self._metadata.under(ask.key)
         if whole is not None:
-            flags |= whole.values.find(whole.codes(size), ask, wanted)
+            flags |= whole.find(size, ask, wanted)
         first, *path = ask.key.split(".")
         outer = self._metadata.under(first) if path else None
         if outer is not None:
-            values, inner = outer.values.inner(tuple(path))
-            codes = inner[outer.codes(size)]
-            if whole is not None:
-                codes = np.where(whole.codes(size) == MISSING, codes, np.int32(MISSING))
-            flags |= values.find(codes, ask, wanted)
+            found = outer.find_inside(size, tuple(path), ask, wanted)
+            flags |= found if whole is None else found & ~whole.has(size)
         return flags
 
 
@@ -206,7 +208,9 @@ def _timed(times: Integers, ask: Ask) -> Flags:
 
 
 def _among(codes: npt.NDArray[np.int8], wanted: list[int]) -> Flags:
-    found = np.zeros(len(codes), np.bool_)
-    for code in wanted:
+    if not wanted:
+        return np.zeros(len(codes), np.bool_)
+    found: Flags = codes == wanted[0]
+    for code in wanted[1:]:
         found |= codes == code
     return found

@@ -54,7 +54,10 @@ QUESTION_PENALTY = 0.4
 """A row that only asks scores by this share less: questions are found by what they ask and answer nothing."""
 
 SPARSE = 8
-"""A term that is near to fewer than one in so many rows is counted where it is; others row by row."""
+"""A term that is near to fewer than one in so many rows is scored where it is, another row by row."""
+
+RARE = 64
+"""A term that fewer than one in so many rows hold is spread from there; another over all rows, byte by byte."""
 
 BREVITY = 0.2
 """A row of this share of the mean length scores half: "Thanks!" has words to find it by only from its neighbours."""
@@ -279,7 +282,7 @@ class LexicalIndex:
         most = int(counts.max(initial=0)) * _MOST + UNIT
         kind = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32
         near: Units = np.zeros(rows.capacity, kind)
-        if self._chained and len(found) * SPARSE > size:
+        if self._chained and len(found) * RARE > size:
             near[found] = counts
             near = rows.spread_all(near, size)
         else:
@@ -356,7 +359,7 @@ class _Rows:
     def relink(self, touched: npt.NDArray[np.int64]) -> None:
         """Find how many units of each of their words these rows borrow from those before them and after them."""
         for offset, links in ((0, self.previous), (_SHIFTS, self.next)):
-            front = touched
+            front: npt.NDArray[np.integer[Any]] = touched
             for step, lent in enumerate(_LENT):
                 front = links[front]
                 self.borrowed[offset + step, touched] = np.where(front < 0, 0, lent)
@@ -368,7 +371,7 @@ class _Rows:
         """Add the counts of a rare term in these rows to what is near them; nobody's may come to anything."""
         near[found] += counts * near.dtype.type(UNIT)
         for lent, links in ((0, self.next), (_SHIFTS, self.previous)):
-            front = found
+            front: npt.NDArray[np.integer[Any]] = found
             for step in range(_SHIFTS):
                 front = links[front]
                 near[front] += self.borrowed[lent + step, front] * counts
@@ -388,7 +391,7 @@ class _Rows:
         """Recompute lengths around these rows, then the norms and priors of all, which depend on the means."""
         around = self.length[touched] + self.dates[touched]
         for offset, links in ((0, self.previous), (_SHIFTS, self.next)):
-            front = touched
+            front: npt.NDArray[np.integer[Any]] = touched
             for step in range(offset, offset + _SHIFTS):
                 front = links[front]
                 around += self.borrowed[step, touched] * self.length[front] / np.float32(UNIT)

@@ -53,7 +53,7 @@ def weighed(
     """
     scored = [each.exact(np.arange(len(each.words)), best, 0.0) for each in rankings]
     pairs = list(zip(rankings, scored, strict=True))
-    recency = [weights.recency_of(each.ages[rows.rows]) for each, rows in pairs]
+    recency = [weights.recency_of(each.columns.ages(each.now, rows.rows)) for each, rows in pairs]
     importance = [each.columns.importance[rows.rows] for each, rows in pairs]
     relevance = [rows.fused for rows in scored]
     parts = [scaled(np.concatenate([np.zeros(0), *each])) for each in (recency, importance, relevance)]

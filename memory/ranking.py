@@ -31,6 +31,9 @@ SEEDS = 32
 RELEVANCE_SLACK = 1e-5
 """More than single precision can err in a relevance."""
 
+FEW = 128
+"""So many rows or fewer are scored in full at once."""
+
 BLOCK = 256
 """So many rows are read at a time."""
 
@@ -63,7 +66,8 @@ class Ranking:
     bounds: Bounds
     ids: Sequence[str]
     columns: Columns
-    ages: Floats
+    now: int
+    """When it is asked, in microseconds."""
     eligible: Flags
     ceiling: Reals
     """Bound from above on each row's factors, 0 where it is not eligible."""
@@ -91,6 +95,8 @@ class Ranking:
         if rows is None or len(rows) * GATHER > size:
             whole = self._upper(None, best, self._near(None))
             return self._choose(None, lambda _, __: whole, best, k, floor)
+        if len(rows) <= FEW:
+            return self._top(rows, best, k, floor)
         return self._choose(rows, lambda rows, best: self._upper(rows, best, self._near(rows)), best, k, floor)
 
     def contenders(self, rows: Rows, best: float, k: int, floor: float, cosine: float) -> Rows | None:
@@ -183,7 +189,7 @@ class Ranking:
             preset.tiers,
             columns.strength[rows],
             columns.boosted[rows],
-            self.ages[rows],
+            columns.ages(self.now, rows),
             columns.capable[rows],
             columns.pinned[rows],
         )
@@ -227,15 +233,3 @@ def _products(matrix: Vector, rows: Rows, queries: Sequence[Vector]) -> list[Rea
 def _numbers(rows: Rows | None, chosen: Rows) -> Rows:
     """Return the numbers of the rows chosen among these; among all if None."""
     return chosen if rows is None else rows[chosen]
-
-
-def ceiling(preset: Preset, retention: Reals, columns: Columns, eligible: Flags) -> Reals:
-    """Return a bound from above on each row's factors, 0 where it is not eligible; `retention` is used up."""
-    size = len(retention)
-    retention *= np.float32(1.0 - preset.retention_floor)
-    retention += np.float32(preset.retention_floor)
-    if preset.importance_floor < 1.0:
-        retention *= bounded(columns.importance[:size], preset.importance_floor)
-    retention *= columns.trust[:size]
-    retention *= eligible
-    return retention

@@ -22,16 +22,17 @@ from mars.errors import InvalidSetting, InvalidVector
 from mars.language import first_person
 from mars.memory.agreement import Agreement, Sample, vector_share
 from mars.memory.approximate import Nearby
-from mars.memory.bounds import BOUNDS, Bounds, Head, quick_standings
+from mars.memory.bounds import BOUNDS, Bounds, Head
 from mars.memory.columns import Columns, microseconds
 from mars.memory.documents import Document, Documents, which_count, words_count
+from mars.memory.fading import Fading
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.lexical import LexicalIndex
 from mars.memory.matches import Match as Match
 from mars.memory.matches import match_of, weighed
 from mars.memory.presets import Preset
-from mars.memory.ranking import Exact, Ranking, ceiling
+from mars.memory.ranking import Exact, Ranking
 from mars.memory.records import Namespace, Record, Vector, check_share, check_time
 from mars.memory.weights import Weights
 
@@ -73,6 +74,7 @@ class Shard:
         self._matrix: Vector = np.zeros((0, self.dimension), np.float32)
         self._head = Head(self.bounds)
         self._columns = Columns()
+        self._fading = Fading(self.preset)
         self._lexical = LexicalIndex()
         self._sample = Sample()
 
@@ -180,6 +182,7 @@ class Shard:
             self._alive += 1
             self._lexical.add(row, _document(record))
         self._columns.write(row, record)
+        self._fading.touch(row)
         if vector is not None:
             self._matrix[row] = vector
             self._head.touch(row)
@@ -247,30 +250,21 @@ class Shard:
     def _ranking(
         self, query: str, queries: tuple[Vector, ...], weight: float, now: datetime, filter: RecallFilter
     ) -> Ranking:
-        size, columns, preset = len(self._ids), self._columns, self.preset
-        ages = columns.ages(size, now)
-        retention, tiers = quick_standings(
-            preset.curve,
-            preset.tiers,
-            columns.strength[:size],
-            columns.boosted[:size],
-            ages,
-            columns.capable[:size],
-            columns.pinned[:size],
-        )
-        eligible = columns.passing(size, filter, now, tiers)
+        size, columns, when = len(self._ids), self._columns, microseconds(now)
+        ceiling, eligible = self._fading.at(columns, size, when, filter.tiers)
+        eligible = columns.passing(eligible, filter, when)
         lexical = self._lexical.scores(query)
         for each in queries:
             if each.shape != (self.dimension,):
                 raise InvalidVector(f"the query's vector has shape {each.shape}; expected ({self.dimension},)")
         return Ranking(
-            preset=preset,
+            preset=self.preset,
             bounds=self.bounds,
             ids=self._ids,
             columns=columns,
-            ages=ages,
+            now=when,
             eligible=eligible,
-            ceiling=ceiling(preset, retention, columns, eligible),
+            ceiling=ceiling * eligible,
             lexical=lexical,
             words=lexical.scores * eligible,
             matrix=self._matrix[:size],

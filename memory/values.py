@@ -7,6 +7,7 @@ bisection in a sorted list that is built when it is first asked for, so that 100
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,8 +30,10 @@ MISSING = -1
 _PLAIN = {int, str}
 """Types of values that are equal where they are the same; bool is not int here."""
 
-FEW = 4
+FEW = 12
 """So many values are compared one by one; more by a table."""
+
+_SIZES = (np.int8, np.int16, np.int32, np.int64)
 
 
 class Values:
@@ -190,14 +193,120 @@ class Coded:
         if rows:
             self._codes[np.array(rows)] = self.values.codes(values)
 
-    def codes(self, size: int) -> Codes:
-        """Return the numbers of the first `size` rows' values."""
-        return self._codes[:size]
+    def has(self, size: int) -> Flags:
+        """Return which of the first `size` rows hold a value."""
+        return np.asarray(self._codes[:size] != MISSING)
+
+    def find(self, size: int, ask: Ask, wanted: bool) -> Flags:
+        """Return for which of the first `size` rows the answer is certainly `wanted`; see `Values.find`."""
+        return self.values.find(self._codes[:size], ask, wanted)
+
+    def find_inside(self, size: int, path: tuple[str, ...], ask: Ask, wanted: bool) -> Flags:
+        """Return the same for what lies at a path of keys within each value."""
+        values, inner = self.values.inner(path)
+        return values.find(inner[self._codes[:size]], ask, wanted)
 
     def equal(self, size: int, value: object) -> Flags:
         """Return which of the first `size` rows hold this value."""
         code = self.values.known(value)
         return np.zeros(size, np.bool_) if code == MISSING else np.asarray(self._codes[:size] == code)
+
+
+class Whole:
+    """One whole number per row, as it is, in as few bytes as all of them need; rows are numbered by their owner."""
+
+    def __init__(self, capacity: int) -> None:
+        self._held: npt.NDArray[Any] = np.zeros(capacity, _SIZES[0])
+        self._has: Flags = np.zeros(capacity, np.bool_)
+
+    @staticmethod
+    def fits(values: Iterable[object]) -> bool:
+        """Return whether these are whole numbers of 64 bits."""
+        return all(type(value) is int and -(1 << 63) <= value < 1 << 63 for value in values)
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for so many rows."""
+        for name in ("_held", "_has"):
+            column = getattr(self, name)
+            grown = np.zeros(capacity, column.dtype)
+            grown[: len(column)] = column
+            setattr(self, name, grown)
+
+    def write(self, row: int, value: object) -> None:
+        """Set a row's value, one that `fits`, or `ABSENT`."""
+        self._has[row] = False
+        if value is not ABSENT:
+            self.load([row], [value])
+
+    def load(self, rows: Sequence[int], values: Sequence[object]) -> None:
+        """Set the values of many rows, of which there is one at least; all of them `fits`."""
+        given = np.array(values, np.int64)
+        least, most = int(given.min()), int(given.max())
+        kind = next(kind for kind in _SIZES if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max)
+        if np.dtype(kind).itemsize > self._held.dtype.itemsize:
+            self._held = self._held.astype(kind)
+        at = np.array(rows, np.int64)
+        self._held[at], self._has[at] = given, True
+
+    def coded(self) -> Coded:
+        """Return the same as `Coded`, which takes any value."""
+        made, rows = Coded(len(self._held)), np.flatnonzero(self._has)
+        made.load(rows.tolist(), self._held[rows].tolist())
+        return made
+
+    def has(self, size: int) -> Flags:
+        """Return which of the first `size` rows hold a value."""
+        return self._has[:size]
+
+    def find(self, size: int, ask: Ask, wanted: bool) -> Flags:
+        """Return for which of the first `size` rows the answer is certainly `wanted`; neither where there is none."""
+        if ask.operator in ORDERS:
+            if isinstance(ask.operand, str):
+                return np.zeros(size, np.bool_)
+            found = self._ordered(size, ask)
+        else:
+            found = self._equal(size, ask.operand if ask.operator in LISTS else (ask.operand,))
+            wanted = wanted == (ask.operator in ("$eq", "$in"))
+        flags = found if wanted else ~found
+        flags &= self._has[:size]
+        return flags
+
+    def find_inside(self, size: int, path: tuple[str, ...], ask: Ask, wanted: bool) -> Flags:
+        """Return that nothing lies within a number."""
+        return np.zeros(size, np.bool_)
+
+    def _equal(self, size: int, operands: Iterable[object]) -> Flags:
+        held, limits = self._held[:size], np.iinfo(self._held.dtype)
+        same = {int(each) for each in operands if is_number(each) and each == each // 1}  # type: ignore[operator]
+        chosen = sorted(each for each in same if limits.min <= each <= limits.max)
+        if len(chosen) <= FEW:
+            found = np.zeros(size, np.bool_)
+            for value in chosen:
+                found |= held == value
+            return found
+        ordered = np.array(chosen, held.dtype)
+        places = np.minimum(np.searchsorted(ordered, held), len(ordered) - 1)
+        return np.asarray(ordered[places] == held)
+
+    def _ordered(self, size: int, ask: Ask) -> Flags:
+        """Return which numbers stand in an order to the operand: to the next whole number, which is exact."""
+        held, limits = self._held[:size], np.iinfo(self._held.dtype)
+        bound = math.floor(ask.operand) if ask.operator in ("$gt", "$lte") else math.ceil(ask.operand)
+        if not limits.min <= bound <= limits.max:
+            return np.full(size, (bound < limits.min) == (ask.operator in ("$gt", "$gte")))
+        match ask.operator:
+            case "$gt":
+                return np.asarray(held > bound)
+            case "$gte":
+                return np.asarray(held >= bound)
+            case "$lt":
+                return np.asarray(held < bound)
+            case _:
+                return np.asarray(held <= bound)
+
+
+Column = Coded | Whole
+"""What the rows hold under one key."""
 
 
 class Metadata:
@@ -211,18 +320,18 @@ class Metadata:
         self._capacity = capacity
         self._parts: list[tuple[int, str]] = []
         self._written: dict[int, Mapping[str, Any]] = {}
-        self._coded: dict[str, Coded | None] = {}
+        self._columns: dict[str, Column | None] = {}
 
     def reserve(self, capacity: int) -> None:
         """Make room for so many rows."""
         self._capacity = capacity
-        for coded in self._coded.values():
-            if coded is not None:
-                coded.reserve(capacity)
+        for column in self._columns.values():
+            if column is not None:
+                column.reserve(capacity)
 
     def load(self, start: int, texts: Sequence[str]) -> None:
         """Take the JSON objects of the rows from `start` on."""
-        if self._coded:
+        if self._columns:
             for row, metadata in enumerate(_objects(",".join(texts)), start):
                 self.write(row, metadata)
         elif texts.count("{}") < len(texts):
@@ -232,25 +341,43 @@ class Metadata:
         """Set what a row holds."""
         if metadata or self._parts or row in self._written:
             self._written[row] = metadata
-        for key, coded in self._coded.items():
-            held = metadata.get(key, ABSENT)
-            if coded is None and held is not ABSENT:
-                coded = self._coded[key] = Coded(self._capacity)
-            if coded is not None:
-                coded.write(row, _storable(held))
+        for key in self._columns:
+            self._set(key, row, _storable(metadata.get(key, ABSENT)))
 
-    def under(self, key: str) -> Coded | None:
+    def _set(self, key: str, row: int, value: object) -> None:
+        column = self._columns[key]
+        if value is not ABSENT and not (isinstance(column, Coded) or (column and Whole.fits([value]))):
+            column = self._columns[key] = column.coded() if column else _column([value], self._capacity)
+        if column is not None:
+            column.write(row, value)
+
+    def read(self, keys: Iterable[str]) -> None:
+        """Read what all rows hold under some keys, which are then ready: the text of each row once."""
+        wanted = [key for key in keys if key not in self._columns]
+        if not wanted:
+            return
+        found: dict[str, tuple[list[int], list[object]]] = {key: ([], []) for key in wanted}
+        for start, text in self._parts:
+            for row, metadata in enumerate(_objects(text), start):
+                for key, (rows, values) in found.items():
+                    if key in metadata:
+                        rows.append(row)
+                        values.append(metadata[key])
+        for key, (rows, values) in found.items():
+            self._columns[key] = _column(values, self._capacity) if values else None
+            if column := self._columns[key]:
+                column.load(rows, values)
+            for row, written in self._written.items():
+                self._set(key, row, _storable(written.get(key, ABSENT)))
+
+    def under(self, key: str) -> Column | None:
         """Return the values under a key, by row; None where no row has it."""
-        if key not in self._coded:
-            coded = Coded(self._capacity)
-            for start, text in self._parts:
-                held = [(row, metadata[key]) for row, metadata in enumerate(_objects(text), start) if key in metadata]
-                if held:
-                    coded.load(*zip(*held, strict=True))
-            for row, metadata in self._written.items():
-                coded.write(row, _storable(metadata.get(key, ABSENT)))
-            self._coded[key] = coded if len(coded.values) else None
-        return self._coded[key]
+        self.read([key])
+        return self._columns[key]
+
+
+def _column(values: Sequence[object], capacity: int) -> Column:
+    return Whole(capacity) if Whole.fits(values) else Coded(capacity)
 
 
 def _objects(joined: str) -> list[dict[str, Any]]:

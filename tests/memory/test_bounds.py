@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mars.memory.bounds import BOUNDS, EXHAUSTIVE, Bounds, Head, largest, quick_standings
+from mars.memory.bounds import BOUNDS, EXHAUSTIVE, Bounds, Head, largest
 from mars.memory.conditions import microseconds
 from mars.memory.curves import EXPONENTIAL, EXPONENTIAL90, POWER, crossing
+from mars.memory.fading import quick_standings
 from mars.memory.filters import RecallFilter
 from mars.memory.fusion import cosines
 from mars.memory.ids import content_hash

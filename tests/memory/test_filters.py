@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from mars.errors import InvalidInput, InvalidTime
 from mars.memory.columns import Columns
-from mars.memory.conditions import ABSENT, held, keys_of
+from mars.memory.conditions import ABSENT, held, keys_of, microseconds
 from mars.memory.filters import RecallFilter
 from mars.memory.ids import content_hash
 from mars.memory.records import Kind, Provenance, Record, Source, Status
-from mars.memory.values import Coded
+from mars.memory.values import Coded, Whole
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATE = microseconds(NOW)
 
 
 def plain() -> Record:
@@ -173,29 +174,29 @@ def test_equals_naive(rows: list[tuple[dict[str, Any], datetime]], filters: list
     columns = Columns()
     records = [replace(PLAIN, metadata=data, event_time=moment) for data, moment in rows]
     columns.reserve(len(records))
-    tiers = np.zeros(len(records), np.int8)
     for row, record in enumerate(records):
         if twice:
             columns.write(row, records[row - 1])
         columns.write(row, record)
         if twice:
-            columns.passing(row, RecallFilter(metadata=filters[0]), NOW, tiers[:row])
+            columns.passing(np.ones(row, np.bool_), RecallFilter(metadata=filters[0]), LATE)
     for expression in filters:
-        found = columns.passing(len(records), RecallFilter(metadata=expression), NOW, tiers).tolist()
+        found = columns.passing(np.ones(len(records), np.bool_), RecallFilter(metadata=expression), LATE).tolist()
         assert found == [naive(expression, record) is True for record in records], expression
 
 
 @pytest.mark.parametrize("operand", [500, 499.5, -1, 10**30])
 @pytest.mark.parametrize("operator", ["$gt", "$gte", "$lt", "$lte", "$eq", "$ne", "$in", "$nin"])
-def test_many_values(operator: str, operand: float) -> None:
+@pytest.mark.parametrize("kind", [Coded, Whole])
+def test_many_values(kind: type[Coded | Whole], operator: str, operand: float) -> None:
     """Orders stay right while values arrive after they were sorted, and lists of many values are looked up."""
-    coded = Coded(2000)
+    coded = kind(2000)
     for row in range(1500):
         coded.write(row, row * 7 % 1009)
         if row in (10, 1200, 1201):
             ask = [operand, *range(0, 90, 3)] if operator in ("$in", "$nin") else operand
             (condition,) = (RecallFilter(metadata={"x": {operator: ask}}).condition,)
-            found = coded.values.find(coded.codes(row + 1), condition, True)  # type: ignore[arg-type]
+            found = coded.find(row + 1, condition, True)  # type: ignore[arg-type]
             assert found.tolist() == [asked(each * 7 % 1009, operator, ask) for each in range(row + 1)]
 
 
@@ -208,7 +209,7 @@ def test_missing_and_nested() -> None:
 
     def found(**expression: Any) -> list[int]:
         filter = RecallFilter(metadata={key.replace("_", "."): value for key, value in expression.items()})
-        return np.flatnonzero(columns.passing(4, filter, NOW, np.zeros(4, np.int8))).tolist()
+        return np.flatnonzero(columns.passing(np.ones(4, np.bool_), filter, LATE)).tolist()
 
     assert found(a_b=1) == [1]
     assert found(a_b={"$ne": 1}) == [2]

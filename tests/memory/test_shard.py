@@ -688,7 +688,7 @@ def test_measured_weight_equals_brute_force(
     order = sorted(range(count), key=lambda row: content_hash(texts_here[row]))
     says = agreement([frozenset(terms(texts_here[row])) for row in order], unit[order])
     weight = 1.0 - 0.5 * vector_share([says])
-    assert (weight == 1.0) is (meaning == "equal") or meaning == "noise"
+    assert weight == 1.0 or meaning != "equal"  # few texts of a topic may agree no more than chance
     now = NOW + timedelta(days=later)
     matches = shard.search("dog rome", unit[0], now=now, k=k, floor=floor)
     expected = brute(records, held, "dog rome", unit[0], weight, preset, now, len(records), RecallFilter(), floor)

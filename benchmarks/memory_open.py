@@ -29,6 +29,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.random  # the embedder's, not the store's
 
 import mars.memory.backends.sql  # noqa: F401 - imports are not measured
 from benchmarks.memory_recall import DIMENSION, FILTER, NOW, SPACE, directions, texts, unit

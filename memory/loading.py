@@ -99,13 +99,13 @@ class Loaded:
                     f"record {self.id[place]} has a vector of {found // _FLOAT.itemsize} dimensions; expected "
                     f"{matrix.shape[1]}"
                 )
-        if held:
-            packed = np.frombuffer(b"".join(vector for vector in self.vector if vector is not None), _FLOAT)
-            rows = packed.reshape(len(held), matrix.shape[1])
-            if len(held) == len(matrix):
-                matrix[:] = rows
-            else:
-                matrix[held] = rows
+        if matrix.dtype != _FLOAT or not matrix.flags.c_contiguous:  # a processor of the other byte order
+            for place in held:
+                matrix[place] = np.frombuffer(self.vector[place] or b"", _FLOAT)
+            return
+        there = memoryview(matrix).cast("B") if held else memoryview(b"")
+        for place in held:
+            there[place * size : (place + 1) * size] = self.vector[place] or b""
 
 
 COLUMNS = tuple(field.name for field in fields(Loaded) if field.name not in ("vector", "later"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -34,8 +35,11 @@ from mars.memory.records import Change, Namespace, Record, Vector, check_vector
 
 _FLOAT = np.dtype("<f4")
 
-MANY = 10_000
-"""When more rows than this were loaded, SQLite lets go of the pages: nobody reads them again."""
+SCANNED = 2_000
+"""When so many rows are loaded, SQLite keeps `FEW_PAGES` meanwhile: nobody reads them again."""
+
+FEW_PAGES = 100
+"""So many pages are kept of such a load, besides those in use."""
 
 
 class SqlReader(Reader):
@@ -84,6 +88,23 @@ class SqlReader(Reader):
     def load(self, namespace: Namespace) -> Iterator[Loaded]:
         """See `Reader.load`."""
         numbers = sorted(row[0] for row in self._rows(self._sql.places, (namespace_text(namespace),)))
+        with self._scanning(len(numbers)):
+            yield from self._parts(numbers)
+
+    @contextmanager
+    def _scanning(self, rows: int) -> Iterator[None]:
+        """While many rows are read once, SQLite keeps few pages: it reuses them instead of taking new memory."""
+        if self._dialect != "sqlite" or rows < SCANNED:
+            yield
+            return
+        held = self._rows("PRAGMA cache_size")[0][0]
+        self._run(f"PRAGMA cache_size = {FEW_PAGES}", ())
+        try:
+            yield
+        finally:
+            self._run(f"PRAGMA cache_size = {held}", ())
+
+    def _parts(self, numbers: Sequence[int]) -> Iterator[Loaded]:
         for start in range(0, len(numbers), PART):
             part = numbers[start : start + PART]
             if part[-1] - part[0] < 2 * len(part):
@@ -94,8 +115,6 @@ class SqlReader(Reader):
                 wanted = frozenset(part)
                 rows = [row for row in rows if row[0] in wanted]
             yield Loaded.of(rows, max(0, len(numbers) - start - PART))
-        if self._dialect == "sqlite" and len(numbers) > MANY:
-            self._run("PRAGMA shrink_memory", ())
 
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
         """See `Reader.removed`."""

@@ -1,8 +1,10 @@
-"""Turns in children that are killed with SIGKILL around each of their calls; print what was found as one line of JSON.
+"""Turns in children that are killed with SIGKILL around each of their calls; print what was found, a line of JSON for
+each group of kills.
 
-    python tests/mars/calls_under_fire.py FOLDER URL POINT=HIT,HIT… … [--sabotaged]
+    python tests/mars/calls_under_fire.py FOLDER URL POINT=HIT,HIT…+POINT=HIT… … [--sabotaged]
 
-Each kill is a turn of its own: a child runs it and dies when a point was reached so many times, another one resumes it.
+Each kill is a turn of its own: a child runs it and dies when a point was reached so many times, another one resumes it;
+of a group, all are killed before the first is resumed, when its lease has run out.
 The models and tools note each call in a file before they answer; that file, not the ledger, is the witness. The parent
 imports everything, opens nothing and stays single-threaded. ``--sabotaged`` switches the ledger off.
 """
@@ -42,19 +44,28 @@ def judge(expected: dict[str, Any], found: dict[str, Any] | None, made: Sequence
     }
 
 
-def main(folder: Path, url: str, cases: Sequence[tuple[str, int]], ledger: bool) -> dict[str, int]:
-    """Kill and resume one turn per case; return the sums."""
+def run(folder: Path, url: str, groups: Sequence[Sequence[tuple[str, int]]], ledger: bool) -> list[dict[str, int]]:
+    """Kill and resume one turn per case; return the sums of each group."""
     warm()
     calm = Scene(url=url, talk="calm", witness=Witness(folder / "calm"), ledger=ledger)
     undisturbed = child(calm)
     assert undisturbed is not None
     expected = {**undisturbed, "made": calm.witness.lines()}
-    # Whose conversation it is changes the prompts and the keys, but not how many calls there are of which role.
+    return [fire(folder, url, expected, f"{number}-", cases, ledger) for number, cases in enumerate(groups)]
+
+
+def fire(
+    folder: Path, url: str, expected: dict[str, Any], mark: str, cases: Sequence[tuple[str, int]], ledger: bool
+) -> dict[str, int]:
+    """Kill and resume one turn per case; return the sums."""
+    # The key of an effect is its turn's own; all else that is called is the same in every turn.
     roles = [line.partition(" ")[0] for line in expected["made"]]
+    talks = [f"{mark}{number}" for number, _ in enumerate(cases)]
+    scenes = [Scene(url=url, talk=talk, witness=Witness(folder / talk), ledger=ledger) for talk in talks]
+    dead = [child(scene, point=point, hit=hit) is None for scene, (point, hit) in zip(scenes, cases, strict=True)]
     sums: Counter[str] = Counter({"runs": 0})
-    for number, (point, hit) in enumerate(cases):
-        scene = Scene(url=url, talk=f"talk{number}", witness=Witness(folder / f"talk{number}"), ledger=ledger)
-        if child(scene, point=point, hit=hit) is not None:
+    for scene, (point, _), killed in zip(scenes, cases, dead, strict=True):
+        if not killed:
             sums["not_killed"] += 1
             continue
         found = child(scene, resume=True)
@@ -68,8 +79,14 @@ def main(folder: Path, url: str, cases: Sequence[tuple[str, int]], ledger: bool)
     return {"calls": len(roles), **sums}
 
 
+def cases_of(group: str) -> list[tuple[str, int]]:
+    """Return the kills that an argument names."""
+    points = [one.split("=") for one in group.split("+")]
+    return [(name, int(hit)) for name, hits in points for hit in hits.split(",")]
+
+
 if __name__ == "__main__":
     where, target, *rest = sys.argv[1:]
-    points = [one.split("=") for one in rest if "=" in one]
-    plan = [(name, int(hit)) for name, hits in points for hit in hits.split(",")]
-    print(json.dumps(main(Path(where), target, plan, "--sabotaged" not in rest)))
+    wanted = [cases_of(one) for one in rest if "=" in one]
+    for figures in run(Path(where), target, wanted, "--sabotaged" not in rest):
+        print(json.dumps(figures))

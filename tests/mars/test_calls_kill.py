@@ -27,35 +27,35 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return make()
 
 
-def killed(folder: Path, url: str, *cases: str) -> dict[str, Any]:
-    """Kill and resume turns; return the harness's figures."""
-    command = [sys.executable, str(HARNESS), str(folder), url, *cases]
+def killed(folder: Path, url: str, *groups: str) -> list[dict[str, Any]]:
+    """Kill and resume turns; return the harness's figures for each group."""
+    command = [sys.executable, str(HARNESS), str(folder), url, *groups]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
-    figures: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    assert "not_killed" not in figures
-    assert "unresumable" not in figures
-    return figures
+    found: list[dict[str, Any]] = [json.loads(line) for line in result.stdout.splitlines()]
+    for figures in found:
+        assert "not_killed" not in figures
+        assert "unresumable" not in figures
+    return found
 
 
-def test_killed_before_and_after_a_call(url: str, tmp_path: Path) -> None:
-    """Before the intent and after the outcome nothing is repeated; an intent alone may have been paid for."""
-    figures = killed(tmp_path, url, "call_wanted=1,5,12", "call_settled=1,3,5,12")
-    assert figures == {"calls": 12, "runs": 7, **CLEAN, "repeated_in_flight": 0, "maybe_paid": 0}
+def test_killed_around_a_call(url: str, tmp_path: Path) -> None:
+    """Before the intent and after the outcome nothing is repeated; an intent alone may have been paid for.
 
-
-def test_killed_with_a_call_in_flight(url: str, tmp_path: Path) -> None:
-    """Between a provider's return and the commit, exactly one call is repeated, and counted as one that maybe was paid.
-
-    The third case is a tool that reads, which is run again and costs nothing; the fourth has a side effect and honours
+    Between a provider's return and the commit, exactly one call is repeated, and counted as one that maybe was paid. Of
+    those the third is a tool that reads, which is run again and costs nothing; the fourth has a side effect and honours
     its key: it is run again, and its effect happens once.
     """
-    figures = killed(tmp_path, url, "call_returned=1,3,4,5,8,12", "call_intended=2")
-    assert figures == {"calls": 12, "runs": 7, **CLEAN, "repeated_in_flight": 5, "maybe_paid": 5}
+    outside = "call_wanted=1,5,12+call_settled=1,3,5,12"
+    within = "call_returned=1,3,4,5,8,12+call_intended=2"
+    before_and_after, in_flight = killed(tmp_path, url, outside, within)
+    figures = {"calls": 12, "runs": 7, **CLEAN}
+    assert before_and_after == {**figures, "repeated_in_flight": 0, "maybe_paid": 0}
+    assert in_flight == {**figures, "repeated_in_flight": 5, "maybe_paid": 5}
 
 
 def test_without_the_ledger_calls_are_repeated(tmp_path: Path) -> None:
     """Sabotaged by a ledger that dies with its process, the same kills repeat calls whose outcome was there."""
-    figures = killed(tmp_path, f"sqlite:///{tmp_path / 'run.db'}", "call_settled=1,3,5,12", "--sabotaged")
+    (figures,) = killed(tmp_path, f"sqlite:///{tmp_path / 'run.db'}", "call_settled=1,3,5,12", "--sabotaged")
     assert figures["repeated_committed"] > 0
     assert figures["miscounted"] > 0

@@ -194,6 +194,10 @@ class Conversations:
             raise NotFound(f"conversation {conversation!r} has {what}" if found else f"{conversation!r} was {what}")
         return fitting[0]
 
+    async def place(self, conversation: str, namespace: Namespace | None) -> tuple[Namespace, str]:
+        """Return whose conversation this is, and its name."""
+        return conversation_of((await self._one(conversation, namespace)).thread)
+
     async def waiting(self, conversation: str, namespace: Namespace | None) -> str:
         """Return the id of the unfinished turn of a conversation that nobody is working on."""
         found = await self._one(conversation, namespace, unfinished="only")
@@ -334,11 +338,11 @@ class Conversations:
                 f"another run has taken over conversation {turn.input['conversation']!r}, because this one did not "
                 "renew its lease in time; it will finish the turn, or resume does"
             )
-        if run.stopped or seen.waiting:
+        if run.stopped or seen.asked:
             status = RunStatus.CANCELLED if run.stopped else RunStatus.WAITING
             run.rest = status.value
             spent = await self.ledger.spent(Scope("turn", turn.turn))
-            so_far = {"status": status.value, "usage": spent.usage.plain(), "latency": spent.wall}
+            so_far = {"status": status.value, "usage": spent.usage.plain(), "latency": spent.wall, "asks": seen.asked}
             return read_result({**partial, **so_far})
         result = read_result(values)
         said = _said(turn, values) if self._keep else ()

@@ -14,6 +14,8 @@ from mars.keeping import Kept
 from mars.memory.engine import Memory
 from mars.models.resolve import resolve_model
 from mars.nodes import Loop
+from mars.people import People
+from mars.persistence.asks import Desk
 from mars.persistence.budgets import Budgets
 from mars.persistence.reliability import Reliability
 from mars.role_models import RoleModel
@@ -52,9 +54,12 @@ class Crew:
         if any("decay" in team.without for team in (self.usual, *self.named.values())):
             undecayed = await stack.enter_async_context(memory.under(memory.preset.without_decay()))
 
+        desk = Desk(kept.database if kept else None)
+
         def loop(team: Team) -> Loop:
             own = undecayed if "decay" in team.without else memory
             made = make_loop(own, team, self.model, self.toolbox, self.verifiers, calls)
+            made = replace(made, people=People(approval=team.approval, desk=desk))
             return made if team.without else replace(made, reliability=reliability)  # an ablation tells of nobody
 
         return Roster(loop(self.usual), {name: loop(team) for name, team in self.named.items()}, reliability, self.seed)

@@ -5,6 +5,8 @@ begin → recall → assistant ⇄ (review_action → tools) → checker ─ app
           ▲                                               │
           └── reflect ←──────────── rejected, i < N ──────┘   rejected, i = N → reflect → consolidate → END (best draft)
 ```
+
+Between review_action and tools is person, where one has to decide.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ def build_graph(loop: Loop | Roster) -> StateGraph[State, None, State, State]:
     graph.add_node("recall", loop.recall)
     graph.add_node("assistant", loop.draft)
     graph.add_node("review_action", loop.review_action)
+    graph.add_node("person", loop.person)
     graph.add_node("tools", loop.tools)
     graph.add_node("checker", loop.check)
     graph.add_node("reflect", loop.reflect)
@@ -51,4 +54,4 @@ def compile_graph(
 def recursion_limit(loop: Loop | Roster) -> int:
     """Return a limit on LangGraph's steps that the loop's own counter always reaches first."""
     iterations, actions = loop.steps
-    return 4 + iterations * (STEPS_PER_ITERATION + 3 * (actions + 1))
+    return 4 + iterations * (STEPS_PER_ITERATION + 4 * (actions + 1))

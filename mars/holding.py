@@ -119,7 +119,7 @@ async def _pumped(source: AsyncGenerator[Any, None], queue: asyncio.Queue[Any], 
     try:
         async with aclosing(source):
             async for part in source:
-                seen.waiting = seen.waiting or "__interrupt__" in part
+                seen.asked += [one.value for one in part.get("__interrupt__", ())]
     finally:
         queue.put_nowait(None)
 

@@ -30,11 +30,12 @@ from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, 
 from mars.errors import BudgetExhausted
 from mars.events import emit, failure
 from mars.memory.interfaces import Kind
+from mars.people import People
 from mars.persistence.reliability import Reliability, Task
 from mars.prompting import assistant_prompt, plain_prompt
 from mars.results import EventKind, RunStatus
 from mars.role_models import RoleModel
-from mars.state import VERSION, State, evidence_of, namespace_of, task_of
+from mars.state import State, evidence_of, fresh, namespace_of, task_of
 from mars.tools import Toolbox, read_calls
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Loop:
     """How models and tools are called; the models above call by it."""
     toolbox: Toolbox = field(default_factory=Toolbox)
     """The Assistant's tools."""
+    people: People = field(default_factory=People)
+    """Who decides on actions that need a person."""
     iterations: int = 3
     """The most drafts of one turn, N."""
     k: int = 8
@@ -98,33 +101,11 @@ class Loop:
     @placed
     async def begin(self, state: State) -> dict[str, Any]:
         """Reset what belongs to one turn."""
-        return {
-            "version": VERSION,
-            "iteration": 1,
-            "evidence": [],
-            "wider": [],
-            "window": state["window"]
-            if "summary" in state
-            else await recent_turns(
-                self.memory, namespace_of(state), state["conversation"], self.window, task_of(state).asked_at
-            ),
-            "lessons": [],
-            "reflections": [],
-            "strategy": [],
-            "scratch": [],
-            "pending": [],
-            "actions": 0,
-            "rejected_actions": 0,
-            "calls": 0,
-            "draft": "",
-            "attempts": [],
-            "status": "",
-            "error": "",
-            "stop_reason": "",
-            "answer": "",
-            "approved": False,
-            "sources": [],
-        }
+        window = state.get("window", [])
+        if "summary" not in state:
+            asked_at = task_of(state).asked_at
+            window = await recent_turns(self.memory, namespace_of(state), state["conversation"], self.window, asked_at)
+        return {**fresh(), "window": window}
 
     @placed
     async def recall(self, state: State) -> dict[str, Any]:
@@ -195,7 +176,7 @@ class Loop:
         return assistant_prompt(self.assistant, self.reflector, state)
 
     @placed
-    async def review_action(self, state: State) -> Command[Literal["tools", "assistant", "consolidate"]]:
+    async def review_action(self, state: State) -> Command[Literal["person", "tools", "assistant", "consolidate"]]:
         """Let the Checker see each proposed action before anything happens; a rejected one never runs."""
         passed: list[dict[str, Any]] = []
         scratch = list(state["scratch"])
@@ -220,7 +201,12 @@ class Loop:
         update: dict[str, Any] = {"scratch": scratch, "pending": passed, "rejected_actions": rejected}
         if rejected >= REJECTED_ACTIONS and not passed:
             return Command(goto="consolidate", update={**update, "status": RunStatus.INVALID_ACTION.value})
-        return Command(goto="tools" if passed else "assistant", update=update)
+        return Command(goto=self.people.next(self.toolbox, passed), update=update)
+
+    @placed
+    async def person(self, state: State) -> Command[Literal["person", "tools", "assistant"]]:
+        """Have a person decide on one action; then on the next one, if that needs it too."""
+        return await self.people.decide(self.toolbox, state)
 
     async def _verdict_on(self, action: Action, state: State) -> Verdict:
         if self.checker is None or self.toolbox.read_only(action.tool):

@@ -121,6 +121,8 @@ class RunResult:
     """What the turn has spent, in every process that worked on it."""
     latency: float = 0.0
     """Seconds that processes have worked on the turn, waiting included."""
+    asks: tuple[Mapping[str, Any], ...] = ()
+    """What a person has to decide before the turn goes on, if the status is waiting."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -155,6 +157,7 @@ class RunResult:
             "stop_reason": self.stop_reason,
             "usage": self.usage.plain(),
             "latency": round(self.latency, 3),
+            "asks": [dict(ask) for ask in self.asks],
         }
 
 
@@ -171,6 +174,7 @@ class EventKind(StrEnum):
     RETRY = "retry"
     BUDGET = "budget"
     INTERRUPT = "interrupt"
+    DECISION = "decision"
     FINAL = "final"
 
 
@@ -221,6 +225,7 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
         stop_reason=values.get("stop_reason") or status.value,
         usage=Usage(**values.get("usage") or {}),
         latency=values.get("latency", 0.0),
+        asks=tuple(values.get("asks", ())),
     )
 
 

@@ -47,6 +47,7 @@ class Roster:
     recall = _handed_on("recall")
     draft = _handed_on("draft")
     review_action = _handed_on("review_action")
+    person = _handed_on("person")
     tools = _handed_on("tools")
     check = _handed_on("check")
     reflect = _handed_on("reflect")

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from mars.bridge import Twin, blocking, streaming
 from mars.calls import Calls
 from mars.conversations import Conversation, Conversations, OnUnfinished, named
 from mars.crew import Crew
-from mars.errors import InvalidSetting, StoreClosed
+from mars.errors import InvalidSetting, NotFound, StoreClosed
 from mars.graph import compile_graph, recursion_limit
 from mars.holding import OnBusy, drain_on_sigterm
 from mars.keeping import LEASE, SAME, Keeping
@@ -26,12 +26,14 @@ from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
 from mars.models.prices import Prices, load_prices
+from mars.persistence.approvals import Asked, Decision
 from mars.persistence.budgets import Budget
 from mars.persistence.transcript import Utterance
 from mars.results import Event, EventKind, RunResult, read_result
 from mars.retrying import CallPolicy
 from mars.roster import Roster
 from mars.state import State
+from mars.state import asked as begun
 from mars.team import Team, named_teams
 from mars.tools import Toolbox
 
@@ -271,6 +273,25 @@ class Mars:
         waiting = await self._conversations.waiting(conversation, namespace)
         await self.calls.settle_action(conversation, waiting, settled(result) if done else None)
 
+    async def asked(self, conversation: str, *, namespace: Namespace | None = None) -> list[Asked]:
+        """Return what people were asked in a conversation, oldest first; what has no `decision` waits for one."""
+        where, name = await self._conversations.place(conversation, namespace)
+        return await self.roster.usual.people.desk.of(where, name)
+
+    async def decide(
+        self, conversation: str, decision: Decision | Mapping[str, Any] | str, *, namespace: Namespace | None = None
+    ) -> Asked:
+        """Decide what the unfinished turn of a conversation waits for; then `resume` goes on with it.
+
+        `decision` is ``"approve"``, ``"reject"``, a `Decision`, or a mapping of its fields; it is stored for good.
+        Raises `NotFound` where nothing waits, `InvalidInput` for what cannot be decided, and `ConversationBusy`.
+        """
+        chosen, turn = Decision.of(decision), await self._conversations.waiting(conversation, namespace)
+        for ask in await self.asked(conversation, namespace=namespace):
+            if ask.turn == turn and ask.decision is None:
+                return await self.roster.usual.people.desk.decide(ask, ask.check(chosen), datetime.now(UTC))
+        raise NotFound(f"nothing in conversation {conversation!r} waits for a decision: resume it")
+
     async def cancel(self, conversation: str, *, namespace: Namespace | None = None) -> bool:
         """End the run of a conversation, here or in another process; False where none runs.
 
@@ -321,16 +342,7 @@ class Mars:
         person = user if isinstance(user, User) else User(name=user)
         where = check_namespace(namespace if namespace is not None else (person.name,))
         asked_at = check_time(now) if now is not None else self.memory.clock.now()
-        return {
-            "task": {
-                "text": task,
-                "user": person.name,
-                "asked_at": asked_at.isoformat(),
-                "constraints": list(constraints),
-            },
-            "namespace": list(where),
-            "budget": budget.plain() if budget is not None else {},
-        }
+        return begun(task, person.name, where, asked_at, constraints, budget.plain() if budget else None)
 
 
 class SyncMars(Twin[Mars]):
@@ -341,6 +353,8 @@ class SyncMars(Twin[Mars]):
     resume = blocking(Mars.resume)
     result = blocking(Mars.result)
     settle_action = blocking(Mars.settle_action)
+    asked = blocking(Mars.asked)
+    decide = blocking(Mars.decide)
     cancel = blocking(Mars.cancel)
     unfinished = blocking(Mars.unfinished)
     conversations = blocking(Mars.conversations)

@@ -6,7 +6,7 @@ LangGraph itself validates neither.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypedDict, TypeVar
@@ -84,6 +84,34 @@ class State(TypedDict, total=False):
     """Whether it was approved."""
     sources: list[dict[str, Any]]
     """What the answer rests on."""
+
+
+def fresh() -> dict[str, Any]:
+    """Return what every turn begins with."""
+    lists = ("evidence", "wider", "lessons", "reflections", "strategy", "scratch", "pending", "attempts", "sources")
+    words = ("draft", "status", "error", "stop_reason", "answer")
+    counts = ("actions", "rejected_actions", "calls")
+    return {
+        "version": VERSION,
+        "iteration": 1,
+        "approved": False,
+        **{key: [] for key in lists},
+        **dict.fromkeys(words, ""),
+        **dict.fromkeys(counts, 0),
+    }
+
+
+def asked(
+    task: str,
+    user: str,
+    namespace: Namespace,
+    asked_at: datetime,
+    constraints: Sequence[str] = (),
+    budget: Mapping[str, Any] | None = None,
+) -> State:
+    """Return what a user asks, as a turn begins; it has no name yet."""
+    told = {"text": task, "user": user, "asked_at": asked_at.isoformat(), "constraints": list(constraints)}
+    return {"task": told, "namespace": list(namespace), "budget": dict(budget or {})}
 
 
 def namespace_of(state: State) -> Namespace:

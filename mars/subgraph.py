@@ -29,7 +29,7 @@ from mars.memory.records import check_namespace, check_text
 from mars.results import Event, EventKind
 from mars.runtime import Mars
 from mars.settings import load_settings
-from mars.state import State
+from mars.state import State, asked
 from mars.watching import Watch, watch
 
 if TYPE_CHECKING:
@@ -137,21 +137,12 @@ def _turn(mars: Mars, who: Asker, messages: list[AnyMessage]) -> State:
         raise InvalidInput('the last message has to be the user\'s: {"messages": [{"role": "user", "content": "…"}]}')
     mars.roster.loop_of(who.team)
     where = check_namespace(who.namespace if who.namespace is not None else (who.user,))
-    asked: dict[str, Any] = {
-        "task": {
-            "text": check_text(last.text, "the last message"),
-            "user": who.user,
-            "asked_at": mars.memory.clock.now().isoformat(),
-            "constraints": list(who.constraints),
-        },
-        "namespace": list(where),
-        "budget": {},
-        "team": who.team,
-    }
+    text = check_text(last.text, "the last message")
+    what = asked(text, who.user, where, mars.memory.clock.now(), who.constraints)
     thread = get_config().get("configurable", {}).get("thread_id")
     # The message's id, not the time: a node that is executed again after an interrupt means the same turn.
     turn = hashlib.blake2b(f"{tuple(where)}\0{thread}\0{last.id}".encode(), digest_size=12).hexdigest()
-    begun: Any = {**BLANK, **asked, "conversation": str(thread or turn), "turn": turn}
+    begun: Any = {**BLANK, **what, "team": who.team, "conversation": str(thread or turn), "turn": turn}
     begun["task"]["id"] = turn
     begun.update(window=_window(who.user, messages[:-1]), summary="")
     state: State = begun

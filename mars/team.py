@@ -19,15 +19,16 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mars.agents.prompts import Prompt
 from mars.agents.roles import Assistant, Checker, Reflector
 from mars.errors import InvalidFile, InvalidSetting
+from mars.persistence.approvals import Approval
 from mars.persistence.budgets import Budget, Budgets
 
 SWITCHES = ("checker", "reflection", "memory", "decay")
@@ -58,6 +59,8 @@ class Team:
     """Whether each attempt keeps the Assistant's prompt, for trajectories to train on."""
     budget: Budget | Budgets | None = None
     """What may be spent: a single budget is that of each turn."""
+    approval: Approval | None = None
+    """Which actions need a person, after the Checker; None: none do."""
     without: frozenset[str] = frozenset()
     """Switches that are off: checker, reflection, memory, decay."""
 
@@ -106,6 +109,8 @@ class Team:
         values: dict[str, Any] = {**{name: role for name, role in roles.items() if role}, **limits}
         if self.budget is not None:
             values["budget"] = _plain_budget(self.budget)
+        if self.approval is not None:
+            values["approval"] = {**asdict(self.approval), "tools": list(self.approval.tools)}
         return {**values, "without": sorted(self.without)} if self.without else values
 
 
@@ -151,6 +156,12 @@ class _ReflectorValues(_RoleValues):
     keep: int | None = None
 
 
+class _ApprovalValues(_Values):
+    tools: list[str] | None = None
+    expires: float | None = None
+    default: Literal["approve", "reject"] | None = None
+
+
 class _TeamValues(_Values):
     assistant: _AssistantValues | None = None
     checker: _CheckerValues | None = None
@@ -163,6 +174,7 @@ class _TeamValues(_Values):
     keep_prompts: bool | None = None
     without: list[str] | None = None
     budget: dict[str, Any] | None = None
+    approval: _ApprovalValues | None = None
 
 
 class _BudgetValues(_Values):
@@ -246,6 +258,7 @@ _OF_ROLE: dict[str, type[BaseModel]] = {
     "assistant": _AssistantValues,
     "checker": _CheckerValues,
     "reflector": _ReflectorValues,
+    "approval": _ApprovalValues,
 }
 _KINDS: tuple[type[BaseModel], ...] = (_TeamValues, _PromptValues, _BudgetValues, _BudgetsValues, *_OF_ROLE.values())
 _KEYS = {name for kind in _KINDS for name in kind.model_fields}
@@ -260,10 +273,16 @@ def _team(values: _TeamValues, where: str) -> Team:
             reflector=_role(Reflector(), values.reflector),
             without=frozenset(values.without or ()),
             budget=None if values.budget is None else _budget(values.budget, "budget"),
+            approval=None if values.approval is None else _approval(values.approval),
             **given,
         )
     except InvalidSetting as error:
         raise InvalidSetting(f"{where}: {error}") from None
+
+
+def _approval(values: _ApprovalValues) -> Approval:
+    given = {name: value for name, value in values if value is not None}
+    return Approval(**{**given, "tools": tuple(given["tools"])} if "tools" in given else given)
 
 
 def _budget(values: Mapping[str, Any], where: str) -> Budget | Budgets:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 READ_ONLY = "read_only"
 """Key of a tool's metadata; true if it changes nothing and needs no review."""
 
+ASKS = "asks_user"
+"""Key of a tool's metadata; true if calling it asks a person, whose answer is its result."""
+
 IDEMPOTENT = "idempotent"
 """Key of a tool's metadata; true if running it twice with the same arguments is as good as once."""
 
@@ -176,6 +179,11 @@ class Toolbox:
         """Return whether the tool says of itself that it changes nothing."""
         tool = self.tools.get(name)
         return bool(tool and tool.metadata and tool.metadata.get(READ_ONLY))
+
+    def asks(self, name: str) -> bool:
+        """Return whether calling the tool asks a person."""
+        tool = self.tools.get(name)
+        return bool(tool and tool.metadata and tool.metadata.get(ASKS))
 
     def takes_key(self, name: str) -> bool:
         """Return whether the tool takes the idempotency key of an action."""

@@ -25,8 +25,8 @@ class Watch:
     """Is given each event; None where nobody listens."""
     values: dict[str, Any] = field(default_factory=dict)
     """The state after the newest node that has ended; empty before."""
-    waiting: bool = False
-    """Whether the graph stopped to ask a person."""
+    asked: list[Any] = field(default_factory=list)
+    """What the graph stopped to ask a person; empty where it did not."""
 
     def note(self, state: Mapping[str, Any], update: Mapping[str, Any]) -> None:
         """Note what a node has changed of the state that it was given."""

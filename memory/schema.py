@@ -22,7 +22,7 @@ from mars.memory.tables import meta
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every revision of the schema, oldest first; the last is the one that this code reads and writes."""
 
 VERSION_TABLE = "mars_version"

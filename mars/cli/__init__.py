@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "chat": "mars.cli.chat:chat",
     "conversations": "mars.cli.conversations:conversations",
     "resume": "mars.cli.conversations:resume",
+    "decide": "mars.cli.conversations:decide",
     "memory": "mars.cli.memory:app",
     "eval": "mars.cli.evaluate:app",
     "agents": "mars.cli.agents:agents",

@@ -1,8 +1,9 @@
-"""`mars conversations` and `mars resume`: what was talked about, what rests half done, and finishing it."""
+"""`mars conversations`, `resume` and `decide`: what was talked about, what rests half done, and finishing it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from json import dumps, loads
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -47,6 +48,61 @@ def resume(
 ) -> None:
     """Finish the turn that a crash, a cancellation or a shutdown left half done; one that is over is shown."""
     run_async(_resume, conversation, db, namespace, model, wait, json)
+
+
+def decide(
+    conversation: Annotated[str, typer.Argument(help="The conversation whose turn waits.")],
+    approve: Annotated[bool, typer.Option("--approve", help="Let the action run.")] = False,
+    reject: Annotated[str | None, typer.Option("--reject", metavar="WHY", help="Do not run it; say why.")] = None,
+    edit: Annotated[str | None, typer.Option("--edit", metavar="JSON", help="Run it with these arguments.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", metavar="TEXT", help="Answer the question.")] = None,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides; kept with the decision.")] = "",
+    db: Database = None,
+    namespace: NamespaceOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show what people were asked in a conversation; with an option, decide what waits. `mars resume` then goes on."""
+    given = {"approve": approve or None, "reject": reject, "edit": edit, "answer": answer}
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"decide by one of them, not by {' and '.join(chosen)}")
+    decision = _decision(chosen[0], given[chosen[0]], by) if chosen else None
+    run_async(_decide, conversation, decision, db, namespace, json)
+
+
+def _decision(choice: str, value: object, by: str) -> dict[str, Any]:
+    """Return a decision as its fields."""
+    if choice == "edit":
+        try:
+            arguments = loads(str(value))
+        except ValueError as error:
+            raise typer.BadParameter(f"no JSON: {error}", param_hint="--edit") from None
+        return {"choice": choice, "arguments": arguments, "by": by}
+    return {"choice": choice, "text": "" if value is True else str(value), "by": by}
+
+
+async def _decide(
+    conversation: str, decision: dict[str, Any] | None, db: str, namespace: str | None, json: bool
+) -> None:
+    from mars.runtime import Mars
+
+    check_exists(db)
+    where = parse_namespace(namespace) if namespace is not None else None
+    async with Mars.open(db) as mars:
+        if decision is not None:
+            await mars.decide(conversation, decision, namespace=where)
+        found = await mars.asked(conversation, namespace=where)
+    if json:
+        output.json([one.plain() for one in found])
+        return
+    table = Table("asked", "what", "with", "decided", "by", "why", box=None, header_style="dim")
+    for one in found:
+        row = one.decision
+        decided = row.choice if row else "waits: " + ", ".join(one.choices)
+        what = Text(one.tool), Text(dumps(one.arguments, ensure_ascii=False))
+        asked_at = one.asked_at.isoformat(" ", "seconds")
+        table.add_row(asked_at, *what, decided, Text(row.by if row else ""), Text(row.text if row else ""))
+    output.print(table if found else Text("Nobody was asked anything."))
 
 
 async def _list(db: str, unfinished: bool, json: bool) -> None:

@@ -154,3 +154,22 @@ tasks = Table(
     sqlite_with_rowid=False,
 )
 """How a turn went for an agent with its model: one row per turn and role; ``success`` is 0 or 1."""
+
+asks = Table(
+    "mars_asks",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("conversation", label(), primary_key=True),
+    Column("turn", label(), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("default_choice", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("decided_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+"""What a person was asked: one row per approval or question. ``decision`` is JSON, empty until one is taken."""

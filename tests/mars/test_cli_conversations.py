@@ -1,4 +1,4 @@
-"""`mars conversations` and `mars resume`."""
+"""`mars conversations`, `mars resume` and `mars decide`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from mars import Assistant, Mars, Team
 from mars.cli import main
+from mars.persistence.approvals import Approval
 from mars.testing import ScriptedModel, Step
 
 QUESTION = "Where does my sister live?"
@@ -80,3 +81,39 @@ def test_mistakes_say_what_helps(left: str, tmp_path: Path, capsys: pytest.Captu
     assert "needs the conversation's name" in capsys.readouterr().err
     assert main(["conversations", "--db", str(tmp_path / "none.db")]) == 2
     assert "there is no memory" in capsys.readouterr().err
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> str:
+    """A database where a payment waits for a person."""
+    url = f"sqlite:///{tmp_path / 'till.db'}"
+
+    def pay(amount: int) -> str:
+        """Pay."""
+        return f"paid {amount}"
+
+    model = ScriptedModel([Step(tool_calls=(("pay", {"amount": 5}),))])
+    team = Team(approval=Approval(), without=frozenset({"checker"}))
+    with Mars.open_sync(url, model=model, tools=[pay], team=team) as mars:
+        mars.run("Pay.", conversation="bill")
+    return url
+
+
+def test_what_waits_is_shown_and_decided(waiting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without an option it shows what is asked; with one it decides, once; JSON has the row."""
+    assert main(["decide", "bill", "--db", waiting]) == 0
+    assert "waits" in capsys.readouterr().out
+    assert main(["decide", "bill", "--db", waiting, "--edit", '{"amount": 4}', "--by", "ann", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["decision"] == {"choice": "edit", "arguments": {"amount": 4}, "text": "", "by": "ann"}
+    assert main(["decide", "bill", "--db", waiting, "--reject", "no"]) == 2
+    assert "waits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--approve", "--reject", "x"], ["--edit", "{"], ["--answer", " "]])
+def test_what_is_no_decision(waiting: str, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Two decisions at once, no JSON, an empty answer: nothing is written."""
+    assert main(["decide", "bill", "--db", waiting, *wrong]) != 0
+    capsys.readouterr()
+    assert main(["decide", "bill", "--db", waiting, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["decision"] is None

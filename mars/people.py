@@ -1,0 +1,166 @@
+"""People in the loop: an action that needs approval waits for one, and so does a question of the Assistant's.
+
+Each is asked in a node of its own, one at a time, before anything runs. The turn then rests, in this process or after
+it: the question is a row, the decision is written into it, and the node goes on with what is there. In a host's graph
+LangGraph's `interrupt` brings the decision. Nobody is asked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from langchain_core.messages import message_to_dict
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.types import Command, interrupt
+
+from mars.agents.interfaces import Action
+from mars.calls import here
+from mars.errors import InvalidInput, ScriptError
+from mars.events import emit
+from mars.persistence.approvals import Approval, Asked, Decision
+from mars.persistence.asks import Desk
+from mars.results import EventKind
+from mars.state import State
+from mars.tools import ASKS, READ_ONLY, Toolbox
+
+__all__ = ["People", "ask_user"]
+
+CLEARED = "cleared"
+"""Marks a pending action that a person has let pass, until all of them are through."""
+
+NOBODY = "nobody answered in time"
+"""Who decided, where the default did."""
+
+DECLINED = "The user does not answer this. Go on without it."
+"""What the Assistant is told of a question that was declined without a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who is asked, and about what."""
+
+    approval: Approval | None = None
+    """Which actions need a person; None: none do."""
+    desk: Desk = field(default_factory=Desk)
+    """Where it is kept what was asked and decided."""
+
+    def wanted(self, toolbox: Toolbox, values: Mapping[str, Any]) -> bool:
+        """Return whether a pending action waits for a person."""
+        if values.get(CLEARED):
+            return False
+        tool = values["tool"]
+        return toolbox.asks(tool) or (self.approval is not None and self.approval.needed(tool, toolbox.read_only(tool)))
+
+    def next(self, toolbox: Toolbox, pending: Sequence[Mapping[str, Any]]) -> Literal["person", "tools", "assistant"]:
+        """Return where actions go that the Checker has let pass."""
+        if any(self.wanted(toolbox, values) for values in pending):
+            return "person"
+        return "tools" if pending else "assistant"
+
+    async def decide(self, toolbox: Toolbox, state: State) -> Command[Literal["person", "tools", "assistant"]]:
+        """Have the first waiting action of a state decided; return where the turn goes with it.
+
+        Interrupts the graph where nobody has decided yet.
+        """
+        place, pending = here(), [dict(values) for values in state["pending"]]
+        number = next(number for number, values in enumerate(pending) if self.wanted(toolbox, values))
+        action = Action(**pending[number])
+        asked, new = await self.desk.put(self._ask(toolbox, action), place.fence)
+        decision = asked.decision or self._default(asked, new)
+        if decision is None:
+            emit(EventKind.INTERRUPT, "person", _words(asked), asked=asked.plain())
+            decision = _told(asked)
+        await self.desk.decide(asked, decision, datetime.now(UTC), place.fence)
+        emit(EventKind.DECISION, "person", decision.choice, action=pending[number], decision=decision.plain())
+        update = _applied(toolbox, action, decision, asked, list(state["scratch"]), pending, number)
+        goto = self.next(toolbox, update["pending"])
+        if goto == "tools":
+            for values in update["pending"]:
+                values.pop(CLEARED, None)
+        return Command(goto=goto, update=update)
+
+    def _ask(self, toolbox: Toolbox, action: Action) -> Asked:
+        place, approval = here(), self.approval or Approval()
+        key, now = place.next("person"), datetime.now(UTC)
+        question = toolbox.asks(action.tool)
+        return Asked(
+            namespace=place.namespace,
+            conversation=key.conversation,
+            turn=key.turn,
+            number=key.ordinal,
+            kind="question" if question else "approval",
+            tool=action.tool,
+            arguments=dict(action.arguments),
+            asked_at=now,
+            expires_at=now + timedelta(seconds=approval.expires) if approval.expires is not None else None,
+            default="reject" if question else approval.default,
+        )
+
+    def _default(self, asked: Asked, new: bool) -> Decision | None:
+        """Return what is decided of an ask whose time is over; a new one is asked first, whatever its time."""
+        if new or asked.expires_at is None or datetime.now(UTC) < asked.expires_at:
+            return None
+        return Decision(choice=asked.default, by=NOBODY)
+
+
+def _unanswered(question: str) -> str:
+    """Asked the user one short question, only if the task cannot be done without the answer."""
+    raise ScriptError(f"a person answers questions, in a node of its own; nobody was asked {question!r}")
+
+
+ask_user: BaseTool = StructuredTool.from_function(_unanswered, name="ask_user", metadata={READ_ONLY: True, ASKS: True})
+"""The tool by which an Assistant asks the user: ``Mars.open(…, tools=[ask_user])``."""
+
+
+def _words(asked: Asked) -> str:
+    if asked.kind == "question":
+        return str(asked.arguments.get("question", ""))
+    return f"may {asked.tool} run?"
+
+
+def _told(asked: Asked) -> Decision:
+    """Return what LangGraph's user decided; one that is no decision is asked again, and told why."""
+    question = {"reason": asked.kind, **asked.plain()}
+    while True:
+        try:
+            return asked.check(Decision.of(interrupt(question)))
+        except InvalidInput as error:
+            question = {**question, "problem": str(error)}
+
+
+def _applied(
+    toolbox: Toolbox,
+    action: Action,
+    decision: Decision,
+    asked: Asked,
+    scratch: list[dict[str, Any]],
+    pending: list[dict[str, Any]],
+    number: int,
+) -> dict[str, Any]:
+    """Return the state's actions after a decision on the one at place `number`."""
+    if decision.choice in ("approve", "edit"):
+        if decision.arguments is not None:
+            scratch = [_edited(message, action.id, decision.arguments) for message in scratch]
+            pending[number]["arguments"] = dict(decision.arguments)
+        pending[number][CLEARED] = True
+    else:
+        del pending[number]
+        told = decision.text
+        if decision.choice == "reject":
+            told = f"Not allowed by a person: {decision.text or 'no reason given'}"
+            if asked.kind == "question":
+                told = decision.text or DECLINED
+        scratch.append(message_to_dict(toolbox.reply(action, told, failed=decision.choice == "reject")))
+    return {"scratch": scratch, "pending": pending}
+
+
+def _edited(message: dict[str, Any], id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message in which the call of this id has other arguments: what the Assistant reads is what ran."""
+    calls = message["data"].get("tool_calls") or []
+    if not any(call["id"] == id for call in calls):
+        return message
+    changed = [{**call, "args": dict(arguments)} if call["id"] == id else call for call in calls]
+    return {**message, "data": {**message["data"], "tool_calls": changed}}

@@ -1,0 +1,279 @@
+"""People in the loop: actions that wait for approval, questions of the Assistant's, and what is kept of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from mars import Checker, Mars, RunStatus, Team
+from mars.errors import InvalidInput, InvalidSetting, NotFound
+from mars.people import NOBODY, ask_user
+from mars.persistence.approvals import Approval, Asked, Decision
+from mars.results import EventKind
+from mars.subgraph import agent_graph
+from mars.testing import ScriptedModel, Step
+
+ALONE = frozenset({"checker", "reflection"})
+
+
+class Till:
+    """A tool with a side effect, and what it did."""
+
+    def __init__(self) -> None:
+        self.paid: list[tuple[int, str]] = []
+
+    def pay(self, amount: int, to: str) -> str:
+        """Pay somebody."""
+        self.paid.append((amount, to))
+        return f"paid {amount} to {to}"
+
+
+def told(*calls: tuple[str, dict[str, Any]]) -> ScriptedModel:
+    """Return a model that makes these calls at once and then says what the last of them returned."""
+
+    def reply(messages: Any) -> Step | str:
+        last = messages[-1]
+        return f"So: {last.content}" if last.type == "tool" else Step(tool_calls=calls)
+
+    return ScriptedModel(reply)
+
+
+PAY = ("pay", {"amount": 5, "to": "Bo"})
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'life.db'}"
+    make: Callable[[], str] = request.getfixturevalue("fresh_database")
+    return make()
+
+
+def opening(url: str, till: Till, model: ScriptedModel, **changes: Any) -> Any:
+    """Return what opens a Mars whose payments need approval."""
+    team = Team(**{"approval": Approval(), "without": ALONE, **changes})
+    return Mars.open(url, model=model, tools=[till.pay, ask_user], team=team)
+
+
+@pytest.mark.parametrize(
+    ("decision", "paid", "answer"),
+    [
+        ("approve", [(5, "Bo")], "So: paid 5 to Bo"),
+        ("reject", [], "So: Not allowed by a person: no reason given"),
+        ({"choice": "reject", "text": "Bo is a crook."}, [], "So: Not allowed by a person: Bo is a crook."),
+        ({"choice": "edit", "arguments": {"amount": 4, "to": "Cy"}}, [(4, "Cy")], "So: paid 4 to Cy"),
+        ({"choice": "answer", "text": "I paid him myself."}, [], "So: I paid him myself."),
+    ],
+)
+async def test_each_decision(url: str, decision: Any, paid: list[tuple[int, str]], answer: str) -> None:
+    """Nothing runs before it is decided; each step may be another process, and a row says who decided."""
+    till = Till()
+    async with opening(url, till, told(PAY)) as mars:
+        first = await mars.run("Pay Bo.", conversation="bill")
+        assert first.status is RunStatus.WAITING
+        assert [(ask["tool"], ask["arguments"]) for ask in first.asks] == [PAY]
+    async with opening(url, till, told(PAY)) as mars:
+        waiting = await mars.resume("bill")
+        assert waiting.status is RunStatus.WAITING
+        assert till.paid == []
+        await mars.decide("bill", {"by": "ann", **({"choice": decision} if isinstance(decision, str) else decision)})
+    async with opening(url, till, told(PAY)) as mars:
+        result = await mars.resume("bill")
+        (row,) = await mars.asked("bill")
+    assert (result.status, result.answer) == (RunStatus.COMPLETED, answer)
+    assert till.paid == paid
+    assert row.decision is not None
+    assert row.decided_at is not None
+    assert row.decision.by == "ann"
+    assert row.asked_at <= row.decided_at
+
+
+async def test_what_needs_nobody_runs_at_once(tmp_path: Path) -> None:
+    """Without a policy, or for tools that only read, nobody is asked: this is what the tests above would miss."""
+    till = Till()
+    async with opening(f"sqlite:///{tmp_path / 'a.db'}", till, told(PAY), approval=None) as mars:
+        assert (await mars.run("Pay Bo.")).status is RunStatus.COMPLETED
+    assert till.paid == [(5, "Bo")]
+    look = StructuredTool.from_function(lambda: "fine", name="look", description="Look.", metadata={"read_only": True})
+    team = Team(approval=Approval(), without=ALONE)
+    async with Mars.open("memory:", model=told(("look", {})), tools=[look], team=team) as mars:
+        assert (await mars.run("Look.")).answer == "So: fine"
+    assert Approval(tools=("look",)).needed("look", True)
+    assert not Approval(tools=("look",)).needed("pay", False)
+
+
+async def test_one_after_the_other(url: str) -> None:
+    """A question and two payments of one reply are asked one at a time, and run together once all are decided."""
+    till = Till()
+    calls = (("ask_user", {"question": "How much?"}), PAY, ("pay", {"amount": 7, "to": "Cy"}))
+    async with opening(url, till, told(*calls)) as mars:
+        result = await mars.run("Pay them.", conversation="bill")
+        for decision in ({"choice": "answer", "text": "five"}, "approve", "approve"):
+            assert result.status is RunStatus.WAITING
+            assert till.paid == []
+            await mars.decide("bill", decision)
+            result = await mars.resume("bill")
+        rows = await mars.asked("bill")
+    assert till.paid == [(5, "Bo"), (7, "Cy")]
+    assert [(row.kind, row.tool) for row in rows] == [
+        ("question", "ask_user"),
+        ("approval", "pay"),
+        ("approval", "pay"),
+    ]
+    assert result.status is RunStatus.COMPLETED
+
+
+async def test_the_same_id_is_another_action(url: str) -> None:
+    """A model that gives two calls the same id does not get the second for the approval of the first."""
+    till, rounds = Till(), iter([PAY, ("pay", {"amount": 900, "to": "Bo"}), None])
+
+    def reply(messages: Any) -> Any:
+        call = next(rounds)
+        return "Done." if call is None else Step(tool_calls=(call,))
+
+    async with opening(url, till, ScriptedModel(reply)) as mars:
+        await mars.run("Pay Bo.", conversation="bill")
+        await mars.decide("bill", "approve")
+        second = await mars.resume("bill")
+        assert second.status is RunStatus.WAITING
+        assert second.asks[0]["arguments"]["amount"] == 900
+        assert till.paid == [(5, "Bo")]
+
+
+@pytest.mark.parametrize(("default", "paid"), [("reject", []), ("approve", [(5, "Bo")])])
+async def test_an_expired_ask_gets_the_default(url: str, default: Any, paid: list[tuple[int, str]]) -> None:
+    """It is asked in any case; where nobody decided in time, resuming decides, and the row says so."""
+    till = Till()
+    approval = Approval(expires=1e-6, default=default)
+    async with opening(url, till, told(PAY), approval=approval) as mars:
+        assert (await mars.run("Pay Bo.", conversation="bill")).status is RunStatus.WAITING
+        assert (await mars.resume("bill")).status is RunStatus.COMPLETED
+        (row,) = await mars.asked("bill")
+    assert till.paid == paid
+    assert row.decision == Decision(choice=default, by=NOBODY)
+
+
+async def test_the_checker_goes_first(tmp_path: Path) -> None:
+    """What the Checker rejects, no person is bothered with."""
+    no = Step(
+        structured={"approved": False, "score": 0.0, "issues": [{"kind": "policy", "evidence": "x", "directive": "y"}]}
+    )
+    till = Till()
+    model = ScriptedModel([Step(tool_calls=(PAY,)), "Not done."])
+    team = Team(
+        approval=Approval(),
+        checker=Checker(model=ScriptedModel(lambda _: no)),
+        without=frozenset({"reflection"}),
+        iterations=1,
+    )
+    async with Mars.open(f"sqlite:///{tmp_path / 'a.db'}", model=model, tools=[till.pay], team=team) as mars:
+        await mars.run("Pay Bo.", conversation="bill")
+        assert await mars.asked("bill") == []
+    assert till.paid == []
+
+
+async def test_the_first_decision_stands(url: str) -> None:
+    """Nothing is decided twice, nothing that was not asked, and nothing that is no answer to what was asked."""
+    till = Till()
+    async with opening(url, till, told(("ask_user", {"question": "How much?"}))) as mars:
+        with pytest.raises(NotFound):
+            await mars.decide("bill", "approve")
+        await mars.run("Pay Bo.", conversation="bill")
+        with pytest.raises(InvalidInput, match="answer or reject"):
+            await mars.decide("bill", "approve")
+        await mars.decide("bill", {"choice": "answer", "text": "five"})
+        with pytest.raises(NotFound, match="waits"):
+            await mars.decide("bill", "reject")
+        asked = (await mars.asked("bill"))[0]
+        desk = mars.roster.usual.people.desk
+        with pytest.raises(InvalidInput, match="decided before"):
+            await desk.decide(asked, Decision(choice="reject"), asked.asked_at)
+        assert (await mars.resume("bill")).answer == "So: five"
+
+
+async def test_events_tell_of_both(tmp_path: Path) -> None:
+    """Who watches the stream sees what is asked and what was decided."""
+    till = Till()
+    async with opening(f"sqlite:///{tmp_path / 'a.db'}", till, told(PAY), approval=Approval(expires=1e-6)) as mars:
+        first = [event async for event in mars.stream("Pay Bo.", conversation="bill")]
+        (asked,) = [event for event in first if event.kind is EventKind.INTERRUPT]
+        assert (asked.role, asked.text) == ("person", "may pay run?")
+        assert asked.data["asked"]["arguments"] == PAY[1]
+
+
+async def test_in_a_hosts_graph() -> None:
+    """LangGraph's interrupt asks, and `Command(resume=…)` decides; a decision that is none leaves the question open."""
+    till = Till()
+    async with opening("memory:", till, told(("ask_user", {"question": "Who?"}), PAY)) as mars:
+        graph = agent_graph(mars).compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        first = await graph.ainvoke({"messages": [("user", "Pay Bo.")]}, config)
+        assert first["__interrupt__"][0].value["arguments"] == {"question": "Who?"}
+        second = await graph.ainvoke(Command(resume={"choice": "answer", "text": "Bo"}), config)
+        assert second["__interrupt__"][0].value["tool"] == "pay"
+        again = await graph.ainvoke(Command(resume="as you like"), config)
+        assert "decide by" in again["__interrupt__"][0].value["problem"]
+        assert till.paid == []
+        third = await graph.ainvoke(Command(resume="approve"), config)
+        assert third["messages"][-1].text == "So: paid 5 to Bo"
+    assert till.paid == [(5, "Bo")]
+
+
+def test_the_policy_is_data() -> None:
+    """A team's file says who needs approval; it reads back as it was."""
+    team = Team(approval=Approval(tools=("pay",), expires=60.0, default="approve"))
+    assert Team.from_plain(team.plain()) == team
+    assert Team.from_plain({"approval": {}}).approval == Approval()
+    with pytest.raises(InvalidSetting, match="tools, expires, default"):
+        Team.from_plain({"approval": {"tool": "pay"}})
+    with pytest.raises(InvalidSetting, match="expires"):
+        Approval(expires=0)
+    with pytest.raises(InvalidSetting, match="default"):
+        Approval(default="edit")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "perhaps",
+        {},
+        {"choice": "maybe"},
+        {"choice": "edit"},
+        {"choice": "approve", "arguments": {}},
+        {"choice": "edit", "arguments": [1]},
+        {"choice": "answer"},
+        {"choice": "reject", "text": 1},
+        {"choice": "approve", "who": "ann"},
+    ],
+)
+def test_bad_decisions(value: object) -> None:
+    """What is no decision is refused with what one looks like, before anything is written."""
+    with pytest.raises(InvalidInput):
+        Decision.of(value)
+
+
+def test_what_is_asked_is_plain() -> None:
+    """A row is shown as JSON values."""
+    from datetime import UTC, datetime
+
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    asked = Asked(
+        namespace=("ann",),
+        conversation="c",
+        turn="t",
+        number=1,
+        kind="approval",
+        tool="pay",
+        asked_at=at,
+        expires_at=at,
+    )
+    assert asked.plain()["choices"] == ["approve", "edit", "reject", "answer"]
+    assert asked.plain()["expires_at"] == at.isoformat()

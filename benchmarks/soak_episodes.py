@@ -5,9 +5,9 @@
 So many tasks at once (`--episodes`) run turn after turn on SQLite, every fifth in a new conversation, with a model that
 takes `--latency` seconds and a Checker by rules. From time to time the garbage is collected, and the live objects of
 Python and the resident memory of the process are read. ``growth`` is the resident memory in the last quarter of these
-readings as a multiple of that in the second quarter, medians; ``objects_growth`` the same for the objects. ``--sabotage
-leak`` keeps every result, which must be found. The last line is JSON; the exit status is 1 where a turn failed, or
-either growth is above `FLAT`.
+readings as a multiple of that in the second quarter, medians; ``objects_per_turn`` is by how many the live objects grew
+for each turn between the two. ``--sabotage leak`` keeps every result, which must be found. The last line is JSON; the
+exit status is 1 where a turn failed, or one of the two is above `FLAT` or `LEAK`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from mars.results import RunStatus
 
 FLAT = 1.1
 """Memory that grows by less than this factor is flat: it goes up and down by some per cent."""
+LEAK = 5.0
+"""So many objects for each turn are what the turns under way differ by; what is kept of a turn is many more."""
 TURNS = 5
 """So many turns of one conversation follow each other."""
 READINGS = 40
@@ -55,8 +57,8 @@ class Soak:
         self.turns = 0
         self.failed: Counter[str] = Counter()
         """What went wrong, and how often."""
-        self.readings: list[tuple[float, float]] = []
-        """Live objects and megabytes."""
+        self.readings: list[tuple[int, int, float]] = []
+        """Turns so far, live objects, and megabytes."""
         self.kept: list[dict[str, Any]] | None = [] if leak else None
 
     async def episode(self, number: int) -> None:
@@ -81,15 +83,27 @@ class Soak:
         while True:
             await asyncio.sleep(every)
             gc.collect()
-            self.readings.append((len(gc.get_objects()), resident()))
+            self.readings.append((self.turns, len(gc.get_objects()), resident()))
             if sys.stderr.isatty():
-                print(f"\r{self.turns} turns, {self.readings[-1][1]:.0f} MB", end="", file=sys.stderr)
+                print(f"\r{self.turns} turns, {self.readings[-1][2]:.0f} MB", end="", file=sys.stderr)
 
-    def growth(self, place: int) -> float:
-        """Return the last quarter of the readings as a multiple of the second one, medians."""
+    def medians(self, place: int) -> tuple[float, float]:
+        """Return the medians of the second and the last quarter of the readings."""
         values = [one[place] for one in self.readings]
         quarter = len(values) // 4
-        return statistics.median(values[-quarter:]) / statistics.median(values[quarter : 2 * quarter])
+        return statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:])
+
+    @property
+    def growth(self) -> float:
+        """Resident memory at the end as a multiple of what it was before."""
+        before, after = self.medians(2)
+        return after / before
+
+    @property
+    def objects_per_turn(self) -> float:
+        """By how many objects each turn made the process grow."""
+        (first, last), (before, after) = self.medians(0), self.medians(1)
+        return (after - before) / (last - first)
 
 
 async def soak(options: argparse.Namespace, folder: Path) -> Soak:
@@ -118,20 +132,19 @@ def main() -> int:
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         seen = asyncio.run(soak(options, Path(folder)))
-    objects, megabytes = seen.growth(0), seen.growth(1)
     report = {
         "minutes": options.minutes,
         "episodes": options.episodes,
         "turns": seen.turns,
         "errors": seen.failed.total(),
-        "growth": round(megabytes, 3),
-        "objects_growth": round(objects, 3),
-        "megabytes": [round(one) for _, one in seen.readings[:: READINGS // 8]],
+        "growth": round(seen.growth, 3),
+        "objects_per_turn": round(seen.objects_per_turn, 2),
+        "megabytes": [round(one) for *_, one in seen.readings[:: READINGS // 8]],
         "failed": dict(seen.failed.most_common(5)),
         "cpu_ms_per_turn": round((time.process_time() - started) / max(1, seen.turns) * 1e3, 1),
     }
     print(json.dumps(report))
-    return int(bool(seen.failed) or megabytes > FLAT or objects > FLAT)
+    return int(bool(seen.failed) or seen.growth > FLAT or seen.objects_per_turn > LEAK)
 
 
 if __name__ == "__main__":

@@ -295,6 +295,24 @@ async def test_the_result_of_a_turn_that_is_over(file: str, foreign: bool) -> No
     assert len(model.calls) == 3
 
 
+async def test_a_turn_that_somebody_else_finishes_meanwhile(file: str) -> None:
+    """Whoever waits to resume a running turn gets the result that its run had, and asks nothing."""
+    gate, idle = Gate("In Norway."), ScriptedModel([])
+    results: list[RunResult] = []
+    async with opened(file, team=team(gate.model)) as mars, opened(file, team=team(idle)) as other:
+
+        async def keep(work: Any) -> None:
+            results.append(await work)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(keep, said(mars))
+            await gate.reached()
+            tasks.start_soon(keep, other.resume("c", on_busy="queue"))
+            tasks.start_soon(anyio.to_thread.run_sync, _later, gate)
+    assert results[0] == results[1]
+    assert (results[0].answer, idle.calls) == ("In Norway.", [])
+
+
 async def test_new_input_on_a_half_finished_turn(file: str) -> None:
     """It is refused with the remedy, or the turn is finished first, or given up: the caller says which."""
     await left_half_done(file)

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,10 @@ from mars.language import terms
 from mars.memory.fusion import Floats
 from mars.memory.loading import Loaded
 from mars.memory.records import Vector
+from mars.memory.terms import encode, hashes
+
+Word = TypeVar("Word", str, int)
+"""A word, or its hash."""
 
 Rows = npt.NDArray[np.int64]
 """Numbers of texts, shape ``[pairs]``."""
@@ -102,9 +107,17 @@ def _borne_out(pairs: float, correlation: float, error: float) -> float:
 
 @dataclass(slots=True)
 class _Text:
-    text: str
+    blob: bytes
+    name: int
+    """So many terms of the blob are the speaker's name."""
     rows: dict[str, int] = field(default_factory=dict)
-    words: frozenset[str] | None = None
+    words: frozenset[int] | None = None
+
+    def read(self) -> frozenset[int]:
+        """Return the hashes of the words."""
+        if self.words is None:
+            self.words = frozenset(hashes(self.blob)[1][self.name :])
+        return self.words
 
 
 class Sample:
@@ -116,7 +129,7 @@ class Sample:
         self._largest = ""
         self._passed_over = False
         self._found: Agreement | None = None
-        self._waiting: list[tuple[str, str, int]] = []
+        self._waiting: list[tuple[str, str, int, bytes, str | None]] = []
 
     @property
     def worn(self) -> bool:
@@ -125,11 +138,15 @@ class Sample:
 
     def put(self, content_hash: str, name: str, row: int, text: str) -> None:
         """Note a text of this hash, the id of its record and where its vector lies, or that its vector has changed."""
+        if content_hash in self._texts or not self._passed_over or content_hash <= self._largest:
+            self._put(content_hash, name, row, encode(text), 0)
+
+    def _put(self, content_hash: str, name: str, row: int, blob: bytes, own: int) -> None:
         held = self._texts.get(content_hash)
         if held is None:
             if self._passed_over and content_hash > self._largest:
                 return
-            held = self._texts[content_hash] = _Text(text)
+            held = self._texts[content_hash] = _Text(blob, own)
             self._largest = max(self._largest, content_hash)
             if len(self._texts) > SAMPLE + SPARE:
                 for gone in self._texts.pop(self._largest).rows:
@@ -141,11 +158,12 @@ class Sample:
 
     def load(self, start: int, part: Loaded, counts: Sequence[bool]) -> None:
         """Look through many rows, numbered from `start`, for those that belong in the sample; `settle` notes them."""
-        told = zip(part.content_hash, part.id, range(start, start + len(part)), counts, strict=True)
+        places = range(start, start + len(part))
+        told = zip(part.content_hash, part.id, places, part.blobs(), part.speaker, counts, strict=True)
         if self._passed_over:
-            self._waiting += [one[:3] for one in told if one[3] and one[0] <= self._largest]
+            self._waiting += [one[:5] for one in told if one[5] and one[0] <= self._largest]
         else:
-            self._waiting += [one[:3] for one in told if one[3]]
+            self._waiting += [one[:5] for one in told if one[5]]
         if len(self._waiting) > 4 * (SAMPLE + SPARE):
             self._narrow()
 
@@ -155,12 +173,11 @@ class Sample:
             self._largest, self._passed_over = least[SAMPLE + SPARE - 1], True
             self._waiting = [one for one in self._waiting if one[0] <= self._largest]
 
-    def settle(self, texts: Callable[[Sequence[str]], Sequence[str]]) -> None:
-        """Note what `load` has found; `texts` returns those of some ids, in their order."""
+    def settle(self) -> None:
+        """Note what `load` has found."""
         self._narrow()
-        names = [name for _, name, _ in self._waiting]
-        for (content_hash, name, row), text in zip(self._waiting, texts(names) if names else (), strict=True):
-            self.put(content_hash, name, row, text)
+        for content_hash, name, row, blob, speaker in self._waiting:
+            self._put(content_hash, name, row, blob, len(terms(speaker)) if speaker else 0)
         self._waiting.clear()
 
     def hash_of(self, name: str) -> str:
@@ -180,19 +197,18 @@ class Sample:
     def agreement(self, matrix: Vector) -> Agreement:
         """Compare the sample's texts that have a vector; `matrix` has shape ``[n, d]``, zero where there is none."""
         if self._found is None:
-            chosen, rows = list[frozenset[str]](), list[int]()
+            chosen, rows = list[frozenset[int]](), list[int]()
             for content_hash in sorted(self._texts):
                 held = self._texts[content_hash]
                 row = held.rows[min(held.rows)]
                 if len(chosen) < SAMPLE and matrix[row].any():
-                    held.words = frozenset(terms(held.text)) if held.words is None else held.words
-                    chosen.append(held.words)
+                    chosen.append(held.read())
                     rows.append(row)
             self._found = agreement(chosen, matrix[rows])
         return self._found
 
 
-def agreement(texts: Sequence[frozenset[str]], vectors: Vector) -> Agreement:
+def agreement(texts: Sequence[frozenset[Word]], vectors: Vector) -> Agreement:
     """Return how far the cosines of these vectors, shape ``[n, d]``, agree with the words that the texts share.
 
     The order of the texts must have nothing to do with what they say, for a shift of it must re-pair them at random.
@@ -239,7 +255,7 @@ def _reliability(vectors: Floats, first: Rows, second: Rows) -> float | None:
     return float(halves[0] @ halves[1]) / len(first)
 
 
-def overlaps(texts: Sequence[frozenset[str]]) -> Floats:
+def overlaps(texts: Sequence[frozenset[Word]]) -> Floats:
     """Return the cosines of the texts' idf-weighted sets of words, shape ``[n, n]``; rarity as among these texts."""
     size = len(texts)
     found = Counter(word for words in texts for word in words)

@@ -103,7 +103,7 @@ class Loaded:
             for place in held:
                 matrix[place] = np.frombuffer(self.vector[place] or b"", _FLOAT)
             return
-        there = memoryview(matrix).cast("B") if held else memoryview(b"")
+        there = matrix.data.cast("B") if held else memoryview(b"")
         for place in held:
             there[place * size : (place + 1) * size] = self.vector[place] or b""
 

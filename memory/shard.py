@@ -140,7 +140,7 @@ class Shard:
                 self._sample.load(start, part, counts)
         self._known, self._alive = None, len(self._ids)
         self._lexical.load(documents)
-        self._sample.settle(lambda names: [one.text for one in reader.get(names) if one is not None])
+        self._sample.settle()
 
     def apply(self, records: Sequence[Record], vectors: Mapping[str, Vector]) -> None:
         """Add these records, or replace those that are known by the same id, whatever their order.

@@ -222,7 +222,10 @@ class Whole:
     @staticmethod
     def fits(values: Iterable[object]) -> bool:
         """Return whether these are whole numbers of 64 bits."""
-        return all(type(value) is int and -(1 << 63) <= value < 1 << 63 for value in values)
+        given = list(values)
+        if set(map(type, given)) != {int}:
+            return False
+        return -(1 << 63) <= min(given) and max(given) < 1 << 63  # type: ignore[type-var, operator]
 
     def reserve(self, capacity: int) -> None:
         """Make room for so many rows."""
@@ -358,11 +361,11 @@ class Metadata:
             return
         found: dict[str, tuple[list[int], list[object]]] = {key: ([], []) for key in wanted}
         for start, text in self._parts:
-            for row, metadata in enumerate(_objects(text), start):
-                for key, (rows, values) in found.items():
-                    if key in metadata:
-                        rows.append(row)
-                        values.append(metadata[key])
+            objects = _objects(text)
+            for key, (rows, values) in found.items():
+                held = [row for row, metadata in enumerate(objects, start) if key in metadata]
+                rows += held
+                values += [objects[row - start][key] for row in held]
         for key, (rows, values) in found.items():
             self._columns[key] = _column(values, self._capacity) if values else None
             if column := self._columns[key]:

@@ -6,10 +6,11 @@ Records carry their vectors (384 dimensions): embedding is excluded. For each si
 is one awaited `Memory.add`, `tasks` are 100 tasks that each await one after the other, `bulk` is `add_many` of 1,000
 records, `distilled` one awaited reflection, for which duplicates are looked for. The floor writes the same three rows
 per record (record, vector, history) with the same indexes through Python's sqlite3: one transaction for each
-(`floor_add`), or 1,000 in one (`floor_bulk`). Rounds of both alternate, so that what else the machine does falls on
-both. Times in milliseconds; `per_second` is the median of the rounds, `per_cpu_second` the same by processor time of
-all threads, which what else the machine does matters less to; `add_to_floor` and `bulk_to_floor` are ratios of medians,
-`largest_to_smallest` that of `add` over the sizes of store.
+(`floor_add`), or 1,000 in one (`floor_bulk`). No file may be written on an event loop: `floor_awaited` is the first on
+a thread of its own, awaited, and `floor_hop` such a thread that does nothing. Rounds of all alternate, so that what
+else the machine does falls on all. Times in milliseconds; `per_second` is the median of the rounds, `per_cpu_second`
+the same by processor time of all threads, which what else the machine does matters less to; `add_to_floor`,
+`add_to_awaited` and `bulk_to_floor` are ratios of medians, `largest_to_smallest` that of `add` over the sizes of store.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -75,7 +78,7 @@ class Floor:
     """The store's tables, written to by bare sqlite3."""
 
     def __init__(self, file: Path, synchronous: str, template: tuple[Row, Row, Row], seq: int) -> None:
-        self._database = sqlite3.connect(file, isolation_level=None)
+        self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         for setting in ("wal_autocheckpoint = 4000", f"synchronous = {synchronous}", "cache_size = -16000"):
             self._database.execute(f"PRAGMA {setting}")
         self._template = template
@@ -107,6 +110,37 @@ class Floor:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+class Hop:
+    """A thread that does work which is awaited: a queue on the way there, a call into the loop on the way back."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[tuple[Callable[[], object], asyncio.Future[None]] | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = Thread(target=self._run)
+        self._thread.start()
+
+    async def do(self, work: Callable[[], object]) -> None:
+        """Have work done on the thread."""
+        done = self._loop.create_future()
+        self._queue.put((work, done))
+        await done
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            work, done = item
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+                self._loop.call_soon_threadsafe(done.set_exception, error)
+            else:
+                self._loop.call_soon_threadsafe(done.set_result, None)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._queue.put(None)
+        self._thread.join()
 
 
 def distilled(record: NewRecord) -> NewRecord:
@@ -172,13 +206,19 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
         with sqlite3.connect(file) as database, sqlite3.connect(twin) as copy:
             database.backup(copy)
             copy.execute("PRAGMA journal_mode = WAL")
-        floor = Floor(twin, synchronous, pattern, 10 * rows)
+        floor, hop = Floor(twin, synchronous, pattern, 10 * rows), Hop()
         for _ in range(rounds):
-            (new,), row = source.take(1), floor.rows(1)
+            (new,), row, away = source.take(1), floor.rows(1), floor.rows(1)
             times.setdefault("add", []).append(await timed(lambda new=new: memory.add(new), cpu["add"]))  # type: ignore[misc]
             started = time.perf_counter()
             floor.write(row)
             times.setdefault("floor_add", []).append(time.perf_counter() - started)
+            started = time.perf_counter()
+            await hop.do(lambda away=away: floor.write(away))  # type: ignore[misc]
+            times.setdefault("floor_awaited", []).append(time.perf_counter() - started)
+            started = time.perf_counter()
+            await hop.do(lambda: None)
+            times.setdefault("floor_hop", []).append(time.perf_counter() - started)
         for _ in range(max(5, rounds // 30)):
             many, batch, table = source.take(TASKS * EACH), source.take(BULK), floor.rows(BULK)
             times.setdefault("tasks", []).append(await timed(lambda many=many: from_tasks(memory, many), cpu["tasks"]))  # type: ignore[misc]
@@ -188,6 +228,7 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
             times.setdefault("floor_bulk", []).append(time.perf_counter() - started)
         for (new,) in (source.take(1) for _ in range(max(5, rounds // 30))):
             times.setdefault("distilled", []).append(await timed(lambda new=new: memory.add(distilled(new)), []))  # type: ignore[misc]
+        hop.close()
         floor.close()
     for left in folder.glob("*.db*"):
         left.unlink()
@@ -195,6 +236,7 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
     found: dict[str, Any] = {name: figures(seconds, sizes.get(name, 1)) for name, seconds in times.items()}
     for name, seconds in cpu.items():
         found[name]["per_cpu_second"] = round(sizes.get(name, 1) / statistics.median(seconds))
+    found["add_to_awaited"] = round(found["add"]["median_ms"] / found["floor_awaited"]["median_ms"], 2)
     for name in ("add", "bulk"):
         found[f"{name}_to_floor"] = round(found[name]["median_ms"] / found[f"floor_{name}"]["median_ms"], 2)
     return found

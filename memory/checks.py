@@ -150,15 +150,22 @@ def check_json(values: Mapping[str, Any], name: str = "metadata") -> Mapping[str
 
 def check_vector(vector: object, dimension: int | None = None) -> Vector:
     """Return `vector` as float32 of shape ``[d]``, or raise `InvalidVector`: NaN, infinity, or another dimension."""
-    try:
-        values = np.ascontiguousarray(np.asarray(vector, dtype=np.float32))
-    except (TypeError, ValueError) as error:
-        raise InvalidVector(f"an embedding is a row of numbers; got {type(vector).__name__}") from error
+    if type(vector) is np.ndarray and vector.dtype == np.float32 and vector.flags.c_contiguous:
+        values: Vector = vector
+    else:
+        values = _floats(vector)
     if values.ndim != 1 or values.size == 0 or (dimension is not None and values.size != dimension):
         raise InvalidVector(f"an embedding here has shape [{dimension or 'd'}]; got {list(values.shape)}")
     if not math.isfinite(values.dot(values)) and not np.isfinite(values).all():
         raise InvalidVector("an embedding holds NaN or infinity; check the embedder that made it")
     return values
+
+
+def _floats(vector: object) -> Vector:
+    try:
+        return np.ascontiguousarray(np.asarray(vector, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise InvalidVector(f"an embedding is a row of numbers; got {type(vector).__name__}") from error
 
 
 def storable(text: str) -> bool:

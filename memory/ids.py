@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,13 +28,14 @@ def record_id(now: datetime, store_id: str, seq: int) -> str:
     counter = seq & 0xFFFFFFFF
     drawn = int.from_bytes(hashlib.blake2b(f"{store_id}/{seq}".encode(), digest_size=8, person=b"mars-record").digest())
     bits = millis << 80 | 0x7 << 76 | (counter >> 20) << 64 | 0x2 << 62 | (counter & 0xFFFFF) << 42 | drawn >> 22
-    text = f"{bits:032x}"
+    text = bits.to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 @lru_cache(maxsize=64)  # the records of a batch have one time
 def _millis(now: datetime) -> int:
-    return min(max((now - _EPOCH) // timedelta(milliseconds=1), 0), _MOST)
+    age = now - _EPOCH
+    return min(max((age.days * 86_400 + age.seconds) * 1000 + age.microseconds // 1000, 0), _MOST)
 
 
 def content_hash(text: str) -> str:

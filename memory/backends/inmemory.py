@@ -17,6 +17,7 @@ from uuid import uuid4
 from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
 from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.doom import Doom
+from mars.memory.backends.matching import matches
 from mars.memory.backends.rows import change_of, change_row, life_row, settled
 from mars.memory.findings import Audit, Stored, StoredVector
 from mars.memory.interfaces import Backend, Reader, Selection, Transaction
@@ -39,6 +40,7 @@ class _Contents:
     by_seq: dict[int, str] = field(default_factory=dict)
     spaces: dict[Namespace, dict[int, str]] = field(default_factory=dict)
     keys: dict[tuple[str, Namespace, str], str] = field(default_factory=dict)
+    hashes: dict[str, dict[str, None]] = field(default_factory=dict)
     vectors: dict[str, Vector] = field(default_factory=dict)
     history: dict[str, list[Change]] = field(default_factory=dict)
     removed: list[tuple[int, str, Namespace]] = field(default_factory=list)
@@ -62,16 +64,21 @@ class _InMemoryReader(Reader):
         return list(self.each(selection))
 
     def each(self, selection: Selection) -> Iterator[Record]:
+        found = (record for one in self._ids(selection) if matches(record := self._all.records[one], selection))
+        return islice(found, None if selection.limit is None else max(0, selection.limit))
+
+    def _ids(self, selection: Selection) -> Iterable[str]:
+        """Return the ids among which a selection finds its records, in its order; by their hashes if it names some."""
+        if selection.content_hashes:
+            same = [one for digest in selection.content_hashes for one in self._all.hashes.get(digest, ())]
+            return sorted(same, key=lambda one: self._all.records[one].seq, reverse=selection.newest_first)
         ordered = self._all.by_seq
         if selection.namespace is not None:
             ordered = self._all.spaces.get(selection.namespace, {})
         if selection.newest_first or selection.after_seq > 0:
             newest = _after(reversed(ordered.items()), selection.after_seq)
-            ids = newest if selection.newest_first else list(newest)[::-1]
-        else:
-            ids = iter(ordered.values())
-        found = (record for one in ids if _matches(record := self._all.records[one], selection))
-        return islice(found, None if selection.limit is None else max(0, selection.limit))
+            return newest if selection.newest_first else list(newest)[::-1]
+        return ordered.values()
 
     def lives(self, selection: Selection) -> Lives:
         return Lives.of(life_row(record) for record in self.each(selection))
@@ -258,6 +265,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
             ordered[record.seq] = record.id
         if not in_order:
             self._order()
+        everything.hashes.setdefault(record.content_hash, {})[record.id] = None
         for key in _keys(record):
             everything.keys[key] = record.id
 
@@ -273,6 +281,10 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         record = self._all.records.pop(one)
         del self._all.by_seq[record.seq]
         del self._all.spaces[record.namespace][record.seq]
+        same = self._all.hashes[record.content_hash]
+        del same[record.id]
+        if not same:
+            del self._all.hashes[record.content_hash]
         for key in _keys(record):
             del self._all.keys[key]
 
@@ -359,31 +371,3 @@ def _after(newest_first: Iterable[tuple[int, str]], after_seq: int) -> Iterator[
         if seq <= after_seq:
             return
         yield one
-
-
-def _matches(record: Record, wanted: Selection) -> bool:
-    return (
-        (wanted.before_seq is None or record.seq < wanted.before_seq)
-        and (not wanted.prefix or record.namespace[: len(wanted.prefix)] == wanted.prefix)
-        and (not wanted.kinds or record.kind in wanted.kinds)
-        and (not wanted.statuses or record.status in wanted.statuses)
-        and (wanted.conversation is None or record.conversation == wanted.conversation)
-        and (wanted.subject is None or (record.subject or "").casefold() == wanted.subject.casefold())
-        and (wanted.relation is None or record.relation == wanted.relation)
-        and (not wanted.keys or record.key in wanted.keys)
-        and (not wanted.idempotency_keys or record.idempotency_key in wanted.idempotency_keys)
-        and (not wanted.content_hashes or record.content_hash in wanted.content_hashes)
-        and _in_time(record, wanted)
-    )
-
-
-def _in_time(record: Record, wanted: Selection) -> bool:
-    ends, gone, at = record.expires_at, record.archived_at, record.event_time
-    return (
-        (wanted.alive_at is None or ends is None or ends > wanted.alive_at)
-        and (wanted.expired_at is None or (ends is not None and ends <= wanted.expired_at))
-        and (wanted.archived_before is None or (gone is not None and gone < wanted.archived_before))
-        and (wanted.strengthened_before is None or record.last_strengthened < wanted.strengthened_before)
-        and (wanted.since is None or at >= wanted.since)
-        and (wanted.until is None or at < wanted.until)
-    )

@@ -304,6 +304,39 @@ def test_order_is_by_seq_however_it_was_written(backend: Backend, make_record: B
         assert [record.seq for record in found] == [4, 5]
 
 
+def test_a_hash_finds_who_holds_it_now(backend: Backend, make_record: Build) -> None:
+    """By a text's hash are found the records that hold it now: not changed, removed or rolled back ones."""
+    space, other = ("user-1",), ("user-2",)
+
+    def found(digest: str, **wanted: Any) -> list[int]:
+        selection = Selection(content_hashes=frozenset({digest}), **wanted)
+        return [record.seq for record in backend.read(lambda reader: reader.select(selection))]
+
+    def begin(tx: Transaction) -> list[Record]:
+        rows = [make_record(tx.next_seq(), content_hash="a", namespace=name) for name in (space, other, space, space)]
+        tx.insert(rows, {})
+        return rows
+
+    def spoil(tx: Transaction) -> None:
+        tx.update([replace(rows[2], seq=tx.next_seq(), content_hash="b")])
+        tx.remove([rows[3]])
+        tx.insert([make_record(tx.next_seq(), content_hash="a")], {})
+        raise InvalidInput("no")
+
+    rows = backend.transact(begin)
+    with pytest.raises(InvalidInput):
+        backend.transact(spoil)
+    assert (found("a"), found("b")) == ([1, 2, 3, 4], [])
+    backend.transact(lambda tx: tx.update([replace(rows[0], seq=tx.next_seq(), content_hash="b")]))
+    backend.transact(lambda tx: tx.remove([rows[3]]))
+    assert (found("a"), found("a", namespace=space), found("b", namespace=space)) == ([2, 3], [3], [5])
+    assert (found("a", newest_first=True, limit=1), found("a", after_seq=2), found("b", namespace=other)) == (
+        [3],
+        [3],
+        [],
+    )
+
+
 def test_pages_are_read_as_they_are_asked_for(backend: Backend, make_record: Build, put: Put) -> None:
     """`each` gives in either order what `select` gives, over many pages, and can be left early."""
     stored = put(backend, *(make_record(0, kind=list(Kind)[number % 2]) for number in range(700)))

@@ -11,7 +11,7 @@ choosing is of no use, or would leave fewer hits than were asked for, a namespac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean, median
@@ -19,6 +19,7 @@ from statistics import fmean, median
 import numpy as np
 
 from mars.memory.bounds import largest
+from mars.memory.columns import Ids
 from mars.memory.following import Follower
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.ranking import GATHER, Ranking, Rows
@@ -118,16 +119,16 @@ class Nearby:
         """Whether rows of any shard were left out."""
 
     def rows(
-        self, namespace: Namespace, row_of: Mapping[str, int], ranking: Ranking, best: float, k: int, floor: float
+        self, namespace: Namespace, known: Ids, ranking: Ranking, best: float, k: int, floor: float
     ) -> Rows | None:
         """Return the numbers of the rows to score, ascending; None where all of them are to be searched exactly."""
         eligible = int(np.count_nonzero(ranking.eligible))
         if not ranking.queries or not eligible or k == 0 or self._reached > self._reader.head():
             return None
         # The index knows nothing of filters: the fewer rows pass, the more have to be asked for.
-        width = math.ceil(max(LEAST, WIDTH * k) * len(row_of) / eligible)
+        width = math.ceil(max(LEAST, WIDTH * k) * known.alive / eligible)
         newer = self._newer(namespace)
-        if newer is None or width * GATHER > len(row_of):
+        if newer is None or width * GATHER > known.alive:
             return None
         ids, nearest = set(newer), -1.0
         for query in ranking.queries:
@@ -136,10 +137,10 @@ class Nearby:
                 return None
             ids.update(one for one, _ in near)
             nearest = max(nearest, min(cosine for _, cosine in near))
-        named = np.fromiter((row_of[one] for one in ids if one in row_of), np.int64)
+        named = np.fromiter((row for row in map(known.row, ids) if row is not None), np.int64)
         chosen = np.union1d(named, largest(ranking.words * ranking.ceiling, 2 * k))
         left = ranking.contenders(chosen, best, k, floor, nearest)
-        return None if left is None or len(left) * GATHER > len(row_of) else left
+        return None if left is None or len(left) * GATHER > known.alive else left
 
     def _newer(self, namespace: Namespace) -> list[str] | None:
         """Return the ids of the records that changed since the index, None if they are too many."""

@@ -5,6 +5,8 @@ Times are microseconds since 1970 UTC, so that differences are exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +23,9 @@ from mars.memory.views import FORGOTTEN_REASON, unswept
 Integers = npt.NDArray[np.int64]
 """One whole number per row, shape ``[n]``."""
 
+LONGEST_ID = 64
+"""Ids of more characters are kept as strings."""
+
 NEVER = np.iinfo(np.int64).max
 """The time that never comes, in microseconds."""
 
@@ -28,6 +33,87 @@ NEVER = np.iinfo(np.int64).max
 _KINDS: dict[str, int] = {kind: code for code, kind in enumerate(Kind)}
 _STATUSES: dict[str, int] = {status: code for code, status in enumerate(Status)}
 _CAPABLE = np.array([short_capable(kind) for kind in Kind])
+
+
+class Ids:
+    """The id of each row, and the row of each id that is there; rows are numbered from 0 as they come.
+
+    Ids that were loaded are kept as bytes of one width, in the order of the rows, which is nearly always their own:
+    half of what strings take, and no dictionary. Those that came later, or are no short ASCII, are strings.
+    """
+
+    def __init__(self) -> None:
+        self._packed: npt.NDArray[np.bytes_] = np.zeros(0, "S1")
+        self._parts: list[npt.NDArray[np.bytes_]] = []
+        self._order: Integers | None = None
+        self._sorted = True
+        self._later: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._gone: set[int] = set()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def alive(self) -> int:
+        """How many rows are there."""
+        return self._count - len(self._gone)
+
+    def load(self, names: Sequence[str]) -> None:
+        """Number the next rows; `settle` ends this."""
+        joined = "".join(names)
+        if self._later or not joined.isascii() or "\0" in joined or max(map(len, names)) > LONGEST_ID:
+            for name in names:
+                self.append(name)
+            return
+        self._parts.append(np.array(names, np.bytes_))
+        self._count += len(names)
+
+    def settle(self) -> None:
+        """Put together what was loaded."""
+        if self._parts:
+            self._packed = np.concatenate(self._parts)
+            self._parts.clear()
+            self._sorted = bool((self._packed[1:] > self._packed[:-1]).all())
+
+    def append(self, name: str) -> int:
+        """Number the next row, of an id that no row has."""
+        row = self._rows[name] = self._count
+        self._later.append(name)
+        self._count += 1
+        return row
+
+    def __getitem__(self, row: int) -> str:
+        """Return the id of a row, also of one that is gone."""
+        loaded = len(self._packed)
+        return self._later[row - loaded] if row >= loaded else self._packed[row].decode()
+
+    def row(self, name: str) -> int | None:
+        """Return the row of an id, None if it has none."""
+        found = self._rows.get(name)
+        if found is not None or not len(self._packed):
+            return found
+        if not self._sorted and self._order is None:
+            self._order = np.argsort(self._packed, kind="stable")
+        if not name.isascii() or "\0" in name or len(name) > self._packed.itemsize:
+            return None
+        key = np.array(name.encode(), self._packed.dtype)
+        at = int(np.searchsorted(self._packed, key, sorter=self._order))
+        if at < len(self._packed):
+            row = at if self._order is None else int(self._order[at])
+            if self._packed[row] == key and row not in self._gone:
+                return row
+        return None
+
+    def drop(self, name: str) -> int:
+        """Take the row of an id out and return its number, which is never given again."""
+        row = self.row(name)
+        if row is None:
+            raise KeyError(name)
+        self._rows.pop(name, None)
+        self._gone.add(row)
+        return row
 
 
 class Columns:

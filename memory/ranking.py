@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mars.memory.bounds import Bounds, Head, Reals, joined, largest, room_for_error
-from mars.memory.columns import Columns
+from mars.memory.columns import Columns, Ids
 from mars.memory.curves import Floats
 from mars.memory.fusion import Flags, bounded, cosines, fusion, relevance, top
 from mars.memory.lexical import LexicalScores
@@ -64,7 +64,7 @@ class Ranking:
 
     preset: Preset
     bounds: Bounds
-    ids: Sequence[str]
+    ids: Ids
     columns: Columns
     now: int
     """When it is asked, in microseconds."""

@@ -23,7 +23,7 @@ from mars.language import first_person
 from mars.memory.agreement import Agreement, Sample, vector_share
 from mars.memory.approximate import Nearby
 from mars.memory.bounds import BOUNDS, Bounds, Head
-from mars.memory.columns import Columns, microseconds
+from mars.memory.columns import Columns, Ids, microseconds
 from mars.memory.documents import Document, Documents, which_count, words_count
 from mars.memory.fading import Fading
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
@@ -67,9 +67,7 @@ class Shard:
 
     def _reset(self) -> None:
         self.seq = 0
-        self._ids: list[str] = []
-        self._alive = 0
-        self._known: dict[str, int] | None = {}
+        self._ids = Ids()
         self._shapes = array("q")
         self._matrix: Vector = np.zeros((0, self.dimension), np.float32)
         self._head = Head(self.bounds)
@@ -79,14 +77,7 @@ class Shard:
         self._sample = Sample()
 
     def __len__(self) -> int:
-        return self._alive
-
-    @property
-    def _row_of(self) -> dict[str, int]:
-        """The row of each id; a shard that was only filled and asked does without, for a fifth of a row's memory."""
-        if self._known is None:
-            self._known = {name: row for row, name in enumerate(self._ids)}
-        return self._known
+        return self._ids.alive
 
     @property
     def nbytes(self) -> int:
@@ -133,12 +124,12 @@ class Shard:
             self._columns.load(start, part)
             counts = which_count(part)
             documents.add(part, counts)
-            self._ids += part.id
+            self._ids.load(part.id)
             told = (part.content_hash, part.speaker, part.conversation, part.position, part.event_time, counts)
             self._shapes.extend(map(hash, zip(*told, strict=True)))
             if self.measured:
                 self._sample.load(start, part, counts)
-        self._known, self._alive = None, len(self._ids)
+        self._ids.settle()
         self._lexical.load(documents)
         self._sample.settle()
 
@@ -152,7 +143,7 @@ class Shard:
             if vector.shape != (self.dimension,):
                 raise InvalidVector(f"record {name} has a vector of shape {vector.shape}; expected ({self.dimension},)")
         with self._lock:
-            fresh = sum(record.id not in self._row_of for record in records)
+            fresh = sum(self._ids.row(record.id) is None for record in records)
             self._reserve(len(self._ids) + fresh)
             for record in records:
                 self._put(record, vectors.get(record.id))
@@ -165,7 +156,7 @@ class Shard:
             self._matrix = grown
 
     def _put(self, record: Record, vector: Vector | None) -> None:
-        row = self._row_of.get(record.id)
+        row = self._ids.row(record.id)
         shape = _shape(record)
         if row is not None and self._shapes[row] != shape:
             kept = self._matrix[row].copy()
@@ -174,12 +165,9 @@ class Shard:
         told = self.measured and (row is None or vector is not None)
         told = told and words_count(record.status, record.archived_because)
         if row is None:
-            row = len(self._ids)
+            row = self._ids.append(record.id)
             self._reserve(row + 1)
-            self._ids.append(record.id)
             self._shapes.append(shape)
-            self._row_of[record.id] = row
-            self._alive += 1
             self._lexical.add(row, _document(record))
         self._columns.write(row, record)
         self._fading.touch(row)
@@ -191,19 +179,18 @@ class Shard:
 
     def _holds(self, name: str, vector: Vector) -> bool:
         """Tell whether the row of a record has this vector to the last bit; no fact of the record says."""
-        row = self._row_of.get(name)
+        row = self._ids.row(name)
         return row is not None and np.array_equal(self._matrix[row].view(np.int32), vector.view(np.int32))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these records; unknown ids are ignored."""
         with self._lock:
             for name in ids:
-                if name in self._row_of:
+                if self._ids.row(name) is not None:
                     self._drop(name)
 
     def _drop(self, name: str) -> None:
-        row = self._row_of.pop(name)
-        self._alive -= 1
+        row = self._ids.drop(name)
         self._sample.drop(self._sample.hash_of(name), name)
         self._columns.drop(row)
         self._lexical.remove(row)
@@ -276,7 +263,7 @@ class Shard:
     def _winners(
         self, ranking: Ranking, best: float, k: int, floor: float, nearby: Nearby | None
     ) -> tuple[Exact, list[int]]:
-        rows = None if nearby is None else nearby.rows(self.namespace, self._row_of, ranking, best, k, floor)
+        rows = None if nearby is None else nearby.rows(self.namespace, self._ids, ranking, best, k, floor)
         if nearby is not None and rows is not None:
             scored, winners = ranking.among(rows, best, k, floor)
             if len(winners) == k:

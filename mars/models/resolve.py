@@ -36,8 +36,8 @@ def resolve_model(model: BaseChatModel | str | None) -> BaseChatModel:
         )
     # Without stream_usage, OpenAI's client leaves out the tokens of streams where a base URL is given.
     options: dict[str, Any] = {"stream_usage": True} if provider == "openai" else {}
-    made = _made(name, provider, **options)
-    return made if getattr(made, "max_retries", 0) == 0 else _made(name, provider, max_retries=0, **options)
+    made = single_attempts(_made(name, provider, **options))
+    return made if not getattr(made, "max_retries", 0) else _made(name, provider, max_retries=0, **options)
 
 
 def single_attempts(model: BaseChatModel) -> BaseChatModel:
@@ -46,18 +46,20 @@ def single_attempts(model: BaseChatModel) -> BaseChatModel:
     Retries are the runtime's: each is an attempt on record, counted and limited by the budgets, with the wait that the
     provider asks for. Those of a client happen unseen. OpenAI's and Anthropic's clients are copied, with all that
     they were given; a client of somebody else that retries is left as it is, and what it does again is not counted.
+    OpenAI's loses its time limit between two pieces of a stream, too, because the call has one of the runtime's, and
+    its own is by `asyncio.wait_for`, which before Python 3.12 may lose a cancellation.
     """
-    if getattr(model, "max_retries", 0) == 0:
-        return model
-    if model._llm_type in _OPENAI:
+    if model._llm_type in _OPENAI and (
+        getattr(model, "max_retries", 0) != 0 or getattr(model, "stream_chunk_timeout", None) is not None
+    ):
         return _openai_once(model)
-    if model._llm_type == "anthropic-chat":
+    if model._llm_type == "anthropic-chat" and getattr(model, "max_retries", 0) != 0:
         return _anthropic_once(model)
     return model
 
 
 def _openai_once(model: Any) -> BaseChatModel:
-    changes: dict[str, Any] = {"max_retries": 0}
+    changes: dict[str, Any] = {"max_retries": 0, "stream_chunk_timeout": None}
     for root, chat in (("root_client", "client"), ("root_async_client", "async_client")):
         client = getattr(model, root)
         if client is not None:

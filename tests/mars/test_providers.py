@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
+import certifi
 import pytest
 
 from mars import Assistant, Checker, Mars, Memory, Reflector, RunResult, RunStatus, Team
@@ -54,6 +56,15 @@ def opened(model: Any) -> Any:
     """A model whose connections are closed when the test is over."""
     _opened.append(model)
     return model
+
+
+@pytest.fixture(autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients read one certificate and not all of the world's, which takes more time than all else here."""
+    bundle = Path(certifi.where()).read_text("utf-8")
+    file = tmp_path_factory.getbasetemp() / "authority.pem"
+    file.write_text(bundle[: bundle.index("-----END CERTIFICATE-----") + 26], "utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
 
 @pytest.fixture(autouse=True)
@@ -218,8 +229,14 @@ async def through_faults(
         await memory.add("My sister lives in Oslo.", namespace=(user,), speaker=user)
         result = await mars.run(named(name), user=user)
         spent = await mars.calls.ledger.spent(Scope("user", user))
-        reconcile([one for one in server.received if named(name) in one.prompt], result, spent)
-        look(user, name, result, sum(named(name) in one.prompt for one in server.left))
+        asked = [one for one in server.received if named(name) in one.prompt]
+        left = sum(named(name) in one.prompt for one in server.left)
+        if name in HANGS and times > 1:
+            assert len(asked) <= result.usage.calls == spent.calls  # one may be given up before it is on its way
+            assert (user, left, spent.held_calls) == (user, len(asked), 0)  # called off: nothing is paid for unread
+        else:
+            reconcile(asked, result, spent)
+        look(user, name, result)
 
     async with AsyncExitStack() as stack:
         stack.enter_context(anyio.fail_after(DEADLINE))
@@ -231,15 +248,17 @@ async def through_faults(
                 policy = CallPolicy(timeout=limit if hangs else DEADLINE, first_wait=0.0, attempts=2)
                 mars = await stack.enter_async_context(Mars.open(memory, team=people, policy=policy))
                 found += [(mars, server, provider, name) for name in names if (name in HANGS) is hangs]
-        async with anyio.create_task_group() as group:
-            for each in found:
-                group.start_soon(one, *each)
+        for hangs in (False, True):  # what has a limit of time has the machine for itself
+            async with anyio.create_task_group() as group:
+                for each in found:
+                    if (each[-1] in HANGS) is hangs:
+                        group.start_soon(one, *each)
 
 
 async def test_each_fault_is_survived_once(memory: Memory) -> None:
     """Whatever fails the first attempt at a draft, the second one is the answer, and both are on the books."""
 
-    def look(user: str, name: str, result: RunResult, left: int) -> None:
+    def look(user: str, name: str, result: RunResult) -> None:
         assert (user, result.status, result.answer, result.error) == (user, RunStatus.COMPLETED, "In Oslo.", None)
         assert (user, result.usage.calls, result.usage.retries, result.usage.failures) == (user, 3, 1, 1)
 
@@ -249,24 +268,23 @@ async def test_each_fault_is_survived_once(memory: Memory) -> None:
 async def test_each_fault_that_stays_ends_the_turn(memory: Memory) -> None:
     """After the policy's attempts the turn ends with the error's type and words, in time, and each attempt counted."""
 
-    def look(user: str, name: str, result: RunResult, left: int) -> None:
+    def look(user: str, name: str, result: RunResult) -> None:
         assert (user, result.status, result.usage.calls) == (user, RunStatus.TASK_ERROR, 2)
         assert result.error is not None
         assert result.error.partition(":")[0].endswith("Error"), (user, result.error)
         if name in HANGS:
-            assert "did not reply within 0.5 s" in result.error
-            assert left == 2  # the requests were called off, so that nothing is paid for unread
+            assert "did not reply within 1 s" in result.error
 
-    await through_faults(memory, 99, 0.5, look)
+    await through_faults(memory, 99, 1.0, look)
 
 
 async def test_faults_of_a_judge(memory: Memory) -> None:
     """A judge that fails is asked again, and one that stays down approves nothing."""
 
-    def survived(user: str, name: str, result: RunResult, left: int) -> None:
+    def survived(user: str, name: str, result: RunResult) -> None:
         assert (user, result.status, result.approved) == (user, RunStatus.COMPLETED, True)
 
-    def down(user: str, name: str, result: RunResult, left: int) -> None:
+    def down(user: str, name: str, result: RunResult) -> None:
         assert (user, result.status, result.approved) == (user, RunStatus.TASK_ERROR, False)
         assert result.answer == "In Oslo."  # the draft is not lost
 

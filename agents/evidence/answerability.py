@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
 
+from mars.agents.evidence.logistic import Logistic
 from mars.agents.evidence.reading import asked_about, read, share, topic, weights
 from mars.agents.interfaces import Evidence, Task
 
@@ -46,34 +47,19 @@ FEATURES = tuple(field.name for field in fields(Features))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerabilityModel:
-    """A logistic model: ``1 / (1 + exp(-(bias + Σ coefficient · (value - mean) / scale)))``."""
-
-    bias: float
-    """Log-odds of a question whose features are all average."""
-    coefficients: Mapping[str, float]
-    """Change of the log-odds by one standard deviation of a feature."""
-    means: Mapping[str, float]
-    """Mean of each feature where it was fitted."""
-    scales: Mapping[str, float]
-    """Standard deviation of each feature where it was fitted."""
-    threshold: float
-    """Score below which an answer is not believed."""
+class AnswerabilityModel(Logistic):
+    """The logistic model of `Features`."""
 
     def score(self, features: Features) -> float:
         """Return the chance that the recalled evidence holds the answer, in (0, 1)."""
-        odds = self.bias
-        for name, value in zip(FEATURES, features.values(), strict=True):
-            odds += self.coefficients[name] * (value - self.means[name]) / self.scales[name]
-        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, odds))))
+        return self.chance(features.values())
 
 
 @lru_cache(maxsize=1)
 def shipped_model() -> AnswerabilityModel:
     """Return the model in ``answerability.json``."""
     data = json.loads(files("mars.agents.evidence").joinpath("answerability.json").read_text("utf-8"))
-    keys = ("bias", "coefficients", "means", "scales", "threshold")
-    return AnswerabilityModel(**{key: data[key] for key in keys})
+    return AnswerabilityModel.of(data)
 
 
 def features(task: Task, evidence: Sequence[Evidence]) -> Features:

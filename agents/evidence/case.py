@@ -32,6 +32,7 @@ OWN = 0.3
 _PRESENT = frozenset(
     ("is", "are", "am", "do", "does", "will", "can", "what's", "who's", "where's", "when's", "how's", "i'm", "should")
 )
+_LIST = re.compile(r",|;|&|\band\b", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
@@ -94,9 +95,25 @@ class Case:
         return weights(self.topic, self.evidence)
 
     @cached_property
+    def rarity(self) -> Mapping[str, float]:
+        """The same as if `BACKGROUND` records without it lay beside the evidence: never 0."""
+        return rarities(self.topic, self.evidence)
+
+    @cached_property
     def question(self) -> tuple[str, ...]:
         """The question's words."""
         return tuple(words(self.review.task.text))
+
+    @cached_property
+    def is_list(self) -> bool:
+        """Whether the claim names several things, each with a source: "pottery and painting [m1] [m4]"."""
+        return len(self.cited) > 1 and bool(_LIST.search(self.claim))
+
+    @cached_property
+    def is_copied(self) -> bool:
+        """Whether the draft holds a whole sentence of a record that it cites, word for word."""
+        behind = (self.behind(item) for item in self.cited)
+        return any(each is not None and plain(each.text) in plain(self.claim) for each in behind)
 
     @property
     def is_own(self) -> bool:
@@ -105,7 +122,7 @@ class Case:
         A whole sentence, copied, picks nothing: it stands in its source whatever was asked.
         """
         behind = [(item, self.behind(item)) for item in self.cited]
-        if any(each is not None and plain(each.text) in plain(self.claim) for _, each in behind):
+        if self.is_copied:
             return False
         own = all(item.speaker in self.asked and each is not None and each.own >= OWN for item, each in behind)
         return len(self.asked) == 1 and bool(self.cited) and own
@@ -127,7 +144,7 @@ class Case:
             held |= text_terms(turn.text)
         if item.relation:
             held |= text_terms(item.relation)
-        return share(rarities(self.topic, self.evidence), held)
+        return share(self.rarity, held)
 
     def behind(self, item: Evidence) -> Sentence | None:
         """Return the sentence of a record that the claim rests on: the one that holds it, else the best on topic."""

@@ -6,7 +6,7 @@ Each takes a `Case` and yields the issues it finds; none of them looks at how th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from mars.agents.evidence.case import Case, plain
@@ -21,6 +21,7 @@ from mars.agents.evidence.reading import (
     is_negated,
     numbers,
     text_terms,
+    without_dates,
 )
 from mars.agents.interfaces import Evidence
 from mars.agents.verdicts import Issue, IssueKind
@@ -35,12 +36,18 @@ ON_TOPIC_LIGHTLY = 0.2
 
 _COUNTED_FROM = re.compile(r"\b(?:before|after|prior\s+to|of)\s*(?:the\s+)?$", re.IGNORECASE)
 _COUNTING = re.compile(r"\s*\b(?:before|after|prior\s+to)\s+(?=\d|[A-Z])")
+_YEARS = re.compile(rf"\b(\d{{1,2}}|{'|'.join(NUMBER_WORDS)})\s+years\b(?!\s+(?:ago|old|later))", re.IGNORECASE)
+_ONE = re.compile(r"\b(?:this|that|another|the|no|each|every|which|some|any)\s+one\b|\bone\s+of\b", re.IGNORECASE)
+"""Where "one" is no number."""
 _QUOTED = re.compile(r"[\"\u201c]([^\"\u201d]{3,})[\"\u201d]")
 _NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w+|\b[A-Z]\w+(?=['\u2019]s\b)")
 """Words that are names by their form: capitalised within a sentence, or with a possessive."""
 _CLAUSES = re.compile(r"[,;:.!?\n\u2014]|\s-\s|\bbut\b|\bbecause\b|\bso\b")
-_STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
-_ANSWER_WORDS = frozenset(stem(word) for word in "yes no likely probably because since due both".split())
+STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
+_SHORT_CLAUSES = re.compile(rf"{_CLAUSES.pattern}|\band\b")
+ANSWER_WORDS = frozenset(stem(word) for word in "yes no likely probably because since due both".split())
+_PASSING = STOP_STEMS | FORM_WORDS | ANSWER_WORDS
+"""Words that need no source."""
 _DISLIKING = frozenset(
     stem(word)
     for word in (
@@ -109,10 +116,10 @@ def content_issues(case: Case) -> Iterator[Issue]:
     """Yield it if the draft says nothing that answers: no content at all, or only the question's own words."""
     asked = text_terms(case.review.task.text)
     said = text_terms(case.claim)
-    if not case.claim or not (said - _STOP_STEMS - asked or numbers(case.claim)):
+    if not case.claim or not (said - STOP_STEMS - asked or numbers(case.claim)):
         wholes = {plain(sentence) for text in case.sources for sentence in sentences(text)}
         confirms = not QUESTION_WORDS.intersection(case.question) and any(map(case.is_verbatim, case.sources))
-        if said - _STOP_STEMS and (confirms or plain(case.claim) in wholes):
+        if said - STOP_STEMS and (confirms or plain(case.claim) in wholes):
             return
         yield Issue(
             kind=IssueKind.UNANSWERED,
@@ -122,10 +129,15 @@ def content_issues(case: Case) -> Iterator[Issue]:
         )
 
 
-def _without_dates(said: str) -> str:
-    for named in days_named(said):
-        said = said.replace(named.phrase, " ")
-    return said
+def _unknown_names(case: Case) -> list[str]:
+    """Return the names in the claim that no recalled record and no source holds."""
+    said = without_dates(case.claim)
+    known = set(_PASSING | text_terms(case.review.task.text) | text_terms(case.review.task.user))
+    for text in (*case.sources, *(item.text for item in case.evidence)):
+        known |= text_terms(text)
+    for item in case.cited:
+        known |= text_terms(item.speaker or "")
+    return [name for name in _NAME.findall(said) if not text_terms(name) <= known]
 
 
 def _unsupported_words(case: Case) -> list[str]:
@@ -135,27 +147,25 @@ def _unsupported_words(case: Case) -> list[str]:
     """
     if any(case.is_verbatim(text) for text in case.sources):
         return []
-    said = _without_dates(case.claim)
-    passing = _STOP_STEMS | FORM_WORDS | _ANSWER_WORDS
+    unknown = _unknown_names(case)
+    if unknown:
+        return unknown
     asked = text_terms(case.review.task.text) | text_terms(case.review.task.user)
     held = {term for text in case.sources for term in text_terms(text)}
     held |= {term for item in case.cited for term in text_terms(item.speaker or "")}
-    found = {term for item in case.evidence for term in text_terms(item.text)}
-    names = [name for name in _NAME.findall(said) if not text_terms(name) - passing <= held | asked | found]
-    content = [word for word in words(said) if stem(word) not in passing | asked and not word[0].isdigit()]
+    said = words(without_dates(case.claim))
+    content = [word for word in said if stem(word) not in _PASSING | asked and not word[0].isdigit()]
     lacking = [word for word in content if stem(word) not in held]
-    if names:
-        return names
     return lacking if content and len(lacking) > (1.0 - case.supported) * len(content) else []
 
 
 def number_issues(case: Case) -> Iterator[Issue]:
     """Yield it for numbers of the claim that no source has; those of dates are checked as dates."""
-    said = _without_dates(case.claim)
+    said = without_dates(case.claim)
     held = {number for text in (*case.sources, case.review.task.text) for number in numbers(text)}
     if "many" in case.question and len(case.cited) > 1:
         held.add(str(len(case.cited)))  # a count of events, each of which is cited
-    unknown = sorted(numbers(said) - held)
+    unknown = sorted(numbers(_ONE.sub(" ", said)) - held)
     if unknown and case.sources:
         yield Issue(
             kind=IssueKind.NUMBER,
@@ -173,9 +183,9 @@ def date_issues(case: Case) -> Iterator[Issue]:
         phrase = _in_digits(named.phrase)
         if any(phrase in _in_digits(text) for text in (*case.sources, case.review.task.text)):
             continue
-        if _counted_from_saying(case, named):
+        if counted_from_saying(case, named, case.cited):
             continue
-        if not any(_agrees(named, other) for item in case.cited for other in _dates_of(case, item)):
+        if not any(agrees(named, other) for item in case.cited for other in dates_of(case, item)):
             yield Issue(
                 kind=IssueKind.DATE,
                 evidence=f"{named.phrase!r} is no date that {', '.join(case.refs) or 'a source'} names",
@@ -189,21 +199,22 @@ def _in_digits(text: str) -> str:
     return " ".join(NUMBER_WORDS.get(word, word) for word in plain(text).split())
 
 
-def _counted_from_saying(case: Case, named: Days) -> bool:
-    """Return whether a date is part of one counted from a cited record's day: "the Friday before 9 June 2023"."""
+def counted_from_saying(case: Case, named: Days, items: Iterable[Evidence]) -> bool:
+    """Return whether a date is part of one counted from the day of a record: "the Friday before 9 June 2023"."""
     after = case.claim[named.offset + len(named.phrase) :]
     if _COUNTING.match(after):
         return True  # a weekday; the date that it is counted from is checked itself
     inner = _COUNTING.search(named.phrase)
     anchors = days_named(named.phrase[inner.end() :]) if inner else (named,)
     counted = inner is not None or bool(_COUNTED_FROM.search(case.claim[: named.offset]))
-    said = {item.said_at.date() for item in case.cited}
+    said = {item.said_at.date() for item in items}
     return counted and any(each.start in said for each in anchors)
 
 
-def _dates_of(case: Case, item: Evidence) -> Iterator[Days]:
+def dates_of(case: Case, item: Evidence) -> Iterator[Days]:
     """Yield the dates that a record supports: those it names, and its own day if the sentence behind names none."""
     yield from days_named(item.text, item.said_at)
+    yield from _begun(item)
     for phrase, days in item.resolved.items():
         start, _, end = days.partition("/")
         try:
@@ -216,7 +227,16 @@ def _dates_of(case: Case, item: Evidence) -> Iterator[Days]:
         yield Days("", said, said, 0, True)
 
 
-def _agrees(stated: Days, known: Days) -> bool:
+def _begun(item: Evidence) -> Iterator[Days]:
+    """Yield the year in which something began that has gone on for so many years: "we have had him for 10 years"."""
+    for found in _YEARS.finditer(item.text):
+        count = NUMBER_WORDS.get(found.group(1).lower(), found.group(1))
+        year = item.said_at.year - int(count)
+        if year > 1900:
+            yield Days(found.group(), date(year, 1, 1), date(year, 12, 31), found.start(), True)
+
+
+def agrees(stated: Days, known: Days) -> bool:
     """Return whether a stated date is the known one, or a month or year that holds it."""
     if not stated.has_year:
         return (stated.start.month, stated.start.day) == (known.start.month, known.start.day)
@@ -245,7 +265,7 @@ def negation_issues(case: Case) -> Iterator[Issue]:
         behind = case.behind(item)
         if behind is None:
             continue
-        said, held = text_terms(case.claim) - _STOP_STEMS, behind.terms - _STOP_STEMS
+        said, held = text_terms(case.claim) - STOP_STEMS, behind.terms - STOP_STEMS
         comparable = case.is_verbatim(behind.text) or (len(said) > 2 and len(said & held) >= PARAPHRASE * len(said))
         # A few words that turn into its opposite what the sentence says.
         comparable |= bool(said) and said <= held and is_negated(case.claim) and not _asks_negated(case)
@@ -267,18 +287,25 @@ def negation_issues(case: Case) -> Iterator[Issue]:
 
 def _denied(case: Case) -> bool:
     """Return whether a source holds a negation in a clause about what the claim or the question is about."""
-    about = (text_terms(case.claim) | set(case.topic)) - _STOP_STEMS
+    about = (text_terms(case.claim) | set(case.topic)) - STOP_STEMS
     clauses = (part for text in case.sources for part in _CLAUSES.split(text))
     return any(is_negated(part) or text_terms(part) & _DISLIKING for part in clauses if text_terms(part) & about)
 
 
 def _clause(case: Case, sentence: str) -> str:
-    """Return the clauses of a sentence that the claim lies in; all of it where the claim is no part of it."""
-    clauses = _CLAUSES.split(sentence)
+    """Return the clauses of a sentence that the claim lies in; all of it where the claim is no part of it.
+
+    Of clauses that hold as many of a paraphrase's words, one that agrees with it in negation is taken.
+    """
     said = plain(case.claim)
     if not case.is_verbatim(sentence):
-        kept = [part for part in clauses if text_terms(part) & text_terms(said) - _STOP_STEMS]
-        return " ".join(kept or clauses)
+        terms = text_terms(said) - STOP_STEMS
+        shared = [(len(text_terms(part) & terms), part) for part in _SHORT_CLAUSES.split(sentence)]
+        most = max(count for count, _ in shared)
+        kept = [part for count, part in shared if count == most]
+        alike = [part for part in kept if is_negated(part) == is_negated(case.claim)]
+        return (alike or kept)[0] if most else sentence
+    clauses = _CLAUSES.split(sentence)
     inside = [part for part in clauses if plain(part) and (plain(part) in said or said in plain(part))]
     return " ".join(inside) if inside else sentence
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mars.agents.evidence.case import Case, plain
-from mars.agents.evidence.reading import days_named, neighbours, numbers, rarities, share, text_terms
+from mars.agents.evidence.reading import days_named, neighbours, numbers, share, text_terms
 from mars.agents.interfaces import Evidence
 from mars.agents.verdicts import Issue, IssueKind
 from mars.language import STOP_WORDS, sentences, stem, words
@@ -43,6 +43,12 @@ _CORRECTED = re.compile(
     r"|i\s+(?:made\s+a\s+mistake|misspoke)|turn(?:s|ed)\s+out|wasn't|was\s+not)\b",
     re.IGNORECASE,
 )
+_HARDLY_CHANGED = re.compile(
+    r"\b(?:turn(?:s|ed)\s+out|anymore|new\s+home|from\s+now\s+on|now(?=\s*(?:[.,;:!]|$)))\b"
+    r"|\b(?:pushed\s+back|changed\s+(?:me|us|them|my|our|their))\b",
+    re.IGNORECASE,
+)
+"""What seldom tells of another value, unless its sentence names the topic itself."""
 _CANCELLED = re.compile(r"\b(?:cancell?ed|called\s+off|not\s+happening)\b", re.IGNORECASE)
 _PERHAPS_CHANGED = re.compile(r"\b(?:actually|now|new|these\s+days|nowadays|currently|lately|since)\b", re.IGNORECASE)
 _HINGE = frozenset(
@@ -150,7 +156,7 @@ def _contradicts(case: Case, cited: Evidence, item: Evidence, topical: set[str])
             return Newer(item, "a newer fact", item.text)
         return None
     for sentence in sentences(item.text):
-        if sentence.rstrip().endswith("?"):
+        if sentence.rstrip().endswith("?") or sentence.startswith("[image:"):
             continue
         how = _how(case, cited, item, sentence, topical)
         if how and _other_value(case, cited, item, sentence):
@@ -171,11 +177,14 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
     turns = [turn for turn in neighbours(item, case.evidence, before=2, after=0) if turn.record != cited.record]
     here = _with_related(sentence)
     around = here.union(text_terms(item.text), *(text_terms(turn.text) for turn in turns))
-    rarity = rarities(case.topic, case.evidence)
-    needed = {term: rarity[term] for term in topical}
+    needed = {term: case.rarity[term] for term in topical}
     if case.about_the_past:
         return "a newer correction" if _CORRECTED.search(sentence) and share(needed, here) >= SAME_TOPIC else ""
+    if case.is_list and not _CORRECTED.search(sentence):
+        return ""  # one more is no other
     if _CHANGED.search(sentence):
+        if _HARDLY_CHANGED.search(sentence) and not share(needed, here):
+            return ""
         alike = bool(_sorts(case, case.claim, cited) & _sorts(case, sentence, item))
         return "a newer change" if share(needed, around) >= (CHANGED_VALUE if alike else CHANGED_TOPIC) else ""
     if share(needed, here) < SAME_TOPIC:

@@ -121,6 +121,7 @@ def read(text: str) -> tuple[Sentence, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=4096)
 def text_terms(text: str) -> frozenset[str]:
     """Return the stemmed terms of a whole text."""
     return frozenset().union(*(sentence.terms for sentence in read(text)))
@@ -233,6 +234,7 @@ _YEARLESS = re.compile(
 )
 
 
+@lru_cache(maxsize=8192)
 def days_named(text: str, said_at: datetime | None = None) -> tuple[Days, ...]:
     """Return the dates of a text, relative ones counted from `said_at`; a bare "2022" is a year.
 
@@ -257,3 +259,10 @@ def days_named(text: str, said_at: datetime | None = None) -> tuple[Days, ...]:
 
 def _fixes_year(phrase: str) -> bool:
     return not _YEARLESS.search(phrase) or bool(_WITH_YEAR.search(phrase))
+
+
+def without_dates(text: str) -> str:
+    """Return a text without the dates that it names."""
+    for named in days_named(text):
+        text = text.replace(named.phrase, " ")
+    return text

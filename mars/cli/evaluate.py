@@ -73,19 +73,27 @@ def answers(file: LocomoFile, json: JsonFlag = False) -> None:
 
 
 @app.command()
-def checker(file: LocomoFile, json: JsonFlag = False) -> None:
+def checker(
+    file: LocomoFile,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Give every draft the annotated evidence: what perfect recall would bring.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
     """The keyless Checker on right answers and on wrong ones made of them, beside two baselines."""
     from mars.cli.progress import progress_bar
     from mars.evaluation.checker import evaluate_checker
 
     with progress_bar("questions") as progress:
-        values = evaluate_checker(file, progress=progress).as_dict()
+        values = evaluate_checker(file, oracle=oracle, progress=progress).as_dict()
     if json:
         output.json(values)
         return
     output.print(_checker_table(values))
     share = values["recalled"]["share"]
     output.note(f"evidence recalled for {share:.0%} of the questions, {values['seconds']:.1f} s")
+    if oracle:
+        output.note("these drafts had the evidence that the file names: no deployed agent has it")
 
 
 @app.command()

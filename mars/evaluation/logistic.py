@@ -1,16 +1,20 @@
-"""A small logistic regression, and the area under a ROC curve: all that fitting the answerability takes."""
+"""A small logistic regression, and the area under a ROC curve: all that fitting the Checker's models takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mars.agents.evidence.answerability import FEATURES, AnswerabilityModel, Features
+from mars.agents.evidence.logistic import Logistic
 from mars.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
+Model = TypeVar("Model", bound=Logistic)
 PENALTY = 3.0
 """L2 penalty on the coefficients of standardised features; the bias is free."""
 LOST = 0.12
@@ -20,32 +24,41 @@ LOST = 0.12
 def fit_answerability(
     features: Sequence[Features], answerable: Sequence[bool], *, penalty: float = PENALTY, lost: float = LOST
 ) -> AnswerabilityModel:
-    """Return the logistic model of answerable against not, by Newton's method, with its threshold.
+    """Return the logistic model of answerable against not, with its threshold.
 
     The threshold is the score below which the share `lost` of the answerable questions falls. Raises `InvalidInput` if
     one of the two classes is missing.
     """
-    wanted = np.asarray(answerable, dtype=np.float64)
+    model = fit_logistic(AnswerabilityModel, FEATURES, [each.values() for each in features], answerable, penalty)
+    kept = sorted(model.score(each) for each, known in zip(features, answerable, strict=True) if known)
+    return replace(model, threshold=kept[int(lost * len(kept))])
+
+
+def fit_logistic(
+    kind: type[Model],
+    names: Sequence[str],
+    rows: Sequence[Sequence[float]],
+    positive: Sequence[bool],
+    penalty: float = PENALTY,
+) -> Model:
+    """Return the logistic model of one class against the other, by Newton's method; its threshold is 0.
+
+    `rows` has one row for each example, its values in the order of `names`; they are standardised. Raises
+    `InvalidInput` if a class is missing.
+    """
+    wanted = np.asarray(positive, dtype=np.float64)
     if not 0 < wanted.sum() < len(wanted):
-        raise InvalidInput("a fit needs answerable and unanswerable questions; give it more conversations")
-    raw = np.asarray([each.values() for each in features], dtype=np.float64)
+        raise InvalidInput("a fit needs examples of both classes; give it more conversations")
+    raw = np.asarray(rows, dtype=np.float64)
     means, scales = raw.mean(axis=0), raw.std(axis=0)
     scales = np.where(scales > 1e-9, scales, 1.0)
     weights = _newton(np.column_stack([np.ones(len(raw)), (raw - means) / scales]), wanted, penalty)
-    model = AnswerabilityModel(
+    return kind(
         bias=float(weights[0]),
-        coefficients=dict(zip(FEATURES, weights[1:].tolist(), strict=True)),
-        means=dict(zip(FEATURES, means.tolist(), strict=True)),
-        scales=dict(zip(FEATURES, scales.tolist(), strict=True)),
+        coefficients=dict(zip(names, weights[1:].tolist(), strict=True)),
+        means=dict(zip(names, means.tolist(), strict=True)),
+        scales=dict(zip(names, scales.tolist(), strict=True)),
         threshold=0.0,
-    )
-    kept = sorted(model.score(each) for each, known in zip(features, answerable, strict=True) if known)
-    return AnswerabilityModel(
-        bias=model.bias,
-        coefficients=model.coefficients,
-        means=model.means,
-        scales=model.scales,
-        threshold=kept[int(lost * len(kept))],
     )
 
 

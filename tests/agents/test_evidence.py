@@ -56,7 +56,6 @@ QUESTION = "When did Caroline go to the LGBTQ support group?"
         "I went to a LGBTQ support group yesterday [m1]",
         "Caroline went to the support group on 7 May 2023 [m1].",
         "In May 2023 [m1]",
-        'She said "it was so powerful" [m1]',
     ],
 )
 def test_passes_what_its_source_supports(draft: str) -> None:
@@ -145,6 +144,65 @@ def test_what_is_said_to_somebody_is_about_them() -> None:
     caroline = features(task("How is Caroline's sunrise painting?"), only)
     assert melanie.balance > 0 > caroline.balance
     assert shipped_model().score(melanie) > shipped_model().score(caroline)
+
+
+@pytest.mark.parametrize(
+    ("question", "draft", "kind"),
+    [
+        ("When did Caroline go to the LGBTQ support group?", "It was powerful [m1]", IssueKind.UNANSWERED),
+        ("How many people came to the LGBTQ support group?", "so powerful [m1]", IssueKind.UNANSWERED),
+        ("How was the LGBTQ support group?", "7 May 2023 [m1]", IssueKind.UNANSWERED),
+        ("What was the LGBTQ support group like?", "Yes [m1]", IssueKind.UNANSWERED),
+        ("How was the LGBTQ support group?", 'She said "it was so powerful" [m1]', None),
+    ],
+)
+def test_an_answer_has_the_form_that_is_asked_for(question: str, draft: str, kind: IssueKind | None) -> None:
+    """ "When" wants a time, "how many" a number; a date answers neither "how" nor "what"."""
+    checked = check(question, draft, GROUP)
+    assert (kinds(checked)[:1] or [None]) == [kind], checked.issues
+
+
+def test_the_answer_to_another_question_is_found() -> None:
+    """A claim that stands in a cited memory, but in none about what was asked, is not supported; the right one is."""
+    talk = [
+        said("2023-05-08", "Caroline", "I adopted a grey kitten from the shelter on Saturday.", 1),
+        said("2023-05-08", "Melanie", "How lovely! My pottery class made a blue bowl this week.", 2),
+        said("2023-05-19", "Caroline", "The mountain trip was cold, we slept in a wooden hut.", 8),
+        said("2023-05-19", "Melanie", "I baked a walnut cake for the neighbours.", 9),
+    ]
+    question = "Where did Caroline sleep on the mountain trip?"
+    assert check(question, "in a wooden hut [m8]", *talk).outcome is Outcome.PASSED
+    assert kinds(check(question, "a walnut cake [m9]", *talk))
+    assert kinds(check(question, "a grey kitten [m1]", *talk))
+
+
+def test_a_citation_must_hold_the_claim() -> None:
+    """A right answer that cites a memory without it is rejected, and told which one holds it."""
+    talk = [
+        said("2023-05-19", "Caroline", "The mountain trip was cold, we slept in a wooden hut.", 1),
+        said("2023-06-19", "Caroline", "The mountain trip photos are ready.", 30),
+    ]
+    checked = check("Where did Caroline sleep on the mountain trip?", "in a wooden hut [m30]", *talk)
+    assert IssueKind.MISQUOTED in kinds(checked)
+    assert any("[m1]" in issue.directive for issue in checked.issues)
+
+
+def test_one_more_item_of_a_list_is_no_contradiction() -> None:
+    """A list is not out of date because a newer memory tells of one more; a correction still counts."""
+    first = said("2023-03-01", "ann", "I play the piano every evening.", 1)
+    second = said("2023-03-02", "ann", "I play the violin in a band.", 9)
+    more = said("2023-04-02", "ann", "I play the flute now.", 20)
+    assert IssueKind.STALE not in kinds(check("What do I play?", "piano and violin [m1] [m9]", first, second, more))
+    wrong = said("2023-04-02", "ann", "Correction: I play the flute, not the violin.", 20)
+    assert IssueKind.STALE in kinds(check("What do I play?", "piano and violin [m1] [m9]", first, second, wrong))
+
+
+def test_years_that_something_lasts_tell_when_it_began() -> None:
+    """ "For seven years", said in 2023, supports 2016 and no other year."""
+    painting = said("2023-08-14", "Melanie", "I have been painting for seven years now.")
+    question = "Since when has Melanie been painting?"
+    assert IssueKind.DATE not in kinds(check(question, "Since 2016 [m1]", painting))
+    assert IssueKind.DATE in kinds(check(question, "Since 2015 [m1]", painting))
 
 
 def test_i_means_the_one_who_asks() -> None:

@@ -177,6 +177,8 @@ class Calls:
     """Names of the models that are called."""
     _marks: dict[str, float] = field(default_factory=dict)
     """Until when, on the monotonic clock, the wall time of a turn is on record."""
+    _spent: dict[str, tuple[Fence | None, Spending]] = field(default_factory=dict)
+    """What turns have spent, as this process knew it last, and by which lease."""
 
     async def perform(self, wanted: Wanted, make: Callable[[], Awaitable[Reply]]) -> dict[str, Any]:
         """Make a call, or return what is on record of it, as JSON values.
@@ -185,15 +187,22 @@ class Calls:
         `BudgetExhausted` where no budget has room, `OutcomeUnknown` for a careful call that was cut off.
         """
         request = self._request(wanted)
+        try:
+            return await self._attempt(request, make)
+        except _Again as error:
+            await anyio.sleep(self._pause(error, wanted))
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             assert isinstance(error, _Again)
-            return self.policy.wait(error.attempt, error.error, "/".join(map(str, wanted.key)))
+            return self._pause(error, wanted)
 
         retrying = AsyncRetrying(retry=retry_if_exception_type(_Again), wait=wait, sleep=anyio.sleep, reraise=True)
         body: dict[str, Any] = await retrying(self._attempt, request, make)
         return body
+
+    def _pause(self, error: _Again, wanted: Wanted) -> float:
+        return self.policy.wait(error.attempt, error.error, "/".join(map(str, wanted.key)))
 
     def _request(self, wanted: Wanted) -> Request:
         price = price_of(wanted.name, self.prices) if wanted.kind == "model" else None
@@ -241,6 +250,7 @@ class Calls:
         return reply.body
 
     async def _begin(self, request: Request) -> Begun:
+        self._spent.pop(here().turn, None)
         begun, cancelled = await _whole(self.ledger.begin(request, self._wall()))
         self._mark()
         if cancelled is not None:
@@ -279,7 +289,8 @@ class Calls:
     async def _settle(self, request: Request, attempt: int, outcome: Outcome) -> None:
         """Record an outcome to the end, also when this is cancelled meanwhile."""
         settled = self.ledger.settle(request, attempt, outcome, self._wall())
-        _, cancelled = await _whole(settled)
+        spent, cancelled = await _whole(settled)
+        self._spent[here().turn] = (here().fence, spent)
         self._mark()
         if cancelled is not None:
             raise cancelled
@@ -303,7 +314,9 @@ class Calls:
     async def close_turn(self) -> Spending:
         """Return what the turn of the running node has spent; its wall time is complete."""
         place = here()
-        spent = await self.ledger.spent(place.scopes("")["turn"])
+        fence, spent = self._spent.pop(place.turn, (None, None))
+        if spent is None or fence != place.fence:
+            spent = await self.ledger.spent(place.scopes("")["turn"])
         wall = spent.wall + self._wall()
         self._marks.pop(place.turn, None)
         return spent + Spending(wall=wall - spent.wall)
@@ -311,6 +324,7 @@ class Calls:
     async def forget(self, conversation: str, turn: str) -> None:
         """Forget the calls of a turn that is over, or given up."""
         self._marks.pop(turn, None)
+        self._spent.pop(turn, None)
         await self.ledger.finish(conversation, turn)
 
     async def usage_of_user(self, user: str) -> Usage:

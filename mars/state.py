@@ -148,9 +148,16 @@ def check_update(node: str, update: Mapping[str, Any]) -> None:
             raise InvalidUpdate(f"node {node} returned {key!r} with a value that is not plain JSON")
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: object) -> bool:
+    if type(value) in _SCALARS:
+        return True
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+        if not _SCALARS.issuperset(map(type, value.values())) and not all(map(_plain, value.values())):
+            return False
+        return all(type(key) is str or isinstance(key, str) for key in value)
     if isinstance(value, list):
         return all(map(_plain, value))
     return value is None or isinstance(value, str | int | float | bool)

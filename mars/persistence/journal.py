@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mars.memory.backends.wire import Wire
+from mars.persistence.checkpoints import Place
 from mars.persistence.database import Database
-from mars.persistence.leases import Fence, Leases, check
-from mars.persistence.saver import CheckpointSaver
+from mars.persistence.leases import Fence, Held, Leases, check
+from mars.persistence.saver import CheckpointSaver, Found, look
 from mars.persistence.transcript import Transcript, Utterance
 from mars.persistence.turns import Over, Turns, Unfinished
 
@@ -97,7 +98,7 @@ class Journal:
         With `take_over` it is taken from them, and their turn noted as cancelled.
         """
 
-        def work(wire: Wire) -> Claim | None:
+        def work(wire: Wire) -> tuple[Claim, Found] | None:
             leases, turns = Leases(wire), Turns(wire)
             held = leases.look(thread, conversation)
             if held.holder is not None and not take_over:
@@ -107,29 +108,40 @@ class Journal:
             if found is not None and held.holder is not None:
                 turns.mark(found, "cancelled")
             if found is not None or begin is None:
-                return Claim(fence, found, False)
-            return Claim(fence, self._begun(wire, thread, held.turns, held.summary, begin), True)
+                return Claim(fence, found, False), None
+            return self._begun(wire, fence, held, begin)
 
-        return await self._database.write(work)
+        return self._expected(await self._database.write(work))
 
     async def begin(self, fence: Fence, conversation: str, begin: Begin) -> Claim:
         """Begin a turn in a conversation that is held."""
 
-        def work(wire: Wire) -> Claim:
+        def work(wire: Wire) -> tuple[Claim, Found]:
             check(wire, fence)
-            held = Leases(wire).look(fence.thread, conversation)
-            return Claim(fence, self._begun(wire, fence.thread, held.turns, held.summary, begin), True)
+            return self._begun(wire, fence, Leases(wire).look(fence.thread, conversation), begin)
 
-        return await self._database.write(work)
+        claim = self._expected(await self._database.write(work))
+        assert claim is not None
+        return claim
 
-    def _begun(self, wire: Wire, thread: str, turns: int, summary: str, begin: Begin) -> Unfinished:
-        number, transcript = turns + 1, Transcript(wire)
+    def _expected(self, begun: tuple[Claim, Found] | None) -> Claim | None:
+        """Let the saver have the checkpoint that a new turn begins after, so that its graph need not look for it."""
+        if begun is None:
+            return None
+        claim, found = begun
+        if claim.fresh and self._saver is not None:
+            self._saver.expect(claim.fence, found)
+        return claim
+
+    def _begun(self, wire: Wire, fence: Fence, held: Held, begin: Begin) -> tuple[Claim, Found]:
+        thread, number, summary, transcript = fence.thread, held.turns + 1, held.summary, Transcript(wire)
         leaving = transcript.newest(thread, 1, number - self._window)
         if leaving:
             summary = self._summarise(summary, leaving)
         turn, input = begin(Opening(number, transcript.newest(thread, self._window, number), summary))
         Turns(wire).begin(thread, number, turn, input, summary)
-        return Unfinished(thread, number, turn, "", input)
+        found = look(wire, Place(thread, "")) if self._saver is not None else None
+        return Claim(fence, Unfinished(thread, number, turn, "", input), True), found
 
     async def finish(
         self, fence: Fence, turn: Unfinished, status: str, said: Sequence[Utterance], *, leave: bool

@@ -92,8 +92,8 @@ class Ledger(Protocol):
         Raises `BudgetExhausted`, with nothing written, where a budget has no room for it.
         """
 
-    async def settle(self, request: Request, attempt: int, outcome: Outcome, wall: float = 0.0) -> None:
-        """Commit the outcome of an attempt; does nothing where it has one."""
+    async def settle(self, request: Request, attempt: int, outcome: Outcome, wall: float = 0.0) -> Spending:
+        """Commit the outcome of an attempt; does nothing where it has one. Return what its turn has spent then."""
 
     async def resolve(self, key: Key, body: Mapping[str, Any] | None, fence: Fence | None = None) -> None:
         """Say what came of a lost action: its reply, or None if it did not happen and may be tried again.
@@ -121,9 +121,9 @@ class MemoryLedger:
         """See `Ledger.begin`."""
         return begin(self._rows, request, wall)
 
-    async def settle(self, request: Request, attempt: int, outcome: Outcome, wall: float = 0.0) -> None:
+    async def settle(self, request: Request, attempt: int, outcome: Outcome, wall: float = 0.0) -> Spending:
         """See `Ledger.settle`."""
-        settle(self._rows, request, attempt, outcome, wall)
+        return settle(self._rows, request, attempt, outcome, wall)
 
     async def resolve(self, key: Key, body: Mapping[str, Any] | None, fence: Fence | None = None) -> None:
         """See `Ledger.resolve`."""
@@ -153,9 +153,9 @@ class DatabaseLedger:
         """See `Ledger.begin`."""
         return await self._write(request.fence, lambda rows: begin(rows, request, wall))
 
-    async def settle(self, request: Request, attempt: int, outcome: Outcome, wall: float = 0.0) -> None:
+    async def settle(self, request: Request, attempt: int, outcome: Outcome, wall: float = 0.0) -> Spending:
         """See `Ledger.settle`."""
-        await self._write(request.fence, lambda rows: settle(rows, request, attempt, outcome, wall))
+        return await self._write(request.fence, lambda rows: settle(rows, request, attempt, outcome, wall))
 
     async def resolve(self, key: Key, body: Mapping[str, Any] | None, fence: Fence | None = None) -> None:
         """See `Ledger.resolve`."""
@@ -199,9 +199,10 @@ def begin(rows: Rows, request: Request, wall: float) -> Begun:
         held_tokens=request.hold_tokens,
         held_cost=request.hold_cost,
     )
-    spent = rows.spent(scope for scope, _ in request.limits)
+    limited = request.last or any(budgets for _, budgets in request.limits)
+    spent = rows.spent(scope for scope, _ in request.limits) if limited else {}
     left = None
-    if not (request.last and _never_last(request, spent)):
+    if limited and not (request.last and _never_last(request, spent)):
         left = check(request.limits, {scope: total + change for scope, total in spent.items()})
     if lost and last is not None:
         rows.put(last._replace(state="lost"))
@@ -209,7 +210,7 @@ def begin(rows: Rows, request: Request, wall: float) -> Begun:
     rows.put(
         Call(*request.key, attempt, request.kind, request.name, "intent", "", request.hold_tokens, request.hold_cost)
     )
-    rows.spend(dict.fromkeys(spent, change))
+    rows.spend(dict.fromkeys((scope for scope, _ in request.limits), change))
     return Begun(attempt=attempt, left=left)
 
 
@@ -218,9 +219,14 @@ def _never_last(request: Request, spent: Mapping[Scope, Spending]) -> bool:
     return all(not total.last_calls for scope, total in spent.items() if scope.kind == "turn")
 
 
-def settle(rows: Rows, request: Request, attempt: int, outcome: Outcome, wall: float) -> None:
+def settle(rows: Rows, request: Request, attempt: int, outcome: Outcome, wall: float) -> Spending:
     """Do what `Ledger.settle` does, within a transaction."""
     rows.begin()
+    _settle(rows, request, attempt, outcome, wall)
+    return sum(rows.spent(scope for scope, _ in request.limits if scope.kind == "turn").values(), Spending())
+
+
+def _settle(rows: Rows, request: Request, attempt: int, outcome: Outcome, wall: float) -> None:
     call = next((one for one in rows.attempts(request.key) if one.attempt == attempt), None)
     if call is None or call.state != "intent":
         return

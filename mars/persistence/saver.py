@@ -45,6 +45,17 @@ class _Page(NamedTuple):
     """(id, thread, namespace) of the last row that was looked at; empty after the last page."""
 
 
+Found = tuple[Row, list[Write]] | None
+"""A checkpoint with what tasks wrote since."""
+
+
+def look(wire: Wire, place: Place, id: str | None = None) -> Found:
+    """Return the checkpoint of an id, the newest where none is given, within a transaction of the caller's."""
+    rows = Checkpoints(wire)
+    row = rows.get(place, id)
+    return None if row is None else (row, rows.writes(place, row.id))
+
+
 def _several(values: Collection[Item], name: str) -> Collection[Item]:
     """Return what is a collection of ids; `InvalidInput` for a single one, whose letters would be taken for ids."""
     if isinstance(values, str | bytes):
@@ -74,6 +85,7 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
             raise InvalidSetting("stored bytes must not become code: use a serializer with pickle_fallback=False")
         self._database = database
         self._superseding = Superseding()
+        self._begun: dict[Fence | None, Found] = {}
 
     @classmethod
     def open(
@@ -109,15 +121,16 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that a config names, the thread's newest where it names none; None if there is none."""
-        place, id = encoding.place_of(config), encoding.id_of(config)
-
-        def look(wire: Wire) -> tuple[Row, list[Write]] | None:
-            rows = Checkpoints(wire)
-            row = rows.get(place, id)
-            return None if row is None else (row, rows.writes(place, row.id))
-
-        found = await self._database.read(look)
+        place, id, fence = encoding.place_of(config), encoding.id_of(config), fence_of(config)
+        if fence in self._begun and not id and not place.namespace:
+            found = self._begun.pop(fence)
+        else:
+            found = await self._database.read(lambda wire: look(wire, place, id))
         return None if found is None else encoding.tuple_of(self.serde, *found)
+
+    def expect(self, fence: Fence, found: Found) -> None:
+        """Take what the transaction that gave a run its lease has found, for the first look of its graph."""
+        self._begun[fence] = found
 
     async def alist(
         self,
@@ -241,6 +254,7 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
 
     def forget(self, fence: Fence) -> None:
         """Forget what is not saved of a run that has ended."""
+        self._begun.pop(fence, None)
         self._superseding.forget(fence)
         self._database.drop(fence)
 

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mars.language import lexical_date_terms, stem
+from mars.memory.columns import Ids
 from mars.memory.lifecycle import REVIEW_REASON
 from mars.memory.loading import Loaded
-from mars.memory.postings import Integers, Numbers, Postings
+from mars.memory.postings import Gathered, Integers, Numbers, Postings
 from mars.memory.records import Status
 from mars.memory.terms import ASKS, EMPTY, HEAD_WORDS, encode, hashes, head
 
@@ -28,6 +29,8 @@ Place = tuple[float, int, str]
 Reals = npt.NDArray[np.float64]
 
 _ARCHIVED, _QUARANTINED = Status.ARCHIVED.value, Status.QUARANTINED.value
+_WORD = 8
+_NONE = np.zeros(0, np.int64)
 _DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -111,23 +114,31 @@ class Words:
     """Share of each row's sentences that are questions, in [0, 1], shape ``[n]``."""
 
     @classmethod
-    def of(cls, blobs: bytes, sizes: Integers) -> Words:
-        """Read blobs that lie one after the other, of so many bytes each."""
-        joined = np.frombuffer(blobs, "<u8")
-        sizes = sizes // joined.itemsize
-        starts = np.cumsum(sizes) - sizes
-        first, said = joined[starts], joined[starts + 1]
-        names = np.minimum((first >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.int64), sizes - HEAD_WORDS)
-        before = HEAD_WORDS + names
-        rows = np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
-        spoken, plain = _runs(starts + HEAD_WORDS, names), np.ones(len(joined), np.bool_)
-        plain[starts] = plain[starts + 1] = plain[spoken] = False
+    def of(cls, parts: Sequence[tuple[bytes, Integers]]) -> Words:
+        """Read blobs, part by part: those of a part lie one after the other and are of so many bytes each."""
+        most = sum(len(blobs) for blobs, _ in parts) // _WORD
+        terms, names = Gathered(most), Gathered(0)
+        lengths, asks, shares, start = [_NONE], [_NONE > 0], [np.zeros(0)], 0
+        for blobs, sizes in parts:
+            joined, sizes = np.frombuffer(blobs, "<u8"), sizes // _WORD
+            starts = np.cumsum(sizes) - sizes
+            first, said = joined[starts], joined[starts + 1]
+            named = np.minimum((first >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.int64), sizes - HEAD_WORDS)
+            rows = np.repeat(np.arange(start, start + len(sizes), dtype=np.uint32), sizes)
+            spoken, plain = _runs(starts + HEAD_WORDS, named), np.ones(len(joined), np.bool_)
+            plain[starts] = plain[starts + 1] = plain[spoken] = False
+            terms.add(joined[plain], rows[plain])
+            names.add(joined[spoken], rows[spoken])
+            lengths.append(sizes - HEAD_WORDS - named)
+            asks.append((first >> np.uint64(8) & np.uint64(ASKS)).astype(np.bool_))
+            shares.append((first >> np.uint64(32)) / np.maximum(said, np.uint64(1)).astype(np.float64))
+            start += len(sizes)
         return cls(
-            terms=Postings.of(joined[plain], rows[plain]),
-            speakers=Postings.of(joined[spoken], rows[spoken]),
-            lengths=sizes - before,
-            asks=(first >> np.uint64(8) & np.uint64(ASKS)).astype(np.bool_),
-            shares=(first >> np.uint64(32)).astype(np.float64) / np.maximum(said, np.uint64(1)).astype(np.float64),
+            terms=terms.postings(),
+            speakers=names.postings(),
+            lengths=np.concatenate(lengths),
+            asks=np.concatenate(asks),
+            shares=np.concatenate(shares),
         )
 
 
@@ -140,16 +151,17 @@ def _runs(starts: Integers, sizes: Integers) -> Integers:
 class Documents:
     """What the index needs to know of many rows, numbered from 0."""
 
-    def __init__(self) -> None:
-        """Start without any row."""
-        self.ids: list[str] = []
+    def __init__(self, ids: Ids) -> None:
+        """Start without any row; `ids` gets to know theirs."""
+        self.ids = ids
         """Their ids."""
+        self.size = 0
+        """How many they are."""
         self.dates: dict[str, array[int]] = {}
         """The rows of each term of a date."""
         self.conversations = Numbers()
         """The number of each conversation."""
-        self._blobs: list[bytes] = []
-        self._sizes: list[Integers] = []
+        self._blobs: list[tuple[bytes, Integers]] = []
         self._dated: list[Reals] = []
         self._talks: list[Integers] = []
         self._positions: list[Reals] = []
@@ -157,12 +169,11 @@ class Documents:
 
     def add(self, part: Loaded, counts: Sequence[bool]) -> None:
         """Take the next rows, and of which the words count."""
-        start, blobs = len(self.ids), part.blobs()
-        self.ids += part.id
+        start, blobs = self.size, part.blobs()
+        self.size += len(part)
         if not all(counts):
             blobs = [blob if own else EMPTY for blob, own in zip(blobs, counts, strict=True)]
-        self._blobs.append(b"".join(blobs))
-        self._sizes.append(np.fromiter(map(len, blobs), np.int64, len(blobs)))
+        self._blobs.append((b"".join(blobs), np.fromiter(map(len, blobs), np.int64, len(blobs))))
         self._date(start, part.event_time, counts)
         self._talks.append(self._numbered(part.conversation, counts))
         self._positions.append(np.array([inf if place is None else place for place in part.position], np.float64))
@@ -170,9 +181,9 @@ class Documents:
 
     def words(self) -> Words:
         """Return what the rows say, and let go of their blobs."""
-        blobs, sizes = b"".join(self._blobs), np.concatenate([np.zeros(0, np.int64), *self._sizes])
+        found = Words.of(self._blobs)
         self._blobs.clear()
-        return Words.of(blobs, sizes)
+        return found
 
     @property
     def dated(self) -> Reals:

@@ -17,32 +17,25 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mars.language import query_terms, stem, words
 from mars.language.dates import MONTHS, WEEKDAYS
+from mars.memory.columns import Ids
 from mars.memory.documents import Document as Document
 from mars.memory.documents import Documents
+from mars.memory.neighbours import BREVITY as BREVITY
+from mars.memory.neighbours import K1, MOST, UNIT, Rows, Units
+from mars.memory.neighbours import NEIGHBOURS as NEIGHBOURS
+from mars.memory.neighbours import REPLY as REPLY
+from mars.memory.neighbours import B as B
 from mars.memory.postings import Integers, Numbers, Postings
 from mars.memory.terms import term_hash
 
 Reals = npt.NDArray[np.float32]
 """One number per row, shape ``[n]``, float32."""
-
-Units = npt.NDArray[np.unsignedinteger[Any]]
-"""A weighted count of each row in units of 1/20, shape ``[n]``; as few bytes each as the largest needs."""
-
-K1, B = 1.2, 0.75
-"""BM25's saturation and length normalisation, at their textbook values."""
-
-NEIGHBOURS = (0.6, 0.3, 0.15)
-"""Weights of the words one, two and three turns away."""
-
-REPLY = 1.0
-"""Weight of a question's words in the turn after it, instead of the first of `NEIGHBOURS`."""
 
 BACKGROUND = 20
 """So many more rows without any of the words are imagined for `shares`: rarity means something in a small store too."""
@@ -59,15 +52,6 @@ SPARSE = 8
 RARE = 64
 """A term that fewer than one in so many rows hold is spread from there; another over all rows, byte by byte."""
 
-BREVITY = 0.2
-"""A row of this share of the mean length scores half: "Thanks!" has words to find it by only from its neighbours."""
-
-UNIT = 20
-"""A word counts so many units: every weight above is a whole number of them, so that counts are summed exactly."""
-
-_SHIFTS = len(NEIGHBOURS)
-_LENT = [round(weight * UNIT) for weight in NEIGHBOURS]
-_MOST = UNIT + round(REPLY * UNIT) + sum(_LENT[1:]) + sum(_LENT)
 _NOWHERE, _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.uint16)
 _MONTH_TERMS = frozenset(map(stem, MONTHS))
 _WEEKDAY_TERMS = frozenset(map(stem, WEEKDAYS))
@@ -107,7 +91,8 @@ class LexicalIndex:
     The number ``capacity`` (no row) ends each chain of neighbours, so that arrays need no special case.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Ids | None = None) -> None:
+        """Start without any row; of an owner that keeps the ids of all rows by number, they are not kept again."""
         self._size = 0
         self._alive_count = 0
         self._postings = Postings()
@@ -115,16 +100,16 @@ class LexicalIndex:
         self._dates: dict[str, array[int]] = {}
         self._conversations = Numbers()
         self._talks: list[array[int]] = []
-        self._names: list[str] = []
+        self._names: Ids | list[str] = [] if ids is None else ids
         self._stale: set[int] = set()
         self._chained = True
-        self._rows = _Rows(64)
+        self._rows = Rows(64)
 
     def __len__(self) -> int:
         return self._alive_count
 
     def _allocate(self, capacity: int) -> None:
-        grown = _Rows(capacity)
+        grown = Rows(capacity)
         grown.take(self._rows, self._size)
         self._rows = grown
 
@@ -146,15 +131,17 @@ class LexicalIndex:
         rows.statement[row] = 1.0 - QUESTION_PENALTY * document.question_share
         rows.asks[row] = document.asks
         self._alive_count += 1
-        self._names += [""] * (row + 1 - len(self._names))
-        rows.position[row], rows.time[row], self._names[row] = document.place
+        rows.position[row], rows.time[row], own = document.place
+        if isinstance(self._names, list):
+            self._names += [""] * (row + 1 - len(self._names))
+            self._names[row] = own
         if document.conversation is not None:
             self._link(row, document.conversation)
         self._stale.add(row)
 
     def load(self, documents: Documents) -> None:
         """Index many rows at once; the index must be empty."""
-        size = len(documents.ids)
+        size = documents.size
         self._allocate(max(64, size + 2))
         self._size = self._alive_count = size
         rows, self._names = self._rows, documents.ids
@@ -279,7 +266,7 @@ class LexicalIndex:
         found, counts = (_NOWHERE, _NOTHING) if posted is None else posted
         living = self._living(found)
         found, counts = found[living], counts[living]
-        most = int(counts.max(initial=0)) * _MOST + UNIT
+        most = int(counts.max(initial=0)) * MOST + UNIT
         kind = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32
         near: Units = np.zeros(rows.capacity, kind)
         if self._chained and len(found) * RARE > size:
@@ -311,96 +298,11 @@ class LexicalIndex:
         """Bring what depends on neighbours and means up to date with the rows that changed."""
         if not self._stale:
             return
+        self._postings.compact()
+        self._speakers.compact()
         rows, size = self._rows, self._size
         touched = np.fromiter(self._stale, dtype=np.int64, count=len(self._stale))
         touched = np.arange(size) if len(touched) * 8 > size else rows.around(touched)
         rows.relink(touched)
         rows.renew(touched, size, self._alive_count)
         self._stale.clear()
-
-
-class _Rows:
-    """The columns of the index; the row ``capacity - 1`` is nobody."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.alive = np.zeros(capacity, np.float32)
-        self.length = np.zeros(capacity, np.float32)
-        self.dates = np.zeros(capacity, np.float32)
-        self.around_length = np.zeros(capacity, np.float32)
-        self.statement = np.zeros(capacity, np.float32)
-        self.asks = np.zeros(capacity, np.bool_)
-        self.position = np.zeros(capacity, np.float64)
-        self.time = np.zeros(capacity, np.int64)
-        self.norm = np.ones(capacity, np.float32)
-        self.prior = np.zeros(capacity, np.float32)
-        self.talk = np.full(capacity, -1, np.int32)
-        self.next = np.full(capacity, -1, np.int32)
-        self.previous = np.full(capacity, -1, np.int32)
-        self.borrowed = np.zeros((2 * _SHIFTS, capacity), np.uint8)
-
-    def take(self, other: _Rows, size: int) -> None:
-        """Copy the first `size` rows of another set of columns."""
-        for name, column in vars(other).items():
-            if name != "capacity":
-                getattr(self, name)[..., :size] = column[..., :size]
-
-    def around(self, touched: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """These rows and all within reach of them, each once."""
-        reached = [touched]
-        for links in (self.next, self.previous):
-            front = touched
-            for _ in range(_SHIFTS):
-                front = links[front].astype(np.int64)
-                front = front[front >= 0]
-                reached.append(front)
-        return np.unique(np.concatenate(reached))
-
-    def relink(self, touched: npt.NDArray[np.int64]) -> None:
-        """Find how many units of each of their words these rows borrow from those before them and after them."""
-        for offset, links in ((0, self.previous), (_SHIFTS, self.next)):
-            front: npt.NDArray[np.integer[Any]] = touched
-            for step, lent in enumerate(_LENT):
-                front = links[front]
-                self.borrowed[offset + step, touched] = np.where(front < 0, 0, lent)
-        before = self.previous[touched]
-        replies = touched[(before >= 0) & self.asks[before]]
-        self.borrowed[0, replies] = round(REPLY * UNIT)
-
-    def spread(self, near: Units, found: Integers, counts: Units) -> None:
-        """Add the counts of a rare term in these rows to what is near them; nobody's may come to anything."""
-        near[found] += counts * near.dtype.type(UNIT)
-        for lent, links in ((0, self.next), (_SHIFTS, self.previous)):
-            front: npt.NDArray[np.integer[Any]] = found
-            for step in range(_SHIFTS):
-                front = links[front]
-                near[front] += self.borrowed[lent + step, front] * counts
-
-    def spread_all(self, own: Units, size: int) -> Units:
-        """Return what is near to each row of a frequent term, when all neighbours have neighbouring numbers."""
-        near = own * own.dtype.type(UNIT)
-        part = np.empty_like(own)
-        for step in range(1, min(_SHIFTS, size - 1) + 1):
-            later, earlier = slice(step, size), slice(0, size - step)
-            for offset, to, source in ((0, later, earlier), (_SHIFTS, earlier, later)):
-                lent = self.borrowed[offset + step - 1, to]
-                near[to] += np.multiply(own[source], lent, out=part[to])
-        return near
-
-    def renew(self, touched: npt.NDArray[np.int64], size: int, living: int) -> None:
-        """Recompute lengths around these rows, then the norms and priors of all, which depend on the means."""
-        around = self.length[touched] + self.dates[touched]
-        for offset, links in ((0, self.previous), (_SHIFTS, self.next)):
-            front: npt.NDArray[np.integer[Any]] = touched
-            for step in range(offset, offset + _SHIFTS):
-                front = links[front]
-                around += self.borrowed[step, touched] * self.length[front] / np.float32(UNIT)
-        self.around_length[touched] = around
-        length = self.length[:size]
-        count = max(1, living)
-        mean_around = max(float(self.around_length[:size].sum(dtype=np.float64)) / count, 1e-9)
-        mean = float(length.sum(dtype=np.float64)) / count
-        self.norm[:size] = UNIT * K1 * (1.0 - B + B * self.around_length[:size] / mean_around)
-        self.prior[:size] = (
-            self.statement[:size] * length / np.maximum(length + BREVITY * mean, 1e-9) * self.alive[:size]
-        )

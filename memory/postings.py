@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from mmap import mmap
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TF_BITS", "TF_MASK", "Counts", "Hashes", "Integers", "Numbers", "Postings"]
+__all__ = ["TF_BITS", "TF_MASK", "Counts", "Gathered", "Hashes", "Integers", "Numbers", "Postings"]
 
 TF_BITS = 12
 """A posting that came later is ``row << TF_BITS | count``."""
 
 TF_MASK = (1 << TF_BITS) - 1
 """The largest count that is kept."""
+
+PILE = 4096
+"""So many postings may come later before they are put in order; then as many as there were before."""
 
 PIECE_BITS = 17
 """About 2 to the power of so many terms are sorted at a time: what that takes is soon given back."""
@@ -33,6 +37,37 @@ class Numbers(dict[str, int]):
         return number
 
 
+class Gathered:
+    """Terms and their rows, on their way to postings.
+
+    They lie in memory of their own, which the system has back when this is let go; of the C library's heap, as much
+    would be kept by the process.
+    """
+
+    def __init__(self, room: int) -> None:
+        """Start without any, with room for so many terms."""
+        self._size = 0
+        self._make(room)
+
+    def _make(self, room: int) -> None:
+        self._hashes: Hashes = np.frombuffer(mmap(-1, max(1, room) * 8), np.uint64)
+        self._rows = np.frombuffer(mmap(-1, max(1, room) * 4), np.uint32)
+
+    def add(self, hashes: Hashes, rows: npt.NDArray[np.uint32]) -> None:
+        """Take some terms and the row of each; rows ascend."""
+        end = self._size + len(hashes)
+        if end > len(self._hashes):
+            kept = self._hashes[: self._size], self._rows[: self._size]
+            self._make(2 * end)
+            self._hashes[: self._size], self._rows[: self._size] = kept
+        self._hashes[self._size : end], self._rows[self._size : end] = hashes, rows
+        self._size = end
+
+    def postings(self) -> Postings:
+        """Return the rows of each term."""
+        return Postings.of(self._hashes[: self._size], self._rows[: self._size])
+
+
 class Postings:
     """The rows of each hashed term, in the order of their numbers if they are added so."""
 
@@ -43,6 +78,7 @@ class Postings:
         self._rows = np.zeros(0, np.uint32)
         self._counts: Counts = np.zeros(0, np.uint16)
         self._later: dict[int, array[int]] = {}
+        self._added = 0
 
     @classmethod
     def of(cls, hashes: Hashes, rows: npt.NDArray[np.uint32]) -> Postings:
@@ -64,6 +100,24 @@ class Postings:
         posted = self._later.get(term)
         posted = self._later.setdefault(term, array("q")) if posted is None else posted
         posted.append(row << TF_BITS | min(count, TF_MASK))
+        self._added += 1
+
+    def compact(self, least: int = PILE) -> None:
+        """Put what came later into the flat array, once it is more than what lies there and more than `least`."""
+        if self._added <= max(least, len(self._rows)):
+            return
+        sizes = [len(posted) for posted in self._later.values()]
+        entries = np.concatenate([np.frombuffer(posted, np.int64) for posted in self._later.values()])
+        known = np.repeat(self._hashes, np.diff(self._starts))
+        hashes = np.concatenate([known, np.repeat(np.array(list(self._later), np.uint64), sizes)])
+        rows = np.concatenate([self._rows, (entries >> TF_BITS).astype(np.uint32)])
+        counts = np.concatenate([self._counts, (entries & TF_MASK).astype(np.uint16)])
+        order = _order(hashes)
+        hashes, self._rows, self._counts = hashes[order], rows[order], counts[order]
+        heads = np.flatnonzero(np.diff(hashes, prepend=~hashes[:1]))
+        self._hashes, self._starts = hashes[heads], np.append(heads, len(hashes))
+        self._later.clear()
+        self._added = 0
 
     def __contains__(self, term: int) -> bool:
         return term in self._later or self._at(term) is not None

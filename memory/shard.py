@@ -73,7 +73,7 @@ class Shard:
         self._head = Head(self.bounds)
         self._columns = Columns()
         self._fading = Fading(self.preset)
-        self._lexical = LexicalIndex()
+        self._lexical = LexicalIndex(self._ids)
         self._sample = Sample()
 
     def __len__(self) -> int:
@@ -116,7 +116,7 @@ class Shard:
 
     def _load(self, reader: Reader) -> None:
         """Fill an empty shard with all that the namespace holds."""
-        documents = Documents()
+        documents = Documents(self._ids)
         for part in reader.load(self.namespace):
             start, size = len(self._ids), len(part)
             self._reserve(start + size + part.later)
@@ -165,8 +165,8 @@ class Shard:
         told = self.measured and (row is None or vector is not None)
         told = told and words_count(record.status, record.archived_because)
         if row is None:
+            self._reserve(len(self._ids) + 1)
             row = self._ids.append(record.id)
-            self._reserve(row + 1)
             self._shapes.append(shape)
             self._lexical.add(row, _document(record))
         self._columns.write(row, record)

@@ -19,8 +19,9 @@ names = st.none() | st.text(alphabet="Ann the'é ", max_size=8)
 
 
 def read(blobs: list[bytes]) -> Words:
-    """Read blobs as a shard does."""
-    return Words.of(b"".join(blobs), np.array([len(one) for one in blobs], np.int64))
+    """Read blobs as a shard does, in two parts."""
+    parts = [part for part in (blobs[:2], blobs[2:]) if part]
+    return Words.of([(b"".join(part), np.array([len(one) for one in part], np.int64)) for part in parts])
 
 
 def posted(postings: Postings, term: int) -> dict[int, int]:
@@ -71,6 +72,26 @@ def test_hashes_that_are_nearly_the_same(pairs: list[tuple[int, int]]) -> None:
     found = Postings.of(np.array([pair[0] for pair in pairs], np.uint64), np.array([p[1] for p in pairs], np.uint32))
     for term in {pair[0] for pair in pairs}:
         assert posted(found, term) == Counter(row for each, row in pairs if each == term)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from([1 << 63, (1 << 63) + 1, 5, 9]), st.integers(1, 9)), max_size=6)),
+    st.integers(0, 8),
+)
+def test_what_came_later_is_put_in_order(rows: list[list[tuple[int, int]]], least: int) -> None:
+    """Postings find the same rows and counts, in order, however often they were put together."""
+    first = [(term, row) for row, pairs in enumerate(rows[:2]) for term in sorted(dict(pairs))]
+    found = Postings.of(np.array([term for term, _ in first], np.uint64), np.array([r for _, r in first], np.uint32))
+    for row, pairs in enumerate(rows[2:], 2):
+        for term, count in dict(pairs).items():
+            found.add(term, row, count)
+        found.compact(least)
+    for term in (1 << 63, (1 << 63) + 1, 5, 9):
+        early = {row: 1 for each, row in first if each == term}
+        held = early | {row: dict(pairs)[term] for row, pairs in enumerate(rows) if row > 1 and term in dict(pairs)}
+        assert posted(found, term) == held
+        assert list(posted(found, term)) == sorted(held)
 
 
 def test_a_blob_of_this_version() -> None:

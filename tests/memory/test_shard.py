@@ -19,6 +19,7 @@ from mars.memory import loading
 from mars.memory.agreement import agreement, vector_share
 from mars.memory.backends import open_backend
 from mars.memory.backends.inmemory import InMemoryBackend
+from mars.memory.columns import Ids
 from mars.memory.curves import EXPONENTIAL, POWER
 from mars.memory.filters import RecallFilter
 from mars.memory.ids import content_hash
@@ -695,3 +696,28 @@ def test_measured_weight_equals_brute_force(
     ranks = {name: rank for name, rank, _, _ in expected}
     assert [each.rank for each in matches] == pytest.approx([each[1] for each in expected[:k]], rel=1e-6, abs=1e-7)
     assert all(each.rank == pytest.approx(ranks[each.id], rel=1e-6, abs=1e-7) for each in matches)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.text(alphabet="ab\0é", min_size=1, max_size=4), unique=True, max_size=12),
+    st.integers(0, 12),
+    st.booleans(),
+    st.data(),
+)
+def test_ids_of_rows(names: list[str], loaded: int, ascending: bool, data: st.DataObject) -> None:
+    """Each row has its id and each id its row, in whatever order and script they came, until it is dropped."""
+    first = sorted(names[:loaded]) if ascending else names[:loaded]
+    ids, expected = Ids(), {name: row for row, name in enumerate([*first, *names[loaded:]])}
+    for part in (first[:3], first[3:]):
+        if part:
+            ids.load(part)
+    ids.settle()
+    for name in names[loaded:]:
+        assert ids.append(name) == expected[name]
+    assert [ids[row] for row in range(len(ids))] == list(expected)
+    for name in data.draw(st.lists(st.sampled_from(names), unique=True)) if names else ():
+        assert ids.drop(name) == expected.pop(name)
+    assert {name: ids.row(name) for name in names} == {name: expected.get(name) for name in names}
+    assert ids.row("abab" * 40) is ids.row("none") is None
+    assert ids.alive == len(expected)

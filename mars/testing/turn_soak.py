@@ -2,9 +2,9 @@
 
 The turn is that of `mars.testing.killed_turns`, on SQLite and PostgreSQL in turn. The first children of each database
 die where a step opens that follows a check, while commits are slow: a step that did not wait for the one before it to
-be saved is found out there. Of the others, two in three die at a named point that an undisturbed turn reaches, each
-point in turn, the rest at any instant. Another child resumes each turn, and asks for its result again. One in ten of
-those dies, too, at a commit, and a third child finishes the turn.
+be saved is found out there. The next one dies after the turn's last commit. Of the others, two in three die at a named
+point that an undisturbed turn reaches, each point in turn, the rest at any instant. Another child resumes each turn,
+and asks for its result again. One in ten of those dies, too, at a commit, and a third child finishes the turn.
 """
 
 from __future__ import annotations
@@ -177,6 +177,7 @@ class _Calm:
         for opening in calls * AIMED:
             yield _Target(opening.point, opening.hit, None, SLOW, opening.settled)
         reached = Counter(line.removeprefix("at ") for line in self.history if line.startswith("at "))
+        yield _Target("run_after_commit", reached["run_after_commit"])  # the turn is over, and nobody was told
         points, chance = sorted(reached), random.Random(seed)
         chance.shuffle(points)
         for turn in count():

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mars.errors import InvalidInput, InvalidNamespace, InvalidSetting, InvalidText, InvalidTime, InvalidVector
+from mars.memory.json_pieces import encoded
 
 Namespace = tuple[str, ...]
 """A tuple of labels that a record belongs to: ``("user-1",)``, ``("team", "ann")``. Never empty."""
@@ -37,6 +38,8 @@ MAX_MATTER = 1024
 
 MAX_INTEGER = 1 << 53
 """The largest integer that every database and every float hold exactly."""
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def check_namespace(namespace: object) -> Namespace:
@@ -142,7 +145,7 @@ def check_json(values: Mapping[str, Any], name: str = "metadata") -> Mapping[str
     try:
         if not all(isinstance(key, str) for key in values):
             raise TypeError("a key is not a string")
-        json.dumps(dict(values), allow_nan=False)
+        encoded(dict(values), _ENCODER.encode)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{name} must hold JSON values only: {error}") from error
     return values

@@ -22,6 +22,7 @@ from mars.memory.checks import check_flag, choice, shown, storable
 from mars.memory.grouping import Adding
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Clock, Embedder, VectorIndex
+from mars.memory.json_pieces import is_large
 from mars.memory.outcomes import Added
 from mars.memory.preparing import Fields, Rules
 from mars.memory.presets import Preset, check_duplicates
@@ -156,7 +157,11 @@ class Memory(Tending):
         other; by default what the preset says of the kind. A new record with an idempotency key is never merged: only
         so a retry finds what it stored. Raises `InvalidInput` (or what is below it) before anything is written.
         """
-        return (await self.add_many([new_record(record, namespace, fields)], duplicates=duplicates, now=now))[0]
+        if fields and is_large([record, fields]):
+            new = await to_thread.run_sync(new_record, record, namespace, fields, limiter=self._limiter)
+        else:
+            new = new_record(record, namespace, fields)
+        return (await self.add_many([new], duplicates=duplicates, now=now))[0]
 
     async def add_many(
         self,
@@ -260,7 +265,8 @@ class Memory(Tending):
         if expires_at is not None:
             values["expires_at"] = None if expires_at == "never" else check_time(expires_at, "expires_at")
         if metadata is not None:
-            values["metadata"] = frozen_mapping(check_json(metadata))
+            await to_thread.run_sync(check_json, metadata, limiter=self._limiter)
+            values["metadata"] = frozen_mapping(metadata)
         if text is None and parts:
             raise InvalidInput("parts are those of a new text: give it too (text=…)")
         texts = [] if text is None else [text, *part_texts(parts)]

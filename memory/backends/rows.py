@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mars.errors import InvalidInput
+from mars.memory.json_pieces import encoded
 from mars.memory.records import Change, Draft, Kind, Namespace, Provenance, Record, Source, Status, sealed
 from mars.memory.terms import encode
 
@@ -37,6 +38,14 @@ def json_text(values: object) -> str:
     """Return `values` as ASCII JSON; raises `InvalidInput` for what JSON does not have (NaN, objects, …)."""
     try:
         return _ENCODER.encode(values)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"metadata and details hold JSON values only: {error}") from error
+
+
+def metadata_text(values: Mapping[str, Any]) -> str:
+    """Return `json_text` of metadata, made in pieces where they are large."""
+    try:
+        return encoded(values, _ENCODER.encode) if values else "{}"
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"metadata and details hold JSON values only: {error}") from error
 
@@ -73,7 +82,7 @@ def settled(record: Record) -> Record:
     if not record.metadata:
         return record
     fields = {name: getattr(record, name) for name in Record.__dataclass_fields__}
-    fields["metadata"] = MappingProxyType(json.loads(json_text(record.metadata)))
+    fields["metadata"] = MappingProxyType(json.loads(metadata_text(record.metadata)))
     return Record(**fields)
 
 
@@ -91,8 +100,7 @@ def row_of(record: Record, number: int | None = None) -> tuple[Any, ...]:
     gone = (record.superseded_by, _maybe(record.archived_at), record.archived_because, _maybe(record.expires_at))
     sources = json_text(came.sources) if came.sources else "[]"
     origin = (record.source._value_, float(record.trust), came.task, came.iteration, came.role, sources)
-    metadata = json_text(record.metadata) if record.metadata else "{}"
-    rest = (record.idempotency_key, record.content_hash, record.embedder, metadata)
+    rest = (record.idempotency_key, record.content_hash, record.embedder, metadata_text(record.metadata))
     return (*head, *what, *place, *times, *hold, *worth, *fact, *valid, *gone, *origin, *rest)
 
 

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event
+from threading import Event, get_ident
+from typing import Any
 
 import anyio
 from anyio import create_task_group, move_on_after, to_thread
@@ -50,6 +51,31 @@ async def test_event_loop_stays_free() -> None:
             assert [row.text for row in await memory.list(HOME)] == ["first"]
             embedder.go.set()
         assert len(await memory.list(HOME)) == 2
+
+
+class Watched(list[object]):
+    """A list that knows which threads have read parts of it."""
+
+    readers: set[int]
+
+    def __getitem__(self, place: Any) -> Any:
+        """Note who asks."""
+        self.readers.add(get_ident())
+        return super().__getitem__(place)
+
+
+async def test_large_metadata_are_encoded_elsewhere() -> None:
+    """Metadata of megabytes are checked and written on other threads than the event loop's."""
+    rows = Watched({"id": number, "name": f"name {number}"} for number in range(5000))
+    rows.readers = set()
+    async with Memory.open("memory:", embedder=RandomEmbedder()) as memory:
+        record = await memory.add("with an attachment", HOME, metadata={"rows": rows})
+        await memory.edit(record.id, metadata={"rows": rows, "more": 1})
+        assert rows.readers
+        assert get_ident() not in rows.readers
+        found = await memory.get(record.id)
+        assert found is not None
+        assert (found.metadata["rows"], found.metadata["more"]) == (list(rows), 1)
 
 
 async def test_cancelled(store: str) -> None:

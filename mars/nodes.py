@@ -240,19 +240,16 @@ class Loop:
                 verdict = await review_output(self.checker, self.judge, self._review(state, wider))
             except Exception as error:  # noqa: BLE001 - a provider may raise anything
                 failed = failure(error)
-            emit(
-                EventKind.VERDICT,
-                self.checker.name,
-                verdict.decision.value,
-                verdict=_plain(verdict),
-                iteration=state["iteration"],
-            )
+        told = _plain(verdict)
+        if self.checker is not None:
+            role, decision = self.checker.name, verdict.decision.value
+            emit(EventKind.VERDICT, role, decision, verdict=told, iteration=state["iteration"])
         by_ref = {item.ref: item for item in (*wider, *evidence_of(state))}
         cited = () if says_not_known(state["draft"]) else citations(state["draft"])
         attempt = {
             "iteration": state["iteration"],
             "draft": state["draft"],
-            "verdict": _plain(verdict),
+            "verdict": told,
             "sources": [by_ref[ref].plain() for ref in cited if ref in by_ref],
             "blamed": [by_ref[ref].record for ref in verdict.blame if ref in by_ref],
             "prompt": plain_prompt(self._prompt(state)) if self.keep_prompts else [],
@@ -260,13 +257,14 @@ class Loop:
         attempts = [*state["attempts"], attempt]
         status = self._status(state, attempts)
         over = verdict.approved or self.checker is None or status in (RunStatus.COMPLETED, RunStatus.BUDGET_EXHAUSTED)
+        ends = bool(over or failed)
         update = {
             "attempts": attempts,
-            "wider": [item.plain() for item in wider],
+            "wider": [] if ends else [item.plain() for item in wider],  # for the reflection; each checkpoint has it
             "status": status.value if status else "",
             **failed,
         }
-        return Command(goto="consolidate" if over or failed else "reflect", update=update)
+        return Command(goto="consolidate" if ends else "reflect", update=update)
 
     async def _wider(self, state: State) -> list[Evidence]:
         """Return what the Checker's own search finds: the question and the draft together, three times as wide."""

@@ -214,21 +214,23 @@ class CheckpointSaver(Openable, BaseCheckpointSaver[int]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint after the one that the config names; return the config that names it."""
+        place, fence = encoding.place_of(config), fence_of(config)
+        if fence is not None and not place.namespace:
+            parent = encoding.id_of(config)
+            if self._superseding.passes(fence, checkpoint["id"], parent, metadata):
+                return encoding.config_of(place, checkpoint["id"])
         row = encoding.row_of(self.serde, config, checkpoint, metadata)
-        fence = fence_of(config)
-        alone = fence is None or bool(row.namespace)
 
         def work(wire: Wire) -> None:
             check(wire, fence)
             Checkpoints(wire).put(row)
 
-        if alone or fence is None:
+        if fence is None or place.namespace:
             await self._database.write(work)
-        elif not self._superseding.passes(fence, row, metadata):
-            if follows(checkpoint):
-                await self._database.write(work, of=fence)
-            else:
-                self._database.defer(work, of=fence)
+        elif follows(checkpoint):
+            await self._database.write(work, of=fence)
+        else:
+            self._database.defer(work, of=fence)
         return encoding.config_of(row.place, row.id)
 
     async def aput_writes(

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mars.persistence.checkpoints import Row
 from mars.persistence.deltas import COUNTERS
 from mars.persistence.leases import Fence
 
@@ -32,13 +31,13 @@ class Superseding:
     def __init__(self) -> None:
         self._inputs: dict[Fence, str] = {}
 
-    def passes(self, fence: Fence, row: Row, metadata: Mapping[str, Any]) -> bool:
+    def passes(self, fence: Fence, id: str, parent: str | None, metadata: Mapping[str, Any]) -> bool:
         """Whether the next checkpoint of a run supersedes this one: that of the input, and the one after it."""
         if metadata.get("source") == "input" and COUNTERS not in metadata:
-            self._inputs[fence] = row.id
+            self._inputs[fence] = id
             return True
         before = self._inputs.pop(fence, None)
-        return before is not None and row.parent == before
+        return before is not None and parent == before
 
     def forget(self, fence: Fence) -> None:
         """Forget a run."""

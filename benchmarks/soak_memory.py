@@ -3,8 +3,9 @@
     python -m benchmarks.soak_memory --runs 1000
 
 The last line is JSON with ``runs``, ``lost``, ``duplicated``, ``orphans`` and ``ghosts``; `mars.testing.soak` says
-how a run goes and what each key counts; ``torn`` are backups that were not whole. ``points_missed`` names the kill points at which no child died. ``full_disk``
-tells of a small file system that fills up four times while a memory writes to it, where one may be mounted.
+how a run goes and what each key counts. ``torn`` are backups that were not whole. ``points_missed`` names the kill
+points at which no child died. ``full_disk`` tells of a small file system that fills up four times while a memory writes
+to it, where one may be mounted.
 """
 
 from __future__ import annotations

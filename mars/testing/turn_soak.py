@@ -2,9 +2,10 @@
 
 The turn is that of `mars.testing.killed_turns`, on SQLite and PostgreSQL in turn. The first children of each database
 die where a step opens that follows a check, while commits are slow: a step that did not wait for the one before it to
-be saved is found out there. The next one dies after the turn's last commit. Of the others, two in three die at a named
-point that an undisturbed turn reaches, each point in turn, the rest at any instant. Another child resumes each turn,
-and asks for its result again. One in ten of those dies, too, at a commit, and a third child finishes the turn.
+be saved is found out there. The next ones die within a step that has made a call of two, and after the turn's last
+commit. Of the others, two in three die at a named point that an undisturbed turn reaches, each point in turn, the rest
+at any instant. Another child resumes each turn, and asks for its result again. One in ten of those dies, too, at a
+commit, and a third child finishes the turn.
 """
 
 from __future__ import annotations
@@ -140,6 +141,8 @@ class _Calm:
         seconds = time.monotonic() - started
         if result is None:
             raise ScriptError("the undisturbed turn did not come to its end: see what its process printed")
+        if result["status"] != "completed":
+            raise ScriptError(f"the undisturbed turn ended as {result['status']}: {result['error']}")
         return cls(url, result, scene.witness.history(), seconds)
 
     @property
@@ -176,6 +179,8 @@ class _Calm:
         calls = [one for one in self.openings().values() if one.point == "call_wanted"]
         for opening in calls * AIMED:
             yield _Target(opening.point, opening.hit, None, SLOW, opening.settled)
+        check = next(at for at, line in enumerate(self.history) if _role(line) == "verify")
+        yield _Target("call_settled", self.history[:check].count("at call_settled") + 1)  # a call of an unsaved step
         reached = Counter(line.removeprefix("at ") for line in self.history if line.startswith("at "))
         yield _Target("run_after_commit", reached["run_after_commit"])  # the turn is over, and nobody was told
         points, chance = sorted(reached), random.Random(seed)

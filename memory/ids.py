@@ -26,7 +26,9 @@ def record_id(now: datetime, store_id: str, seq: int) -> str:
     """
     millis = _millis(now)
     counter = seq & 0xFFFFFFFF
-    drawn = int.from_bytes(hashlib.blake2b(f"{store_id}/{seq}".encode(), digest_size=8, person=b"mars-record").digest())
+    drawing = _drawing(store_id).copy()
+    drawing.update(b"%d" % seq)
+    drawn = int.from_bytes(drawing.digest())
     bits = millis << 80 | 0x7 << 76 | (counter >> 20) << 64 | 0x2 << 62 | (counter & 0xFFFFF) << 42 | drawn >> 22
     text = bits.to_bytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -36,6 +38,11 @@ def record_id(now: datetime, store_id: str, seq: int) -> str:
 def _millis(now: datetime) -> int:
     age = now - _EPOCH
     return min(max((age.days * 86_400 + age.seconds) * 1000 + age.microseconds // 1000, 0), _MOST)
+
+
+@lru_cache(maxsize=64)
+def _drawing(store_id: str) -> hashlib.blake2b:
+    return hashlib.blake2b(f"{store_id}/".encode(), digest_size=8, person=b"mars-record")
 
 
 def content_hash(text: str) -> str:

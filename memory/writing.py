@@ -136,7 +136,7 @@ def _append(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
 
 
 def _added(record: Record) -> Change:
-    detail = {"kind": record.kind.value, "status": record.status.value, "strength": record.strength}
+    detail = {"kind": record.kind, "status": record.status, "strength": record.strength}
     return Change(seq=record.seq, at=record.created_at, record=record.id, event="added", detail=detail)
 
 

@@ -169,14 +169,19 @@ def topic(task: Task, evidence: Iterable[Evidence]) -> tuple[str, ...]:
 
 def weights(wanted: Sequence[str], evidence: Sequence[Evidence]) -> dict[str, float]:
     """Return the inverse document frequency of each term among the evidence."""
-    held = Counter(term for item in evidence for term in text_terms(item.text))
+    held = _counts(wanted, evidence)
     count = len(evidence)
     return {term: math.log(1 + (count - held[term] + 0.5) / (held[term] + 0.5)) for term in wanted}
 
 
+def _counts(wanted: Sequence[str], evidence: Sequence[Evidence]) -> Counter[str]:
+    terms = frozenset(wanted)
+    return Counter(term for item in evidence for term in terms & text_terms(item.text))
+
+
 def rarities(wanted: Sequence[str], evidence: Sequence[Evidence]) -> dict[str, float]:
     """Return how rare each term is, as if `BACKGROUND` records without it lay beside the evidence: never 0."""
-    held = Counter(term for item in evidence for term in text_terms(item.text))
+    held = _counts(wanted, evidence)
     return {term: math.log(1 + (len(evidence) + BACKGROUND) / (held[term] + 1)) for term in wanted}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -85,15 +85,10 @@ class Claim:
     def __init__(self, case: Case) -> None:
         self.case = case
         """What is under review."""
-        held = [text_terms(item.text) for item in case.evidence]
-        self._known = frozenset().union(*held)
-        self._counts: dict[str, int] = {}
-        for terms in held:
-            for term in terms:
-                self._counts[term] = self._counts.get(term, 0) + 1
+        self._texts = [text_terms(item.text) for item in case.evidence]
         self._names = {term for item in case.evidence for term in text_terms(item.speaker or "")}
         self._asked = text_terms(case.review.task.text)
-        self._alike: dict[str, frozenset[str]] = {}
+        self._weighed: dict[Collection[str], tuple[float, list[tuple[float, frozenset[str]]]]] = {}
         self.terms = self._content(case.claim)
         """Content words beyond the question's, all of them where there are no others; no names of speakers."""
         self.days = days_named(case.claim, case.review.task.asked_at)
@@ -117,25 +112,27 @@ class Claim:
         """How much there is to find: ln(1 + rarities of its terms, 3 for each date, 2 for each number)."""
         return math.log1p(sum(map(self._rarity, self.terms)) + 3 * len(self.days) + 2 * len(self.numbers))
 
-    def _rarity(self, term: str) -> float:
-        return math.log(1 + (len(self.case.evidence) + BACKGROUND) / (self._counts.get(term, 0) + 1))
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset().union(*self._texts)
 
-    def share(self, wanted: Iterable[str], held: frozenset[str]) -> float:
+    def _rarity(self, term: str) -> float:
+        count = sum(term in held for held in self._texts)
+        return math.log(1 + (len(self._texts) + BACKGROUND) / (count + 1))
+
+    def share(self, wanted: Collection[str], held: frozenset[str]) -> float:
         """Return the share of some terms, by rarity, that others hold; 0 if there is nothing to find."""
-        found = total = 0.0
-        for term in wanted:
-            rarity = self._rarity(term)
-            total += rarity
-            if not self._forms(term).isdisjoint(held):
-                found += rarity
-        return found / total if total else 0.0
+        weighed = self._weighed.get(wanted)
+        if weighed is None:
+            terms = [(self._rarity(term), self._forms(term)) for term in wanted]
+            weighed = self._weighed[wanted] = (sum(rarity for rarity, _ in terms), terms)
+        total, terms = weighed
+        return sum(rarity for rarity, forms in terms if not forms.isdisjoint(held)) / total if total else 0.0
 
     def _forms(self, term: str) -> frozenset[str]:
         """Return a term and, if nothing recalled holds it, what begins like it: "counselor" for "counsel"."""
-        if term not in self._alike:
-            near = () if term in self._known else (other for other in self._known if _begin_alike(term, other))
-            self._alike[term] = frozenset((term, *near))
-        return self._alike[term]
+        near = () if term in self._known else (other for other in self._known if _begin_alike(term, other))
+        return frozenset((term, *near))
 
     def figures(self, item: Evidence) -> tuple[float, ...]:
         """Return the shares of the claim's dates and of its numbers that a record holds, of those that it has."""

@@ -9,6 +9,7 @@ Alembic is imported only where something has to change: reading the revision tak
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.exc import OperationalError
 
 from mars.errors import SchemaMismatch
+from mars.memory.backends.forks import forget_in_child
 from mars.memory.tables import meta
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ VERSION_TABLE = "mars_version"
 """Where Alembic notes the revision: our own name, because others may use ``alembic_version`` in the same database."""
 
 _LOCK = 0x6D617273
+_one_at_a_time = threading.Lock()
+"""Alembic keeps what it works on in globals of its modules: of two migrations at once one gets the other's database."""
 _TABLES = (VERSION_TABLE, "mars_records")
 _LIST_SQLITE = "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN (?, ?)"
 # Not to_regclass: within a transaction that waited for the lock it still answers from before.
@@ -134,10 +138,19 @@ def _upgrade(connection: Connection) -> None:
         if before is None or before in REVISIONS[:-1]:
             settings = config()
             settings.attributes["connection"] = connection
-            command.upgrade(settings, "head")
+            with _one_at_a_time:
+                command.upgrade(settings, "head")
         if before is None:
             connection.execute(insert(meta), {"key": "store_id", "value": uuid4().hex})
         connection.exec_driver_sql("COMMIT")
     except BaseException:
         connection.exec_driver_sql("ROLLBACK")
         raise
+
+
+def _renew() -> None:
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+forget_in_child(_renew)  # a thread of the parent may hold it

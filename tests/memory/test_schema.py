@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -215,6 +216,15 @@ def test_a_failed_migration_leaves_nothing(tmp_path: Path) -> None:
     assert names == {"mars_vectors"}
     run(url, "DROP TABLE mars_vectors")
     open_backend(url).close()
+
+
+def test_several_stores_are_created_at_once_in_one_process(tmp_path: Path) -> None:
+    """Each thread that opens a fresh file gets the schema in its own, though Alembic's state is the process's."""
+    urls = [f"sqlite:///{tmp_path / f'{number}.db'}" for number in range(6)]
+    with ThreadPoolExecutor(len(urls)) as threads:
+        for backend in threads.map(open_backend, urls):
+            assert backend.transact(lambda t: t.next_seq()) == 1
+            backend.close()
 
 
 def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from mars.memory.backends.rows import micros
 from mars.memory.interfaces import Backend, Failed, Reader, Selection, Transaction
 from mars.memory.lives import KINDS, STATUSES
 from mars.memory.loading import COLUMNS, PART, loaded
-from mars.memory.records import Change, Kind, Namespace, Provenance, Record, Source, Status
+from mars.memory.records import Change, Draft, Kind, Namespace, Provenance, Record, Source, Status, sealed
 
 FIRST, LAST = (datetime.min + timedelta(days=1), datetime.max - timedelta(days=1))  # noqa: DTZ901 - hypothesis adds UTC
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -397,6 +397,17 @@ def test_facts_of_the_store(backend: Backend) -> None:
     meta = dict(backend.read(lambda reader: reader.meta()))
     assert len(meta.pop("store_id")) == 32
     assert meta == {"embedder": "b", "dimension": "3"}
+
+
+def test_a_sealed_draft_is_a_record(make_record: Build) -> None:
+    """What was made as a draft is a record like any other: equal, frozen, with every field and no other."""
+    record = make_record(1)
+    sealed_one = sealed(Draft(**{name: getattr(record, name) for name in Record.__dataclass_fields__}))
+    assert (type(sealed_one), sealed_one, replace(sealed_one)) == (Record, record, record)
+    with pytest.raises(FrozenInstanceError):
+        sealed_one.text = "another"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        sealed(Draft(id="one"))  # type: ignore[call-arg]
 
 
 def test_a_moment_keeps_its_microseconds(backend: Backend, make_record: Build, put: Put) -> None:

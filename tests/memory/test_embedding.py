@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 
 from mars.errors import InvalidFile, InvalidSetting, InvalidVector
-from mars.memory.embedding import HashingEmbedder, LangchainEmbedder, check_vectors
+from mars.memory.embedding import HashingEmbedder, LangchainEmbedder, check_vectors, normalised, unit
 from mars.memory.interfaces import Embedder
 from mars.memory.minilm import MiniLMEmbedder
 
@@ -92,6 +92,19 @@ def test_embedders_are_embedders() -> None:
     assert HashingEmbedder(8).id != HashingEmbedder(16).id
     with pytest.raises(InvalidSetting):
         HashingEmbedder(4)
+
+
+def test_unit_keeps_what_has_unit_length() -> None:
+    """A vector of unit length keeps every bit, as a copy; another one is scaled; zero stays zero."""
+    rows = np.random.default_rng(3).standard_normal((50, 384)).astype(np.float32)
+    scaled = normalised(rows)
+    for row, straight in zip(rows, scaled, strict=True):
+        kept = unit(straight)
+        assert np.array_equal(kept, straight)
+        assert not np.shares_memory(kept, straight)
+        for factor in (1e-3, 1.001, 1e15):
+            assert np.allclose(unit(row * np.float32(factor)), straight, rtol=0, atol=1e-6)
+    assert not unit(np.zeros(8, np.float32)).any()
 
 
 def test_langchain_both_ways() -> None:

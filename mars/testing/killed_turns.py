@@ -1,7 +1,7 @@
 """Killing processes within a turn, finishing it in another process, and comparing it with an undisturbed one.
 
 A turn acts with two tools, drafts twice, is checked twice and reflects once. It runs in a child forked from a process
-that has one thread and has opened nothing; SIGKILL ends the child, another one resumes. The models, the tools and a
+that has one thread and nothing open; SIGKILL ends the child, another one resumes. The models, the tools and a
 verifier note what they do in a file before they answer: that file, not the ledger, is the witness.
 """
 
@@ -220,9 +220,9 @@ def child(scene: Scene, *, resume: bool = False, point: str = "", hit: int = 0, 
 
 
 def warm() -> None:
-    """Run a turn that leaves nothing, so that a fork has all that a child needs; raises `ScriptError` elsewhere.
+    """Run a turn that leaves nothing, so that a fork has loaded all that a child needs; its threads end with it.
 
-    Elsewhere is where this process has other threads: the turn's own end with it, so that a fork is safe.
+    Raises `ScriptError` where this process has other threads, and so cannot be forked.
     """
     if threading.active_count() != 1:
         raise ScriptError(f"this process has {threading.active_count()} threads: warm it before they start")

@@ -26,6 +26,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from mars.errors import BudgetExhausted, CallFailed, InvalidSetting, NotFound
 from mars.models.prices import Price, Prices, built_in, price_of
+from mars.observability.observing import noted, observed
 from mars.persistence import points
 from mars.persistence.budgets import Budget, Budgets, Limits, Scope, Spending, Usage
 from mars.persistence.call_rows import Call, Key
@@ -140,6 +141,8 @@ class Wanted:
     """Of the model or the tool."""
     kind: str = "model"
     """model or tool."""
+    family: str = ""
+    """Of a model: its LangChain class's name for itself, such as openai-chat."""
     hold: tuple[int, int] = (0, 0)
     """Input and output tokens to reserve."""
     careful: bool = False
@@ -186,7 +189,7 @@ class Calls:
         Raises what the call raises when it is not to be tried again, `CallFailed` where that is on record,
         `BudgetExhausted` where no budget has room, `OutcomeUnknown` for a careful call that was cut off.
         """
-        request = self._request(wanted)
+        request, make = self._request(wanted), observed(wanted, make)
         try:
             return await self._attempt(request, make)
         except _Again as error:
@@ -288,6 +291,7 @@ class Calls:
 
     async def _settle(self, request: Request, attempt: int, outcome: Outcome) -> None:
         """Record an outcome to the end, also when this is cancelled meanwhile."""
+        noted(request.key, attempt, outcome)
         settled = self.ledger.settle(request, attempt, outcome, self._wall())
         spent, cancelled = await _whole(settled)
         self._spent[here().turn] = (here().fence, spent)

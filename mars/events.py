@@ -9,6 +9,7 @@ from langgraph.errors import GraphBubbleUp
 
 from mars.calls import here
 from mars.errors import BudgetExhausted, CallFailed, ConversationError, InvalidSetting, StoreError
+from mars.observability.observing import observations, tell
 from mars.results import Event, EventKind, RunStatus
 
 
@@ -26,9 +27,15 @@ def failure(error: Exception) -> dict[str, Any]:
 
 
 def emit(kind: EventKind, role: str, text: str = "", **data: Any) -> None:
-    """Tell an event to whoever watches the turn, else put it into LangGraph's stream."""
-    watch = here().watch
+    """Tell an event to whoever watches the turn, else put it into LangGraph's stream; and to those who observe it."""
+    place = here()
+    watch, observed = place.watch, observations()
+    if watch is not None and watch.tell is None and not observed:
+        return
+    event = Event(kind=kind, role=role, text=text, data=data)
+    if observed:
+        tell(event, place)
     if watch is None:
-        get_stream_writer()(Event(kind=kind, role=role, text=text, data=data))
+        get_stream_writer()(event)
     elif watch.tell is not None:
-        watch.tell(Event(kind=kind, role=role, text=text, data=data))
+        watch.tell(event)

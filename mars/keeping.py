@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from mars.calls import Calls
 from mars.conversations import Conversations
 from mars.errors import InvalidSetting
+from mars.observability.observing import Observer, Observers
 from mars.summary import summarise
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Keeping:
     """Seconds."""
     durability: Durability = "sync"
     """When LangGraph saves a step."""
+    observers: tuple[Observer, ...] = ()
+    """Who is told of runs."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lease) and self.lease > 0):
@@ -48,6 +51,7 @@ class Keeping:
 
     async def opened(self, stack: AsyncExitStack, memory: object, options: dict[str, Any]) -> Kept | None:
         """Open what is ours, to be closed with `stack`; None where runs leave nothing."""
+        stack.push_async_callback(Observers(self.observers).flush)
         url = memory if isinstance(memory, str) and memory != "memory:" else None
         target = url if self.checkpointer == SAME else self.checkpointer
         if target is None:

@@ -113,7 +113,9 @@ class RoleModel:
         read = sum(len(str(getattr(message, "content", message))) for message in input) // CHARACTERS_PER_TOKEN
         most = getattr(self._model, "max_tokens", None)
         hold = (read, most if isinstance(most, int) else EXPECTED_OUTPUT)
-        return Wanted(key=here().next(self._role), name=self.model_name, hold=hold, last=last)
+        return Wanted(
+            key=here().next(self._role), name=self.model_name, family=self._model._llm_type, hold=hold, last=last
+        )
 
 
 class StructuredModel:

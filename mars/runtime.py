@@ -26,10 +26,12 @@ from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
 from mars.models.prices import Prices, load_prices
+from mars.observability.observing import Began, Observer, Observers
+from mars.passing import pass_through
 from mars.persistence.approvals import Asked, Decision
 from mars.persistence.budgets import Budget
 from mars.persistence.transcript import Utterance
-from mars.results import Event, EventKind, RunResult, read_result
+from mars.results import Event, RunResult
 from mars.retrying import CallPolicy
 from mars.roster import Roster
 from mars.state import State
@@ -41,10 +43,9 @@ __all__ = ["Mars", "Opening", "SyncMars", "drain_on_sigterm"]
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool
     from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.types import Durability, StreamMode
+    from langgraph.types import Durability
 
 
 class Mars:
@@ -55,7 +56,13 @@ class Mars:
     `resume` finishes what a crash or a cancellation left, and one run at a time writes to a conversation.
     """
 
-    def __init__(self, memory: Memory, roster: Roster, conversations: Conversations | None = None) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        roster: Roster,
+        conversations: Conversations | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.memory = memory
         """The store behind the loop."""
         self.graph = compile_graph(roster)
@@ -64,6 +71,8 @@ class Mars:
         """How models and tools are called, and what was spent."""
         self.roster = roster
         """The teams, and how reliable their agents are."""
+        self.observers = Observers(observers)
+        """Who is told of runs."""
         self._durable = conversations
         self._turns = itertools.count(1)
 
@@ -83,6 +92,7 @@ class Mars:
         checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
         lease: float = LEASE,
         durability: Durability = "sync",
+        observers: Sequence[Observer] = (),
         **memory_options: Any,
     ) -> Opening:
         """Return something to enter: ``async with Mars.open("sqlite:///life.db") as mars``.
@@ -98,10 +108,10 @@ class Mars:
         Runs are saved in the database of the memory where that is given by a URL, else nowhere: `checkpointer` is
         another URL, a saver (which stays the caller's), or None for runs that leave nothing. Where a run gives no sign
         of life, others may take its conversation over after `lease` seconds. `durability` is LangGraph's: only with
-        ``sync`` is each step saved before the next one begins.
+        ``sync`` is each step saved before the next one begins. `observers` are told of runs (`mars.observability`).
         """
         calls = Calls(policy=policy or CallPolicy(), prices=load_prices(prices))
-        keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability)
+        keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability, observers=tuple(observers))
         toolbox = Toolbox.of(tools, calls.policy.tools_at_once)
         crew = Crew(team or Team(), named_teams(teams), route_seed, model, toolbox, tuple(verifiers), calls)
         return Opening(memory, crew, keeping, memory_options)
@@ -122,6 +132,7 @@ class Mars:
         checkpointer: BaseCheckpointSaver[Any] | str | None = SAME,
         lease: float = LEASE,
         durability: Durability = "sync",
+        observers: Sequence[Observer] = (),
         **memory_options: Any,
     ) -> SyncMars:
         """Return the blocking twin to enter with a plain `with`; it takes what `open` takes, but no open `Memory`."""
@@ -139,6 +150,7 @@ class Mars:
                 checkpointer=checkpointer,
                 lease=lease,
                 durability=durability,
+                observers=observers,
                 **memory_options,
             )
         )
@@ -212,26 +224,12 @@ class Mars:
         asked["team"] = await self.roster.choose(team, json.dumps([asked["namespace"], conversation, asked["task"]]))
         self.roster.loop_of(asked["team"]).calls.check_priced(budget)
         if self._durable is None:
-            return self._passing(named(asked, conversation, next(self._turns)))
-        ask = await self._durable.ask(asked, conversation)
-        return self._durable.run(ask, on_busy, on_unfinished, listen=listen)
-
-    async def _passing(self, state: State) -> AsyncGenerator[Event, None]:
-        """Run a turn that leaves nothing but memories."""
-        config: RunnableConfig = {"recursion_limit": recursion_limit(self.roster)}
-        modes: list[StreamMode] = ["custom", "values"]
-        values: dict[str, Any] = {}
-        try:
-            async for mode, part in self.graph.astream(state, config, stream_mode=modes):
-                if mode == "custom":
-                    if isinstance(part, Event):
-                        yield part
-                elif isinstance(part, dict):
-                    values = part
-        finally:
-            await self.calls.forget(state["conversation"], state["turn"])
-        result = read_result(values)
-        yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
+            state = named(asked, conversation, next(self._turns))
+            events = pass_through(self.graph, self.calls, state, recursion_limit(self.roster))
+        else:
+            ask = await self._durable.ask(asked, conversation)
+            events = self._durable.run(ask, on_busy, on_unfinished, listen=listen)
+        return self.observers.watch(events, Began.of(asked, conversation))
 
     async def resume(
         self, conversation: str, *, namespace: Namespace | None = None, on_busy: OnBusy = "reject"
@@ -245,7 +243,8 @@ class Mars:
         nothing is kept of its turn, `ConversationBusy` as `run` does, and `StateMismatch` where this code cannot go on.
         """
         final: RunResult | None = None
-        async with aclosing(await self._conversations.resume(conversation, namespace, on_busy)) as events:
+        events = await self._conversations.resume(conversation, namespace, on_busy)
+        async with aclosing(self.observers.watch(events, Began("resume", namespace, conversation))) as events:
             async for event in events:
                 final = event.result or final
         assert final is not None
@@ -390,7 +389,7 @@ class Opening:
                 durable = kept.conversations(graph, recursion_limit(roster), team.window, keep)
                 stack.push_async_callback(durable.holder.close)
             self._stack = stack.pop_all()
-            return Mars(memory, roster, durable)
+            return Mars(memory, roster, durable, self._keeping.observers)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -26,7 +26,8 @@ from mars.errors import InvalidInput
 from mars.graph import compile_graph
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace, check_text
-from mars.results import Event, EventKind
+from mars.observability.observing import Began
+from mars.results import Event, EventKind, read_result
 from mars.runtime import Mars
 from mars.settings import load_settings
 from mars.state import State, asked
@@ -86,7 +87,9 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind] = HEARD) -> StateGra
                 writer({"kind": event.kind.value, "role": event.role, "text": event.text})
 
         watch(Watch(turn["turn"], tell))
-        values = await loop.ainvoke(turn)
+        with mars.observers.run(Began.of(turn, turn["conversation"])) as over:
+            values = await loop.ainvoke(turn)
+            over(read_result(values))
         await mars.roster.loop_of(values["team"]).calls.forget(values["conversation"], values["turn"])
         about = {key: values.get(key) for key in ("status", "approved", "sources", "stop_reason", "error")}
         return {"messages": [AIMessage(values["answer"], id=values["turn"], response_metadata={"mars": about})]}

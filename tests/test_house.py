@@ -25,6 +25,10 @@ WINGS = ("agents", "memory", "migrations")
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the repository")
 
 
+DISTRIBUTIONS = {"opentelemetry": "opentelemetry-api"}
+"""Which distribution brings a package of another name."""
+
+
 def project() -> dict[str, Any]:
     """The project file."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -62,7 +66,7 @@ def wanted_packages(attempt: ast.Try) -> set[str]:
             names.add(str(node.module))
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
             names |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
-    return {name.partition(".")[0].replace("_", "-") for name in names}
+    return {DISTRIBUTIONS.get(name, name).replace("_", "-") for name in (one.partition(".")[0] for one in names)}
 
 
 def extras_raised(path: Path) -> Iterator[tuple[set[str], str]]:

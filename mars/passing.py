@@ -1,0 +1,36 @@
+"""A turn that leaves nothing but memories: what `mars.conversations` is for turns that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from mars.results import Event, EventKind, read_result
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StreamMode
+
+    from mars.calls import Calls
+    from mars.state import State
+
+
+async def pass_through(
+    graph: CompiledStateGraph[Any, Any, Any, Any], calls: Calls, state: State, limit: int
+) -> AsyncGenerator[Event, None]:
+    """Run a turn; yield its events, the last with the result. `limit` is LangGraph's recursion limit."""
+    config: RunnableConfig = {"recursion_limit": limit}
+    modes: list[StreamMode] = ["custom", "values"]
+    values: dict[str, Any] = {}
+    try:
+        async for mode, part in graph.astream(state, config, stream_mode=modes):
+            if mode == "custom":
+                if isinstance(part, Event):
+                    yield part
+            elif isinstance(part, dict):
+                values = part
+    finally:
+        await calls.forget(state["conversation"], state["turn"])
+    result = read_result(values)
+    yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)

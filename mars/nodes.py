@@ -105,7 +105,8 @@ class Loop:
         if "summary" not in state:
             asked_at = task_of(state).asked_at
             window = await recent_turns(self.memory, namespace_of(state), state["conversation"], self.window, asked_at)
-        return {**fresh(), "window": window}
+        knows = self.checker is not None and self.checker.oracle_feedback
+        return {**fresh(), "window": window, "oracle_feedback": knows}
 
     @placed
     async def recall(self, state: State) -> dict[str, Any]:

@@ -121,6 +121,8 @@ class RunResult:
     """What the turn has spent, in every process that worked on it."""
     latency: float = 0.0
     """Seconds that processes have worked on the turn, waiting included."""
+    oracle_feedback: bool = False
+    """Whether somebody in the loop knew a reference answer: such a run is no measure of the agent."""
     asks: tuple[Mapping[str, Any], ...] = ()
     """What a person has to decide before the turn goes on, if the status is waiting."""
 
@@ -157,6 +159,7 @@ class RunResult:
             "stop_reason": self.stop_reason,
             "usage": self.usage.plain(),
             "latency": round(self.latency, 3),
+            "oracle_feedback": self.oracle_feedback,
             "asks": [dict(ask) for ask in self.asks],
         }
 
@@ -225,6 +228,7 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
         stop_reason=values.get("stop_reason") or status.value,
         usage=Usage(**values.get("usage") or {}),
         latency=values.get("latency", 0.0),
+        oracle_feedback=values.get("oracle_feedback", False) or any(each.verdict.oracle_feedback for each in attempts),
         asks=tuple(values.get("asks", ())),
     )
 

@@ -62,6 +62,8 @@ class State(TypedDict, total=False):
     """Actions rejected in a row."""
     draft: str
     """The current draft, with citations."""
+    oracle_feedback: bool
+    """Whether a verifier of the turn's Checker knows a reference answer."""
     attempts: list[dict[str, Any]]
     """Every draft of this turn: iteration, draft, verdict, sources, blamed, prompt."""
     status: str

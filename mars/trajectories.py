@@ -1,7 +1,8 @@
 """Trajectories: what later training needs of a turn, one JSON object a line.
 
 A trajectory is the task, every rejected draft with the prompt that it answered and the feedback that it got, and the
-accepted draft if there is one. It holds no reference answer, because nobody in the loop has one. The prompts are there
+accepted draft if there is one. It holds no reference answer, because nobody in the loop has one; where a verifier
+knew one, `oracle_feedback` says so. The prompts are there
 where the team keeps them (``Team(keep_prompts=True)``).
 
 ```json
@@ -11,7 +12,7 @@ where the team keeps them (``Team(keep_prompts=True)``).
  "reflections": ["…"],
  "accepted": {"iteration": 2, "prompt": […], "draft": "…", "decision": "approved", "score": 0.9, "feedback": [],
               "records": ["…"]},
- "usage": {…}, "latency": 1.2}
+ "usage": {…}, "latency": 1.2, "oracle_feedback": false}
 ```
 
 Lines are ASCII, so that a file survives every tool; what is read back equals what was written.
@@ -77,6 +78,7 @@ class Trajectory(_Plain):
     accepted: Draft | None = Field(default=None, description="The draft that was accepted, if one was.")
     usage: dict[str, int | float] = Field(default_factory=dict, description="What the turn has spent.")
     latency: float = Field(default=0.0, ge=0.0, description="Seconds that were worked on it.")
+    oracle_feedback: bool = Field(default=False, description="Whether somebody in the loop knew a reference answer.")
 
     @classmethod
     def of(cls, result: RunResult) -> Trajectory:
@@ -94,6 +96,7 @@ class Trajectory(_Plain):
             accepted=next((draft for approved, draft in reversed(drafts) if approved), None),
             usage={name: value for name, value in result.usage.plain().items() if isinstance(value, int | float)},
             latency=result.latency,
+            oracle_feedback=result.oracle_feedback,
         )
 
     def line(self) -> str:

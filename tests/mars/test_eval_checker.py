@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import BaseMessage
 
+from mars import Assistant, Checker, Mars, Reflector, Team
 from mars.agents.checking import review_output
 from mars.agents.evidence import AnswerabilityModel, examine, survey
 from mars.agents.interfaces import Review, Task
-from mars.agents.roles import Checker
 from mars.agents.verdicts import Check
 from mars.agents.verifiers import CallableVerifier, NumericVerifier
 from mars.errors import InvalidInput
@@ -23,6 +25,7 @@ from mars.evaluation.checker_drafts import made_drafts
 from mars.evaluation.claim_models import Example, fit_claims
 from mars.evaluation.perturbations import KINDS, content, perturbed
 from mars.ingest.locomo import LocomoConversation, conversations
+from mars.testing import FixedClock, ScriptedModel, Step
 
 LOCOMO = Path(__file__).resolve().parents[3] / "shared" / "data" / "locomo" / "locomo5.json"
 CANARY = "zanzibarquux"
@@ -185,6 +188,48 @@ def test_no_reference_reaches_the_loop(tmp_path: Path) -> None:
     assert len(seen) == 10
     assert path.read_text("utf-8").count(CANARY) == 10
     assert not [one for one in seen if CANARY in one]
+
+
+@pytest.mark.anyio
+async def test_no_reference_reaches_a_prompt(tmp_path: Path) -> None:
+    """With a canary in every reference, no raw prompt of Assistant, judge or Reflector holds it, by the models' own
+    logs; an Assistant that read the references does show up in them.
+    """
+    path = small_file(tmp_path, CANARY)
+    sample = conversations(path)[0]
+    no = Step(structured={"approved": False, "score": 0.2})
+    models = {role: ScriptedModel(_reply(text)) for role, text in (("assistant", "Not sure [m1]."), ("reflector", "…"))}
+    models["judge"] = ScriptedModel(lambda messages: no)
+    logs = await _asked(sample, models, [one.text for one in sample.questions])
+    assert all(len(log) >= len(sample.questions) for log in logs.values())
+    prompts = [prompt for log in logs.values() for prompt in log]
+    assert any("adopted three cats" in prompt for prompt in prompts)
+    assert path.read_text("utf-8").count(CANARY) == 10
+    assert not [prompt for prompt in prompts if CANARY in prompt]
+    leaking = {**models, "assistant": ScriptedModel(_reply(f"{sample.questions[0].answer} [m1]"))}
+    seen = await _asked(sample, leaking, [sample.questions[0].text])
+    assert any(CANARY in prompt for prompt in seen["judge"])
+
+
+def _reply(text: str) -> Callable[[Sequence[BaseMessage]], str]:
+    return lambda messages: text
+
+
+async def _asked(
+    sample: LocomoConversation, models: Mapping[str, ScriptedModel], questions: Sequence[str]
+) -> dict[str, list[str]]:
+    """Ask questions of a team of scripted models over a sample's turns, and return every prompt of each role."""
+    team = Team(
+        assistant=Assistant(model=models["assistant"]),
+        checker=Checker(model=models["judge"]),
+        reflector=Reflector(model=models["reflector"]),
+        iterations=2,
+    )
+    async with Mars.open("memory:", team=team, clock=FixedClock()) as mars:
+        await mars.memory.add_many(sample.turns)
+        for question in questions:
+            await mars.run(question, user="reader", namespace=sample.turns[0].namespace)
+    return {role: [call.prompt for call in model.calls] for role, model in models.items()}
 
 
 @pytest.mark.anyio

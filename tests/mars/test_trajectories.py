@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mars import Assistant, Checker, CheckpointSaver, Mars, RunResult, RunStatus, Team
 from mars.agents.verdicts import Decision
+from mars.agents.verifiers import NumericVerifier
 from mars.cli import main
 from mars.errors import InvalidFile
 from mars.testing import FixedClock, ScriptedModel, Step
@@ -54,6 +55,7 @@ TRAJECTORIES = st.builds(
     accepted=st.none() | DRAFTS,
     usage=st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False), max_size=3),
     latency=st.floats(0, 1e9),
+    oracle_feedback=st.booleans(),
 )
 
 
@@ -120,6 +122,25 @@ async def test_the_store_has_them_too(tmp_path: Path) -> None:
         only = [one async for one in stored_trajectories(saver, "aunt")]
     assert sorted(found, key=lambda one: one.task) == sorted(expected, key=lambda one: one.task)
     assert only == expected[1:]
+
+
+@pytest.mark.parametrize("oracle", [True, False])
+async def test_a_run_that_knew_a_reference_says_so(tmp_path: Path, oracle: bool) -> None:
+    """Result, its JSON, its trajectory and the stored one are labelled; a turn that ends without a draft is, too."""
+    path = tmp_path / "life.db"
+    team = Team(
+        assistant=Assistant(model=ScriptedModel(["It is 3.", Step(error=ValueError("down"))])),
+        checker=Checker(verifiers=(NumericVerifier("3", oracle=oracle),)),
+        iterations=1,
+    )
+    async with Mars.open(f"sqlite:///{path}", team=team, clock=FixedClock()) as mars:
+        results = [await mars.run("How many?", user="ann", conversation=name) for name in ("one", "two")]
+    assert [bool(result.attempts) for result in results] == [True, False]
+    for result in results:
+        assert (result.oracle_feedback, result.plain()["oracle_feedback"]) == (oracle, oracle)
+        assert Trajectory.from_line(Trajectory.of(result).line()).oracle_feedback is oracle
+    with CheckpointSaver.open(f"sqlite:///{path}") as saver:
+        assert {one.oracle_feedback async for one in stored_trajectories(saver)} == {oracle}
 
 
 def test_the_command_line_exports_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

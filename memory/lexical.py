@@ -27,7 +27,8 @@ from mars.memory.columns import Ids
 from mars.memory.documents import Document as Document
 from mars.memory.documents import Documents
 from mars.memory.neighbours import BREVITY as BREVITY
-from mars.memory.neighbours import K1, MOST, UNIT, Rows, Units
+from mars.memory.neighbours import K1 as K1
+from mars.memory.neighbours import MOST, UNIT, Rows, Units
 from mars.memory.neighbours import NEIGHBOURS as NEIGHBOURS
 from mars.memory.neighbours import REPLY as REPLY
 from mars.memory.neighbours import B as B

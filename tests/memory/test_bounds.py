@@ -12,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mars.memory.bounds import BOUNDS, EXHAUSTIVE, Bounds, Head, largest
+from mars.memory.columns import Columns
 from mars.memory.conditions import microseconds
 from mars.memory.curves import EXPONENTIAL, EXPONENTIAL90, POWER, crossing
-from mars.memory.fading import quick_standings
+from mars.memory.fading import Fading, quick_standings
 from mars.memory.filters import RecallFilter
-from mars.memory.fusion import cosines
+from mars.memory.fusion import bounded, cosines
 from mars.memory.ids import content_hash
 from mars.memory.presets import DEFAULT, Preset
-from mars.memory.records import Kind, Provenance, Record, Source, Status, Vector
+from mars.memory.records import Kind, Provenance, Record, Source, Status, Tier, Vector
 from mars.memory.shard import Shard, search
-from mars.memory.tiers import TierRule, TierStrength, standings
+from mars.memory.tiers import FORGOTTEN, TierRule, TierStrength, standings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 D = 24
@@ -214,6 +215,45 @@ def test_quick_standings(
     upper, quick = quick_standings(curve, rule, boosted, boosted, tau, capable, pinned)
     assert (quick == codes).all()
     assert (upper >= np.minimum(left, 1.0 - 1e-7)).all()
+
+
+def fading_errs(seed: int, preset: Preset, touched: bool) -> bool:
+    """Whether what is kept of rows differs from what is computed in full, over a walk of the clock with writes."""
+    rng = np.random.default_rng(seed)
+    columns, fading, size = Columns(), Fading(preset), 60
+    columns.reserve(size)
+    edge = crossing(preset.curve, preset.tiers.theta2)
+    now = microseconds(NOW)
+    for row in range(size):
+        days = float(rng.choice([edge * 7.0, edge * 7.0 * (1 + 1e-9), 0.0, rng.random() * 900]))
+        aged = replace(record(row, rng), strength=7.0, last_strengthened=NOW - timedelta(days=days))
+        columns.write(row, aged)
+    for step in (0, 1, 59_000_000, 3_000_000_000, -5_000_000_000, 7_000_000_000, 86_400_000_000):
+        now += step
+        upper, there = fading.at(columns, size, now, frozenset(Tier))
+        rows = (columns.strength[:size], columns.boosted[:size], columns.ages(now, slice(size)))
+        left, codes = standings(preset.curve, preset.tiers, *rows, columns.capable[:size], columns.pinned[:size])
+        exact = bounded(left, preset.retention_floor) * bounded(columns.importance[:size], preset.importance_floor)
+        exact *= columns.trust[:size]
+        if (there != (codes != FORGOTTEN)).any() or (upper < exact * (1.0 - 1e-6))[there].any():
+            return True
+        for row in rng.integers(size, size=5).tolist():
+            columns.write(row, replace(record(row, rng), last_strengthened=NOW + timedelta(days=float(rng.random()))))
+            if touched:
+                fading.touch(row)
+    return False
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1 << 30), st.sampled_from(PRESETS))
+def test_what_is_kept_of_fading_is_right(seed: int, preset: Preset) -> None:
+    """Who is forgotten is exact and no bound is too small, at a threshold, after writes, and when the clock jumps."""
+    assert not fading_errs(seed, preset, touched=True)
+
+
+def test_sabotaged_fading_shows() -> None:
+    """Rows that were written and not noted are found out."""
+    assert any(fading_errs(seed, DEFAULT, touched=False) for seed in range(5))
 
 
 @pytest.mark.parametrize("values", [[0.0] * 90, [1.0] * 90, list(np.linspace(0, 1, 90)), [0.5]])

@@ -151,6 +151,24 @@ def test_many_rows_in_order() -> None:
         assert index.scores(query).scores == pytest.approx([expected[row] for row in range(60)], rel=1e-5)
 
 
+@pytest.mark.parametrize("most", [1, 3, 4, 900, 1000])
+def test_terms_are_spread_alike(most: int) -> None:
+    """Counts of any size are what the formula says, and spread from their rows or over all rows to the same bits."""
+    said = [" ".join(["dog"] * (1 + row * (most - 1) // 39)) for row in range(40)]
+    turns = [("Ann", f"{text} n{row}" + ("?" if row % 7 == 3 else "")) for row, text in enumerate(said)]
+    index, reference = _index(*turns), Reference()
+    for row, (speaker, text) in enumerate(turns):
+        place = (float(row), row, "")
+        reference.rows[row] = Document.of(text, speaker=speaker, said_at=MONDAY, conversation="talk", place=place)
+    expected = reference.scores("dog")[0]
+    found = index.scores("dog")
+    assert found.scores == pytest.approx([expected[row] for row in range(40)], rel=1e-5)
+    rows, counts = np.arange(40), np.array([text.split().count("dog") for text in said], found.near["dog"].dtype)
+    near = np.zeros(index._rows.capacity, counts.dtype)
+    index._rows.spread(near, rows, counts)
+    assert near[:40].tolist() == found.near["dog"].tolist()
+
+
 def test_reply_is_found_by_the_question() -> None:
     """An answer that repeats no word of the question is found through the turn before it, ahead of the asker."""
     index = _index(("Ann", "Where did you spend your holidays?"), ("Bob", "In Rome, with my sister."), ("Ann", "Nice."))

@@ -87,6 +87,8 @@ class Ranking:
     def winners(self, best: float, k: int, floor: float) -> tuple[Exact, list[int]]:
         """Return rows scored in full, and which of them are the k best hits, in order."""
         size = len(self.words)
+        if not self.eligible.any():
+            return self._top(np.arange(0), best, k, floor)
         if self.bounds.exhaustive or k == 0:
             return self._top(np.arange(size if k else 0), best, k, floor)
         if not self.queries:

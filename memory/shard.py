@@ -240,7 +240,7 @@ class Shard:
         size, columns, when = len(self._ids), self._columns, microseconds(now)
         ceiling, eligible = self._fading.at(columns, size, when, filter.tiers)
         eligible = columns.passing(eligible, filter, when)
-        lexical = self._lexical.scores(query)
+        lexical = self._lexical.scores(query if eligible.any() else "")
         for each in queries:
             if each.shape != (self.dimension,):
                 raise InvalidVector(f"the query's vector has shape {each.shape}; expected ({self.dimension},)")

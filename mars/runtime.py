@@ -1,14 +1,17 @@
-"""`Mars`: opens what the loop needs, runs it, and streams what happens."""
+"""`Mars`: what a caller may ask for.
+
+It names the turns and hands them on: those that are kept to `mars.conversations`, which runs them, or to its archive,
+which reads what is left of them; others to `mars.passing`. What it needs is opened and closed by `mars.opening`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mars.actions import settled
@@ -18,7 +21,7 @@ from mars.bridge import Twin, blocking, streaming
 from mars.calls import Calls
 from mars.conversations import Conversation, Conversations, OnUnfinished, named
 from mars.crew import Crew
-from mars.errors import InvalidSetting, NotFound, StoreClosed
+from mars.errors import InvalidSetting, NotFound
 from mars.graph import compile_graph, recursion_limit
 from mars.holding import OnBusy, drain_on_sigterm
 from mars.keeping import LEASE, SAME, Keeping
@@ -27,6 +30,7 @@ from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
 from mars.models.prices import Prices, load_prices
 from mars.observability.observing import Began, Observer, Observers
+from mars.opening import Opening
 from mars.passing import pass_through
 from mars.persistence.approvals import Asked, Decision
 from mars.persistence.budgets import Budget
@@ -94,7 +98,7 @@ class Mars:
         durability: Durability = "sync",
         observers: Sequence[Observer] = (),
         **memory_options: Any,
-    ) -> Opening:
+    ) -> Opening[Mars]:
         """Return something to enter: ``async with Mars.open("sqlite:///life.db") as mars``.
 
         `memory` is an open `Memory`, a backend or a URL; `memory_options` go to `Memory.open` (embedder, preset,
@@ -114,7 +118,7 @@ class Mars:
         keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability, observers=tuple(observers))
         toolbox = Toolbox.of(tools, calls.policy.tools_at_once)
         crew = Crew(team or Team(), named_teams(teams), route_seed, model, toolbox, tuple(verifiers), calls)
-        return Opening(memory, crew, keeping, memory_options)
+        return Opening(cls, memory, crew, keeping, memory_options)
 
     @classmethod
     def open_sync(
@@ -359,41 +363,3 @@ class SyncMars(Twin[Mars]):
     conversations = blocking(Mars.conversations)
     transcript = blocking(Mars.transcript)
     name_turn = blocking(Mars.name_turn)
-
-
-class Opening:
-    """What `Mars.open` returns: enter it to get a `Mars`, leave it to close what it opened."""
-
-    def __init__(
-        self, memory: Memory | Backend | str, crew: Crew, keeping: Keeping, memory_options: dict[str, Any]
-    ) -> None:
-        if isinstance(memory, Memory) and memory_options:
-            raise InvalidSetting(f"an open Memory takes no options: {', '.join(sorted(memory_options))}")
-        self._memory = memory
-        self._memory_options = memory_options
-        self._crew = crew
-        self._keeping = keeping
-        self._stack: AsyncExitStack | None = None
-
-    async def __aenter__(self) -> Mars:
-        async with AsyncExitStack() as stack:
-            memory, team = self._memory, self._crew.usual
-            if not isinstance(memory, Memory):
-                memory = await stack.enter_async_context(Memory.open(memory, **self._memory_options))
-            kept = await self._keeping.opened(stack, self._memory, self._memory_options)
-            roster = await self._crew.roster(stack, memory, kept)
-            durable = None
-            if kept is not None:
-                keep = team.remember and roster.usual.memory is not None
-                graph = compile_graph(roster, kept.saver)
-                durable = kept.conversations(graph, recursion_limit(roster), team.window, keep)
-                stack.push_async_callback(durable.holder.close)
-            self._stack = stack.pop_all()
-            return Mars(memory, roster, durable, self._keeping.observers)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._stack is None:
-            raise StoreClosed("this was never opened; use it as: async with Mars.open(…) as mars")
-        await self._stack.aclose()

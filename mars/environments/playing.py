@@ -9,8 +9,9 @@ from typing import Any
 from mars.environments.interfaces import Discovering, Environment, Request, Score
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
+from mars.opening import Opening
 from mars.results import EventKind, RunResult
-from mars.runtime import Mars, Opening
+from mars.runtime import Mars
 from mars.team import Team
 
 
@@ -55,7 +56,7 @@ def drafted_answer(result: RunResult) -> str:
 
 def open_in(
     environment: Environment, memory: Memory | Backend | str = "memory:", *, team: Team | None = None, **options: Any
-) -> Opening:
+) -> Opening[Mars]:
     """Return `Mars` to enter, with the environment's tools, its verifiers beside those of the team's Checker.
 
     Other arguments are those of `Mars.open`.

@@ -1,12 +1,11 @@
 """The abstract ends of memory; read this first.
 
-Guarantees that hold for every implementation are stated here, once.
-
-*Threads.* Backends and indexes are synchronous and may be called from any thread; `mars.memory.engine.Memory` calls
-them on worker threads, so that no event loop waits for a disk. *Order.* Every change gets the next `seq` of its store
-inside the transaction that makes it: `seq` is gap-free and in commit order. *Durability.* When `Backend.transact`
-returns, the change survives the death of the process. *Staleness.* The truth is never stale. What is derived from it
-(shards, the Chroma collection) says up to which `seq` it has read, and is brought up to date before it answers.
+Guarantees that hold for every implementation are stated here, once. *Threads.* Backends and indexes are synchronous and
+may be called from any thread; `mars.memory.engine.Memory` calls them on worker threads, so that no event loop waits for
+a disk. *Order.* Every change gets the next `seq` of its store inside the transaction that makes it: `seq` is gap-free
+and in commit order. *Durability.* When `Backend.transact` returns, the change survives the death of the process.
+*Staleness.* The truth is never stale. What is derived from it (shards, the Chroma collection) says up to which `seq` it
+has read, and is brought up to date before it answers.
 """
 
 from __future__ import annotations
@@ -199,6 +198,10 @@ class Reader(ABC):
     @abstractmethod
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors (shape ``[d]``) of those of these records that have one."""
+
+    @abstractmethod
+    def metadata(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Return the metadata of these records, for a tenth of what whole records cost; unknown ids are left out."""
 
     def load(self, namespace: Namespace) -> Iterator[Loaded]:
         """Give every record of a namespace with its vector, in parts; nothing else is read meanwhile."""

@@ -148,6 +148,13 @@ def value_of(record: Record) -> dict[str, Any]:
     return value
 
 
+def value_in(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the value in the metadata of an item, None of another record; do not change it."""
+    held = metadata.get(ITEM)
+    value: dict[str, Any] | None = held["value"] if isinstance(held, Mapping) else None
+    return value
+
+
 def ttl_of(record: Record) -> float | None:
     """Return an item's time to live in minutes; None for no end."""
     ttl: float | None = record.metadata[ITEM]["ttl"]

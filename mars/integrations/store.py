@@ -137,9 +137,8 @@ class Desk:
             found: list[Record] = []
             start, size = 0, FIRST_PAGE
             while start < len(order) and not (count is not None and _settled(found, count, order[start])):
-                for one in reader.get([name for _, name in order[start : start + size]]):
-                    if one is not None and items.is_item(one) and passes(items.value_of(one), filter):
-                        found.append(one)
+                names = _passing(reader, [name for _, name in order[start : start + size]], filter)
+                found += [one for one in reader.get(names) if one is not None and items.is_item(one)]
                 found.sort(key=items.age, reverse=True)
                 start, size = start + size, min(4 * size, LAST_PAGE)
             return found[:count]
@@ -308,6 +307,14 @@ class MemoryStore(Openable, BaseStore):
         if self._state != "open":
             raise StoreClosed(f"the store is {self._state}: use it in `with MemoryStore.open(...) as store:`")
         return self._bridge
+
+
+def _passing(reader: Reader, names: list[str], filter: Mapping[str, Any]) -> list[str]:
+    """Return which of these records hold an item that passes the filter, by their metadata alone."""
+    if not filter:
+        return names
+    values = {name: items.value_in(held) for name, held in reader.metadata(names).items()}
+    return [name for name in names if (value := values.get(name)) is not None and passes(value, filter)]
 
 
 def _settled(found: Sequence[Record], count: int, bound: tuple[int, str]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
@@ -92,6 +92,9 @@ class _InMemoryReader(Reader):
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
         return {one: self._all.vectors[one] for one in ids if one in self._all.vectors}
+
+    def metadata(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        return {one.id: one.metadata for one in self.get(ids) if one is not None}
 
     def removed(self, after_seq: int) -> list[tuple[int, str, Namespace]]:
         return [grave for grave in self._all.removed if grave[0] > after_seq]

@@ -85,6 +85,10 @@ class SqlReader(Reader):
         rows = self._rows(self._sql.vectors, self._listed(ids))
         return {row[0]: np.frombuffer(row[1], dtype=_FLOAT) for row in rows}
 
+    def metadata(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """See `Reader.metadata`."""
+        return {one: json.loads(text) for one, text in self._rows(self._sql.metadata, self._listed(ids))}
+
     def load(self, namespace: Namespace) -> Iterator[Loaded]:
         """See `Reader.load`."""
         numbers = sorted(row[0] for row in self._rows(self._sql.places, (namespace_text(namespace),)))

@@ -65,6 +65,8 @@ class Statements:
     """(seq, embedder, id)"""
     vectors: str
     """(list of ids) → id, vector."""
+    metadata: str
+    """(list of ids) → id, metadata."""
     places: str
     """(namespace) → number of each record there."""
     load: str
@@ -138,6 +140,7 @@ def _reading(dialect: str) -> dict[str, ClauseElement]:
         "get": select(*ROW).where(mine),
         "numbers": select(row.id, row.number).where(mine),
         "vectors": select(row.id, vectors.c.vector).join(vectors, vectors.c.number == row.number).where(mine),
+        "metadata": select(row.id, row["metadata"]).where(mine),
         "places": select(row.number).where(row.namespace == bindparam("namespace")),
         "load": whole.where(among(row.number, "numbers", dialect)),
         "load_run": whole.where(row.number.between(bindparam("first"), bindparam("last"))),

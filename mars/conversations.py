@@ -1,5 +1,8 @@
 """Durable conversations: saved at every step, finished after a crash.
 
+Who does what: here turns are begun, run to their end, and resumed. `mars.holding` takes and returns the lease,
+`mars.persistence.journal` writes the rows, `mars.archive` reads what is left for those who only look.
+
 A turn begins with a lease on its conversation and ends with the return of it (`mars.holding`); between the two,
 LangGraph saves each superstep before the next one begins. What rests half done is finished by `resume`, with the result
 that an uninterrupted run would have had.
@@ -10,17 +13,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.errors import GraphDrained
 
 from mars.agents.rendering import shown
-from mars.errors import ConversationBusy, InvalidNamespace, LeaseLost, NotFound, TurnUnfinished
-from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of, thread_of
+from mars.archive import Archive
+from mars.errors import LeaseLost, TurnUnfinished
+from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of
 from mars.memory.interfaces import Namespace
-from mars.memory.records import check_namespace
 from mars.persistence.budgets import Scope
 from mars.persistence.leases import FENCE
 from mars.persistence.transcript import Utterance
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Durability
 
-    from mars.persistence.journal import Begin, Claim, Journal, Listed, Opening
+    from mars.persistence.journal import Begin, Claim, Journal, Opening
     from mars.persistence.ledger import Ledger
     from mars.persistence.turns import Unfinished
 
@@ -58,45 +60,6 @@ BLANK: dict[str, Any] = {
     "sources": [],
 }
 """What a new turn begins with beside its task, so that nothing of the turn before it is taken for its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """A conversation as a list shows it."""
-
-    name: str
-    """Its name."""
-    namespace: Namespace
-    """Whose it is."""
-    turns: int
-    """How many turns were begun."""
-    running: bool
-    """Whether a run holds it now."""
-    turn: str | None
-    """Id of the unfinished turn; None where all are finished."""
-    task: str | None
-    """What was asked in it."""
-    why: str | None
-    """Why it rests: interrupted, cancelled or waiting."""
-
-    @classmethod
-    def of(cls, listed: Listed) -> Conversation:
-        """Return what a row of the journal says."""
-        namespace, name = conversation_of(listed.thread)
-        open_turn = listed.unfinished
-        return cls(
-            name=name,
-            namespace=namespace,
-            turns=listed.turns,
-            running=listed.running,
-            turn=open_turn.turn if open_turn else None,
-            task=open_turn.input["task"]["text"] if open_turn else None,
-            why=(open_turn.status or "interrupted") if open_turn and not listed.running else None,
-        )
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {**asdict(self), "namespace": list(self.namespace)}
 
 
 def named(asked: State, conversation: str | None, number: int) -> State:
@@ -129,6 +92,8 @@ class Conversations:
         """What is kept of conversations."""
         self.ledger = ledger
         """What was called, and what was spent."""
+        self.archive = Archive(graph, journal)
+        """What is left of them."""
         self.holder = Holder(journal, lease)
         """Who holds which."""
         self._graph = graph
@@ -157,54 +122,9 @@ class Conversations:
 
     async def cancel(self, conversation: str, namespace: Namespace | None) -> bool:
         """End the runs of a conversation; False where there are none."""
-        found = await self._named(conversation, namespace)
+        found = await self.archive.named(conversation, namespace)
         stopped = [await self.holder.stop(one.thread) for one in found if one.running]
         return any(stopped)
-
-    async def listed(self) -> list[Conversation]:
-        """Return all conversations."""
-        return [Conversation.of(one) for one in await self.journal.listed()]
-
-    async def transcript(self, conversation: str, namespace: Namespace | None) -> list[Utterance]:
-        """Return what was said in a conversation."""
-        return await self.journal.transcript((await self._one(conversation, namespace)).thread)
-
-    async def name(self, conversation: str, name: str, namespace: Namespace | None) -> None:
-        """Name the last finished turn."""
-        if not await self.journal.name((await self._one(conversation, namespace)).thread, name):
-            raise NotFound(f"conversation {conversation!r} has no finished turn yet")
-
-    async def _named(self, conversation: str, namespace: Namespace | None) -> list[Listed]:
-        found = await self.journal.listed(conversation)
-        wanted = None if namespace is None else thread_of(check_namespace(namespace), conversation)
-        return [one for one in found if wanted in (None, one.thread)]
-
-    async def _one(
-        self, conversation: str, namespace: Namespace | None, *, unfinished: Literal["", "only", "first"] = ""
-    ) -> Listed:
-        found = await self._named(conversation, namespace)
-        fitting = [one for one in found if one.unfinished] if unfinished else found
-        if unfinished == "first" and not fitting:
-            fitting = found
-        if len(fitting) > 1:
-            names = ", ".join(str(conversation_of(one.thread)[0]) for one in fitting)
-            raise InvalidNamespace(f"conversation {conversation!r} is in several namespaces, name one: {names}")
-        if not fitting:
-            what = "no unfinished turn: run a new one" if found else "never begun: see mars.conversations()"
-            raise NotFound(f"conversation {conversation!r} has {what}" if found else f"{conversation!r} was {what}")
-        return fitting[0]
-
-    async def place(self, conversation: str, namespace: Namespace | None) -> tuple[Namespace, str]:
-        """Return whose conversation this is, and its name."""
-        return conversation_of((await self._one(conversation, namespace)).thread)
-
-    async def waiting(self, conversation: str, namespace: Namespace | None) -> str:
-        """Return the id of the unfinished turn of a conversation that nobody is working on."""
-        found = await self._one(conversation, namespace, unfinished="only")
-        if found.running:
-            raise ConversationBusy(f"a run holds conversation {conversation!r}: wait for it, or cancel it first")
-        assert found.unfinished is not None
-        return found.unfinished.turn
 
     async def run(
         self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished, *, listen: bool = True
@@ -233,7 +153,7 @@ class Conversations:
         self, conversation: str, namespace: Namespace | None, on_busy: OnBusy
     ) -> AsyncGenerator[Event, None]:
         """Return the events of what is left of the last turn; where that is over, the one with its result."""
-        found = await self._one(conversation, namespace, unfinished="first")
+        found = await self.archive.one(conversation, namespace, unfinished="first")
         if found.unfinished is None:
             return self._told(found.thread)
         return self._resume(Ask(conversation_of(found.thread)[0], conversation, None), on_busy)
@@ -250,39 +170,7 @@ class Conversations:
             await self.holder.leave(run)
 
     async def _told(self, thread: str) -> AsyncGenerator[Event, None]:
-        yield _final(await self._kept_result(thread, None))
-
-    async def result(self, conversation: str, turn: str | None, namespace: Namespace | None) -> RunResult:
-        """Return the result of a turn that is over, the last one where no id is given."""
-        found = await self._one(conversation, namespace)
-        if found.unfinished is not None and turn in (None, found.unfinished.turn):
-            raise TurnUnfinished(
-                f"the last turn of conversation {conversation!r} is "
-                + (
-                    "running: wait for it"
-                    if found.running
-                    else f"half done: finish it by mars.resume({conversation!r})"
-                )
-            )
-        return await self._kept_result(found.thread, turn)
-
-    async def _kept_result(self, thread: str, turn: str | None) -> RunResult:
-        """Return the result that the last checkpoint of a turn holds."""
-        over, name = await self.journal.over(thread, turn), conversation_of(thread)[1]
-        if over is None:
-            raise NotFound(
-                f"conversation {name!r} has no {'turn yet' if turn is None else f'turn {turn!r} that is over'}"
-            )
-        saver: Any = self._graph.checkpointer
-        place = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
-        async for one in saver.alist(place, filter={"turn": over.turn}, limit=1):
-            values = (await self._graph.aget_state(one.config)).values
-            given_up = {"status": RunStatus.CANCELLED.value} if over.status == "abandoned" else {}
-            return read_result({**values, **migrated(values), **given_up})
-        raise NotFound(
-            f"nothing is kept of turn {over.turn!r} of conversation {name!r} but its words: mars.transcript({name!r}); "
-            "kept are the newest turns, those that were broken off, and those with a name (mars.name_turn)"
-        )
+        yield _final(await self.archive.kept_result(thread, None))
 
     async def _settle(self, run: Run, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
         """Do with an unfinished turn what the caller said; one whose graph has ended is finished in any case."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from mars.actions import settled
 from mars.agents.interfaces import Verifier
 from mars.agents.roles import User
+from mars.archive import Conversation
 from mars.bridge import Twin, blocking, streaming
 from mars.calls import Calls
-from mars.conversations import Conversation, Conversations, OnUnfinished, named
+from mars.conversations import Conversations, OnUnfinished, named
 from mars.crew import Crew
 from mars.errors import InvalidSetting, NotFound
 from mars.graph import compile_graph, recursion_limit
@@ -263,7 +264,7 @@ class Mars:
         those with a name; of all others the words (`transcript`). Raises `TurnUnfinished` where that turn is half done
         or running, `NotFound` where there is none, and `InvalidNamespace` where two conversations have this name.
         """
-        return await self._conversations.result(conversation, turn, namespace)
+        return await self._conversations.archive.result(conversation, turn, namespace)
 
     async def settle_action(
         self, conversation: str, *, done: bool, result: str | None = None, namespace: Namespace | None = None
@@ -273,12 +274,12 @@ class Mars:
         With `done`, the Assistant reads `result`; without, the action is run. Raises `NotFound` where none waits, and
         `ConversationBusy` while a run holds the conversation.
         """
-        waiting = await self._conversations.waiting(conversation, namespace)
+        waiting = await self._conversations.archive.waiting(conversation, namespace)
         await self.calls.settle_action(conversation, waiting, settled(result) if done else None)
 
     async def asked(self, conversation: str, *, namespace: Namespace | None = None) -> list[Asked]:
         """Return what people were asked in a conversation, oldest first; what has no `decision` waits for one."""
-        where, name = await self._conversations.place(conversation, namespace)
+        where, name = await self._conversations.archive.place(conversation, namespace)
         return await self.roster.usual.people.desk.of(where, name)
 
     async def decide(
@@ -289,7 +290,7 @@ class Mars:
         `decision` is ``"approve"``, ``"reject"``, a `Decision`, or a mapping of its fields; it is stored for good.
         Raises `NotFound` where nothing waits, `InvalidInput` for what cannot be decided, and `ConversationBusy`.
         """
-        chosen, turn = Decision.of(decision), await self._conversations.waiting(conversation, namespace)
+        chosen, turn = Decision.of(decision), await self._conversations.archive.waiting(conversation, namespace)
         for ask in await self.asked(conversation, namespace=namespace):
             if ask.turn == turn and ask.decision is None:
                 return await self.roster.usual.people.desk.decide(ask, ask.check(chosen), datetime.now(UTC))
@@ -309,15 +310,15 @@ class Mars:
 
     async def conversations(self) -> list[Conversation]:
         """Return all conversations."""
-        return await self._conversations.listed()
+        return await self._conversations.archive.listed()
 
     async def transcript(self, conversation: str, *, namespace: Namespace | None = None) -> list[Utterance]:
         """Return every word of the finished turns of a conversation, oldest first."""
-        return await self._conversations.transcript(conversation, namespace)
+        return await self._conversations.archive.transcript(conversation, namespace)
 
     async def name_turn(self, conversation: str, name: str, *, namespace: Namespace | None = None) -> None:
         """Name the last finished turn, so that its checkpoint is kept for good; `NotFound` where there is none."""
-        await self._conversations.name(conversation, check_text(name, "name"), namespace)
+        await self._conversations.archive.name(conversation, check_text(name, "name"), namespace)
 
     def drain(self) -> None:
         """Let every run end at its next step, saved and resumable, and begin none; safe in a signal handler."""

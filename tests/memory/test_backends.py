@@ -108,6 +108,7 @@ def test_every_field_comes_back_as_it_was_stored(
     (stored,) = put(backend, wanted)
     found = backend.read(lambda reader: reader.get(["nobody", stored.id]))
     assert found == [None, stored]
+    assert backend.read(lambda reader: reader.metadata(["nobody", stored.id])) == {stored.id: stored.metadata}
     assert backend.read(lambda reader: reader.select(Selection(after_seq=seen))) == [stored]
     assert found[1] is not None
     assert found[1].event_time.tzinfo is UTC

@@ -11,7 +11,7 @@ that an uninterrupted run would have had.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,7 @@ from langgraph.errors import GraphDrained
 
 from mars.agents.rendering import shown
 from mars.archive import Archive
-from mars.errors import LeaseLost, TurnUnfinished
+from mars.errors import InvalidInput, InvalidSetting, LeaseLost, TurnUnfinished
 from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of
 from mars.memory.interfaces import Namespace
 from mars.persistence.budgets import Scope
@@ -62,10 +62,14 @@ BLANK: dict[str, Any] = {
 """What a new turn begins with beside its task, so that nothing of the turn before it is taken for its own."""
 
 
-def named(asked: State, conversation: str | None, number: int) -> State:
-    """Return what was asked as the first state of a turn, with ids that follow from it and from its number."""
+def named(asked: State, conversation: str | None, number: int, key: str | None = None) -> State:
+    """Return what was asked as the first state of a turn, with ids that follow from it and from its number.
+
+    With a key they follow from that and from nothing else, so that a key and a conversation have one turn.
+    """
     task = asked["task"]
-    mark = f"{tuple(asked['namespace'])}\0{conversation}\0{task['asked_at']}\0{task['text']}\0{number}"
+    asking = f"{task['asked_at']}\0{task['text']}\0{number}" if key is None else f"key\0{key}"
+    mark = f"{tuple(asked['namespace'])}\0{conversation}\0{asking}"
     turn = hashlib.blake2b(mark.encode(), digest_size=12).hexdigest()
     return {**asked, "task": {"id": turn, **task}, "conversation": conversation or turn, "turn": turn}
 
@@ -83,10 +87,12 @@ class Conversations:
         lease: float,
         keep: bool,
         durability: Durability,
+        known: Callable[[str], object],
     ) -> None:
         """Run a graph that was compiled with a checkpointer.
 
         `limit` is LangGraph's recursion limit, `lease` is in seconds. With `keep`, what is said goes to the transcript.
+        `known` raises `InvalidSetting` for the name of a team that does not work here.
         """
         self.journal = journal
         """What is kept of conversations."""
@@ -100,8 +106,9 @@ class Conversations:
         self._limit = limit
         self._durability = durability
         self._keep = keep
+        self._known = known
 
-    async def ask(self, asked: State, conversation: str | None) -> Ask:
+    async def ask(self, asked: State, conversation: str | None, key: str | None = None) -> Ask:
         """Return what is asked of a conversation; one without a name gets a new one."""
         namespace, number = tuple(asked["namespace"]), 1
         while conversation is None:
@@ -112,13 +119,14 @@ class Conversations:
 
         def begin(name: str) -> Begin:
             def first(opening: Opening) -> tuple[str, dict[str, Any]]:
-                state = named(asked, name, opening.number)
+                state = named(asked, name, opening.number, key)
                 window = [{"speaker": one.speaker, "text": shown(one.text)} for one in opening.said]
                 return state["turn"], {**BLANK, **state, "window": window, "summary": opening.summary}
 
             return first
 
-        return Ask(namespace, conversation, begin)
+        once = None if key is None else named(asked, conversation, 0, key)["turn"]
+        return Ask(namespace, conversation, begin, once, asked["task"]["text"])
 
     async def cancel(self, conversation: str, namespace: Namespace | None) -> bool:
         """End the runs of a conversation; False where there are none."""
@@ -129,25 +137,45 @@ class Conversations:
     async def run(
         self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished, *, listen: bool = True
     ) -> AsyncGenerator[Event, None]:
-        """Run a new turn; yield its events, the last with the result; without `listen` only that."""
+        """Run a new turn; yield its events, the last with the result; without `listen` only that.
+
+        With `Ask.once`, the turn of that id is finished where it is half done, and told where it is over.
+        """
         check_choice(on_unfinished, OnUnfinished, "on_unfinished")
+        if ask.once is not None and on_busy == "fork":
+            raise InvalidSetting("a key has one turn, so it goes with no copy: on_busy='reject', 'queue' or 'cancel'")
+        if ask.once is not None and await self.journal.over(ask.thread, ask.once):
+            yield _final(await self._once(ask))
+            return
         ask, claim = await self.holder.claim(ask, on_busy)
         assert ask.begin is not None
         run = self.holder.enter(claim)
         try:
-            if claim.turn is not None and not claim.fresh:
+            found = None if claim.fresh else claim.turn
+            if found is not None and found.turn == ask.once:
+                _same_task(ask, found.input["task"]["text"])
+            elif found is not None:
                 async with aclosing(self._settle(run, on_unfinished)) as events:
                     async for event in events:
                         yield event
-            if not run.claim.fresh:
+            if not claim.fresh and (found is None or found.turn != ask.once):
                 begin = ask.begin(ask.conversation)
-                run.claim = await self.journal.begin(claim.fence, ask.conversation, begin)
+                run.claim = await self.journal.begin(claim.fence, ask.conversation, begin, once=ask.once)
                 run.over = False
+            if run.claim.turn is None:
+                yield _final(await self._once(ask))
+                return
             async with aclosing(self._play(run, listen=listen)) as events:
                 async for event in events:
                     yield event
         finally:
             await self.holder.leave(run)
+
+    async def _once(self, ask: Ask) -> RunResult:
+        """Return the result of the turn of a key, which is over."""
+        result = await self.archive.kept_result(ask.thread, ask.once)
+        _same_task(ask, result.task)
+        return result
 
     async def resume(
         self, conversation: str, namespace: Namespace | None, on_busy: OnBusy
@@ -198,6 +226,8 @@ class Conversations:
         claim, turn = run.claim, run.claim.turn
         assert turn is not None
         begin, values, ended = (turn.input, {}, False) if claim.fresh else await self._found(run)
+        if not (claim.fresh or ended):
+            self._check_team(turn)
         seen = Watch(turn.turn, values=values)
         if not ended:
             source: Any = self._graph.astream(
@@ -238,6 +268,17 @@ class Conversations:
         run.over, run.released = True, last
         return result
 
+    def _check_team(self, turn: Unfinished) -> None:
+        """Raise `InvalidSetting` where the team that began a turn does not work here, before anything runs."""
+        try:
+            self._known(turn.input.get("team", ""))
+        except InvalidSetting as error:
+            name = conversation_of(turn.thread)[1]
+            raise InvalidSetting(
+                f"the unfinished turn of conversation {name!r} goes on with the team that began it, and {error}; or give "
+                "the turn up by run(…, on_unfinished='abandon')"
+            ) from None
+
     async def _found(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any], bool]:
         """Return what to give the graph, the state so far, and whether the graph has ended."""
         turn, config = run.claim.turn, self._config(run.claim)
@@ -275,6 +316,14 @@ class Conversations:
             "metadata": {"turn": claim.turn.turn},
             "configurable": {"thread_id": claim.fence.thread, FENCE: claim.fence.token},
         }
+
+
+def _same_task(ask: Ask, task: str) -> None:
+    if ask.task != task:
+        raise InvalidInput(
+            f"this key stands for another task in conversation {ask.conversation!r}: {shown(task)!r}; give each task a "
+            "key of its own"
+        )
 
 
 def _final(result: RunResult) -> Event:

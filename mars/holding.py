@@ -56,6 +56,10 @@ class Ask:
     """Its name in there."""
     begin: Callable[[str], Begin] | None
     """Makes a new turn, given the name; None to resume one."""
+    once: str | None = None
+    """Id of the turn where the caller gave a key: it is begun once, and in no copy."""
+    task: str = ""
+    """What is asked, where there is a key."""
 
     @property
     def thread(self) -> str:
@@ -179,7 +183,9 @@ class Holder:
         if self._draining:
             raise ConversationBusy("this process is shutting down: run or resume elsewhere")
         begin = ask.begin(ask.conversation) if ask.begin is not None else None
-        return await self._journal.claim(ask.thread, ask.conversation, str(os.getpid()), begin, take_over=take_over)
+        return await self._journal.claim(
+            ask.thread, ask.conversation, str(os.getpid()), begin, take_over=take_over, once=ask.once
+        )
 
     async def _replace(self, ask: Ask) -> Claim:
         """End the run that holds the conversation, and take its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,12 @@ class Kept:
         return replace(calls, ledger=DatabaseLedger(self.database))
 
     def conversations(
-        self, graph: CompiledStateGraph[Any, Any, Any, Any], limit: int, window: int, keep: bool
+        self,
+        graph: CompiledStateGraph[Any, Any, Any, Any],
+        limit: int,
+        window: int,
+        keep: bool,
+        known: Callable[[str], object],
     ) -> Conversations:
         """Return the durable conversations of a graph that was compiled with the saver."""
         from mars.persistence.call_rows import StoredRows
@@ -114,4 +120,5 @@ class Kept:
             lease=asked.lease,
             keep=keep,
             durability=asked.durability,
+            known=known,
         )

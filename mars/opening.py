@@ -58,7 +58,7 @@ class Opening(Generic[Opened]):
             if kept is not None:
                 keep = team.remember and roster.usual.memory is not None
                 graph = compile_graph(roster, kept.saver)
-                durable = kept.conversations(graph, recursion_limit(roster), team.window, keep)
+                durable = kept.conversations(graph, recursion_limit(roster), team.window, keep, roster.loop_of)
                 stack.push_async_callback(durable.holder.close)
             self._stack = stack.pop_all()
             return self._make(memory, roster, durable, self._keeping.observers)

@@ -173,18 +173,20 @@ class Mars:
         budget: Budget | None = None,
         on_busy: OnBusy = "reject",
         on_unfinished: OnUnfinished = "refuse",
+        key: str | None = None,
     ) -> RunResult:
         """Work on a task until it is approved or a limit is reached, and return what came of it.
 
         The namespace is ``(user,)`` unless given. `team` names the team that works on it; of several names one is
         drawn, in proportion to how reliable they were. A limit is no error: `RunResult.status` says how the run ended.
         Where another run holds the conversation, `on_busy` says what to do: reject, queue, cancel or fork; where its
-        last turn is half done, `on_unfinished`: refuse, finish or abandon. Raises `InvalidInput` for an empty task, a
+        last turn is half done, `on_unfinished`: refuse, finish or abandon. With a `key`, the conversation has one turn
+        of it at most: asked again, that is begun, finished, or its result returned, whichever it needs. Raises `InvalidInput` for an empty task, a
         bad namespace or a naive `now`, `ConversationBusy`, `TurnUnfinished`, and `StoreError` if memory fails.
         """
         final: RunResult | None = None
         asked = self._asked(task, user, namespace, constraints, now, budget)
-        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, listen=False)
+        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, key, listen=False)
         async with aclosing(events):
             async for event in events:
                 final = event.result or final
@@ -204,10 +206,11 @@ class Mars:
         budget: Budget | None = None,
         on_busy: OnBusy = "reject",
         on_unfinished: OnUnfinished = "refuse",
+        key: str | None = None,
     ) -> AsyncIterator[Event]:
         """Run a task and yield its events as they happen; the last one is final and holds the result."""
         asked = self._asked(task, user, namespace, constraints, now, budget)
-        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, listen=True)
+        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, key, listen=True)
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -220,20 +223,23 @@ class Mars:
         budget: Budget | None,
         on_busy: OnBusy,
         on_unfinished: OnUnfinished,
+        key: str | None,
         *,
         listen: bool,
     ) -> AsyncGenerator[Event, None]:
         """Return the events of a turn, the last with the result; without `listen` perhaps only that."""
         if conversation is not None:
             check_text(conversation, "conversation")
+        if key is not None and check_text(key, "key") and conversation is None:
+            raise InvalidSetting("a key is known within its conversation: name that, too")
         asked["team"] = await self.roster.choose(team, json.dumps([asked["namespace"], conversation, asked["task"]]))
         self.roster.loop_of(asked["team"]).calls.check_priced(budget)
-        if self._durable is None:
+        if self._durable is None and key is None:
             state = named(asked, conversation, next(self._turns))
             events = pass_through(self.graph, self.calls, state, recursion_limit(self.roster))
         else:
-            ask = await self._durable.ask(asked, conversation)
-            events = self._durable.run(ask, on_busy, on_unfinished, listen=listen)
+            ask = await self._conversations.ask(asked, conversation, key)
+            events = self._conversations.run(ask, on_busy, on_unfinished, listen=listen)
         return self.observers.watch(events, Began.of(asked, conversation))
 
     async def resume(

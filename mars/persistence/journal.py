@@ -91,11 +91,19 @@ class Journal:
         self._final = final
 
     async def claim(
-        self, thread: str, conversation: str, holder: str, begin: Begin | None, *, take_over: bool = False
+        self,
+        thread: str,
+        conversation: str,
+        holder: str,
+        begin: Begin | None,
+        *,
+        take_over: bool = False,
+        once: str | None = None,
     ) -> Claim | None:
         """Take the lease, and begin a turn where none is unfinished; None where somebody else holds the lease.
 
-        With `take_over` it is taken from them, and their turn noted as cancelled.
+        With `take_over` it is taken from them, and their turn noted as cancelled. Where a turn of the id `once` is
+        over, none is begun.
         """
 
         def work(wire: Wire) -> tuple[Claim, Found] | None:
@@ -109,16 +117,16 @@ class Journal:
                 turns.mark(found, "cancelled")
             if found is not None or begin is None:
                 return Claim(fence, found, False), None
-            return self._begun(wire, fence, held, begin)
+            return self._begun(wire, fence, held, begin, once)
 
         return self._expected(await self._database.write(work))
 
-    async def begin(self, fence: Fence, conversation: str, begin: Begin) -> Claim:
-        """Begin a turn in a conversation that is held."""
+    async def begin(self, fence: Fence, conversation: str, begin: Begin, *, once: str | None = None) -> Claim:
+        """Begin a turn in a conversation that is held; none where that of the id `once` is over."""
 
         def work(wire: Wire) -> tuple[Claim, Found]:
             check(wire, fence)
-            return self._begun(wire, fence, Leases(wire).look(fence.thread, conversation), begin)
+            return self._begun(wire, fence, Leases(wire).look(fence.thread, conversation), begin, once)
 
         claim = self._expected(await self._database.write(work))
         assert claim is not None
@@ -133,7 +141,9 @@ class Journal:
             self._saver.expect(claim.fence, found)
         return claim
 
-    def _begun(self, wire: Wire, fence: Fence, held: Held, begin: Begin) -> tuple[Claim, Found]:
+    def _begun(self, wire: Wire, fence: Fence, held: Held, begin: Begin, once: str | None) -> tuple[Claim, Found]:
+        if once is not None and Turns(wire).over(fence.thread, once):
+            return Claim(fence, None, False), None
         thread, number, summary, transcript = fence.thread, held.turns + 1, held.summary, Transcript(wire)
         leaving = transcript.newest(thread, 1, number - self._window)
         if leaving:

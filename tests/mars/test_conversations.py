@@ -652,3 +652,77 @@ def test_the_blocking_twin_has_every_method() -> None:
             continue
         twin = inspect.signature(vars(SyncMars)[name])
         assert list(twin.parameters.values()) == list(inspect.signature(method).parameters.values()), name
+
+
+# A key has one turn
+
+
+async def test_a_key_has_one_turn(url: str) -> None:
+    """Asked again, by whomever, it gives that turn's result; a turn without the key is another one."""
+    async with opened(url, team=team(ScriptedModel(["In Norway.", "In the north."]))) as mars:
+        first = await said(mars, key="1")
+        assert (await said(mars, key="1")).plain() == first.plain()
+    async with opened(url, team=team(ScriptedModel(["In the north."]))) as mars:
+        again = [event async for event in mars.stream("Where is Oslo?", user="ann", conversation="c", key="1")]
+        assert [event.result and event.result.plain() for event in again] == [first.plain()]
+        assert (await said(mars)).answer == "In the north."
+        assert len([one for one in await mars.transcript("c") if one.source == "user"]) == 2
+        with pytest.raises(InvalidInput, match="another task.*'Where is Oslo"):
+            await mars.run("Where is Rome?", user="ann", conversation="c", key="1")
+
+
+async def test_a_keys_turn_that_never_began_begins_and_one_that_is_half_done_goes_on(file: str) -> None:
+    """Whoever was killed at whatever point asks again: here before the first row, then within the first call."""
+    async with opened(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+        assert (await mars.run("Where is Rome?", user="ann", conversation="c", key="0")).answer == "In Norway."
+    gate = Gate("Never heard.")
+    async with Mars.open(file, team=team(gate.model)) as mars:
+        task = asyncio.ensure_future(said(mars, key="1"))
+        await gate.reached()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        gate.let_go.set()
+    async with opened(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+        assert (await mars.run("Where is Rome?", user="ann", conversation="c", key="0")).answer == "In Norway."
+        with pytest.raises(TurnUnfinished):
+            await said(mars, key="2")
+        rest = (await mars.unfinished())[0].turn
+        result = await said(mars, key="1")
+        assert (result.turn, result.answer) == (rest, "In Norway.")
+        assert [one.turns for one in await mars.conversations()] == [2]
+
+
+async def test_two_runs_of_one_key(url: str) -> None:
+    """The second one waits in line and gets the first one's result; no model is asked for it."""
+    gate = Gate("In Norway.")
+    async with opened(url, team=team(gate.model)) as mars:
+        first = asyncio.ensure_future(said(mars, key="1"))
+        await gate.reached()
+        with pytest.raises(ConversationBusy):
+            await said(mars, key="1")
+        second = asyncio.ensure_future(said(mars, key="1", on_busy="queue"))
+        await anyio.sleep(0)
+        gate.let_go.set()
+        assert (await first).plain() == (await second).plain()
+        assert len(gate.asked) == 1
+        with pytest.raises(InvalidSetting, match="no copy"):
+            await said(mars, key="1", on_busy="fork")
+
+
+async def test_without_a_key_asking_again_is_a_turn_of_its_own(file: str) -> None:
+    """The sabotage: the same words without the key are asked, paid for and noted twice."""
+    model = ScriptedModel(["In Norway.", "In Norway."])
+    async with opened(file, team=team(model)) as mars:
+        assert (await said(mars)).turn != (await said(mars)).turn
+        assert len(model.calls) == 2
+
+
+async def test_a_key_needs_a_conversation_that_is_kept(file: str) -> None:
+    """Else nobody could say whether its turn was begun."""
+    async with opened(file, team=team(ScriptedModel(["In Norway."]))) as mars:
+        with pytest.raises(InvalidSetting, match="name that, too"):
+            await mars.run("Where is Oslo?", user="ann", key="1")
+    async with opened("memory:", team=team(ScriptedModel(["In Norway."]))) as mars:
+        with pytest.raises(InvalidSetting, match="leave nothing"):
+            await said(mars, key="1")

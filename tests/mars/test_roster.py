@@ -124,8 +124,9 @@ async def test_a_resumed_turn_goes_on_with_its_team(url: str) -> None:
         with suppress(asyncio.CancelledError):
             await task
     async with Mars.open(url, team=saying("usual")) as mars:
-        with pytest.raises(InvalidSetting, match="no team 'slow'"):
+        with pytest.raises(InvalidSetting, match=r"conversation 'c' goes on with .* no team 'slow'.*on_unfinished"):
             await mars.resume("c")
+        assert len(await mars.calls.ledger.calls("c", (await mars.unfinished())[0].turn or "")) == 1
     quick = Team(assistant=Assistant(model=ScriptedModel(lambda _: "from slow")), without=frozenset({"checker"}))
     async with Mars.open(url, team=saying("usual"), teams={"slow": quick}) as mars:
         assert (await mars.resume("c")).answer == "from slow"

@@ -1,0 +1,329 @@
+"""What is compared: ways to remember, behind one interface, with the same policy and the same budget of words.
+
+==================== ==========================================================================================
+variant              what its prompt holds
+==================== ==========================================================================================
+none                 nothing
+window               the newest statements, as many as fit
+fifo                 the most relevant of the newest `capacity` statements
+vector               the nearest by vector alone, of all statements; no decay, no strengthening (mem0-style stores)
+decay                hits of preset ``default``; nothing strengthens
+memorybank           hits of preset ``memorybank``; what an answer cites is strengthened
+fsrs                 hits of preset ``default``; what an answer cites is strengthened
+mars                 the whole loop: facts that supersede, Checker, reflections, preset ``default``
+mars-no-checker      the same without the Checker (and so without anything to reflect on)
+mars-no-reflection   the same without reflections
+mars-no-decay        the same without decay
+oracle               the true records of the moment; for the upper end only
+==================== ==========================================================================================
+
+*Budget.* An arm's memories have at most `budget` words together, taken in the order of the arm's rank. The loop takes
+its hits by number: so many as fit if each is as long as the longest statement of the worlds (`LONGEST`). What was read
+in fact is reported as tokens; the loop's retries and reflections read more, and that is its price.
+
+*What the loop does not see.* What is told goes to its memory directly, as an episode with its speaker; only questions
+are turns. An answer strengthens what it cites: in the loop if the Checker approved it, else always. No arm is told
+whether an answer was right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from langchain_core.messages import HumanMessage, SystemMessage
+
+from mars.agents.interfaces import Evidence, Task
+from mars.agents.prompts import ASSISTANT
+from mars.agents.rendering import citations, render_memories, render_task
+from mars.agents.roles import Assistant
+from mars.environments.playing import drafted_answer
+from mars.errors import InvalidSetting
+from mars.language import words
+from mars.memory.engine import Memory
+from mars.memory.interfaces import Grade, Hit, NewRecord
+from mars.memory.presets import Preset, preset
+from mars.models.prices import load_prices, price_of
+from mars.runtime import Mars
+from mars.simulation.worlds import START, USER, Question, Statement
+from mars.team import Team
+from mars.testing.clocks import FixedClock
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+NAMESPACE = (USER,)
+"""Where an arm's memory lies."""
+LONGEST = 12
+"""Words of the longest statement of the worlds; a test compares."""
+FREE = ("mars-reader-1", "mars-rules")
+"""Models that cost nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What an arm answered, and what that took."""
+
+    text: str
+    """The answer."""
+    tokens: int
+    """Tokens read and written; of keyless models, words."""
+    cost: float | None
+    """US dollars; None where a price is not known."""
+
+
+class Arm(Protocol):
+    """Something that is told, and asked."""
+
+    async def tell(self, statements: Sequence[Statement]) -> None:
+        """Take in what was said since the last question, oldest first."""
+
+    async def ask(self, question: Question) -> Reply:
+        """Return an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What every arm gets alike."""
+
+    budget: int = 96
+    """Words of memories in a prompt, at most."""
+    capacity: int = 64
+    """Statements that ``fifo`` keeps."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("budget", LONGEST), ("capacity", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= 100_000:
+                raise InvalidSetting(f"{name} must be a whole number from {least} to 100,000; got {value!r}")
+
+
+Ranked = Callable[[Sequence[Hit]], Sequence[Hit]]
+"""Puts hits into another order; for sabotage."""
+
+
+class PromptArm:
+    """An arm that chooses memories, and asks the policy once."""
+
+    def __init__(self, model: BaseChatModel, limits: Limits) -> None:
+        self.model = model
+        self.limits = limits
+
+    async def tell(self, statements: Sequence[Statement]) -> None:
+        """Take nothing in."""
+
+    async def ask(self, question: Question) -> Reply:
+        """Answer from what `chosen` gives, as far as the budget goes."""
+        evidence = within(await self.chosen(question), self.limits.budget)
+        task = Task(id=question.id, text=question.text, user=question.user, asked_at=question.at)
+        prompt = [SystemMessage(ASSISTANT.text), HumanMessage(render_memories(evidence) + render_task(task))]
+        message = await self.model.ainvoke(prompt)
+        text = str(message.text)
+        cited = [one.record for one in evidence if one.ref in citations(text)]
+        await self.cited(question, cited)
+        usage = message.usage_metadata
+        read, wrote = (usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0)
+        named = str(message.response_metadata.get("model_name", ""))
+        price = None if named in FREE else price_of(named, load_prices())
+        cost = 0.0 if named in FREE else price.of(read, wrote) if price else None
+        return Reply(text=text, tokens=read + wrote, cost=cost)
+
+    async def chosen(self, question: Question) -> Sequence[Evidence]:
+        """Return memories, best first."""
+        return ()
+
+    async def cited(self, question: Question, records: Sequence[str]) -> None:
+        """Learn which memories an answer cites."""
+
+
+class WindowArm(PromptArm):
+    """The newest statements."""
+
+    def __init__(self, model: BaseChatModel, limits: Limits) -> None:
+        super().__init__(model, limits)
+        self._said: list[Statement] = []
+
+    async def tell(self, statements: Sequence[Statement]) -> None:
+        """Keep as much as could ever fit."""
+        self._said = [*self._said, *statements][-self.limits.budget :]
+
+    async def chosen(self, question: Question) -> Sequence[Evidence]:
+        """Return the newest first."""
+        return spoken(self._said[::-1])
+
+
+class OracleArm(PromptArm):
+    """The true records; `truth` is the episode's."""
+
+    def __init__(self, model: BaseChatModel, limits: Limits, truth: Callable[[Question], Sequence[Statement]]) -> None:
+        super().__init__(model, limits)
+        self._truth = truth
+
+    async def chosen(self, question: Question) -> Sequence[Evidence]:
+        """Return what is true of the question at this moment."""
+        return spoken(self._truth(question))
+
+
+class MemoryArm(PromptArm):
+    """Hits of a memory."""
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        limits: Limits,
+        memory: Memory,
+        *,
+        strengthens: bool = False,
+        capacity: int | None = None,
+        ranked: Ranked = tuple,
+    ) -> None:
+        super().__init__(model, limits)
+        self._memory = memory
+        self._strengthens = strengthens
+        self._capacity = capacity
+        self._ranked = ranked
+        self._ids: list[str] = []
+
+    async def tell(self, statements: Sequence[Statement]) -> None:
+        """Store; beyond the capacity the oldest are purged."""
+        added = await remember(self._memory, statements)
+        if self._capacity is not None:
+            self._ids += added
+            old, self._ids = self._ids[: -self._capacity], self._ids[-self._capacity :]
+            if old:
+                await self._memory.purge(ids=old, now=statements[-1].at)
+
+    async def chosen(self, question: Question) -> Sequence[Evidence]:
+        """Return what is recalled for the question's words."""
+        k = self.limits.budget // 2
+        hits = await self._memory.recall(question.text, namespace=NAMESPACE, k=k, now=question.at)
+        return [Evidence.of(hit, f"m{place}") for place, hit in enumerate(self._ranked(hits), start=1)]
+
+    async def cited(self, question: Question, records: Sequence[str]) -> None:
+        """Strengthen what the answer cites, where this arm does so."""
+        if self._strengthens and records:
+            await self._memory.used(records, Grade.GOOD, question.id, now=question.at)
+
+
+class LoopArm:
+    """The whole loop of MARS."""
+
+    def __init__(self, mars: Mars, clock: FixedClock) -> None:
+        self._mars = mars
+        self._clock = clock
+
+    async def tell(self, statements: Sequence[Statement]) -> None:
+        """Store what was said."""
+        if statements:
+            self._clock.set(statements[-1].at)
+        await remember(self._mars.memory, statements)
+
+    async def ask(self, question: Question) -> Reply:
+        """Let the team answer; what the Checker did not approve counts as answered too, as its draft."""
+        self._clock.set(question.at)
+        result = await self._mars.run(
+            question.text, user=question.user, namespace=NAMESPACE, conversation=question.id, now=question.at
+        )
+        usage = result.usage
+        return Reply(text=drafted_answer(result), tokens=usage.input_tokens + usage.output_tokens, cost=usage.cost)
+
+
+DIRECT = ("none", "window", "fifo", "vector", "decay", "memorybank", "fsrs")
+"""Variants that ask the policy once."""
+LOOPS: dict[str, frozenset[str]] = {
+    "mars": frozenset(),
+    "mars-no-checker": frozenset({"checker"}),
+    "mars-no-reflection": frozenset({"reflection"}),
+    "mars-no-decay": frozenset({"decay"}),
+}
+"""Variants of the loop, and what each goes without."""
+VARIANTS = (*DIRECT, *LOOPS)
+"""All variants; ``oracle`` is none, for it knows the truth."""
+SABOTAGES = ("memory", "decay", "scorer")
+"""What can be broken on purpose: the memory is emptied, the least retained come first, answers are marked by other
+references."""
+
+
+@asynccontextmanager
+async def open_arm(
+    variant: str, model: BaseChatModel, limits: Limits, *, seed: int = 0, sabotage: str | None = None
+) -> AsyncIterator[Arm]:
+    """Open an arm with a memory of its own, in this process. Raises `InvalidSetting` for an unknown variant."""
+    if variant not in VARIANTS:
+        raise InvalidSetting(f"there is no variant {variant!r}; choose among {', '.join(VARIANTS)}")
+    if variant == "none" or sabotage == "memory":
+        yield PromptArm(model, limits)
+        return
+    if variant == "window":
+        yield WindowArm(model, limits)
+        return
+    clock = FixedClock(START)
+    async with AsyncExitStack() as stack:
+        opened = Memory.open("memory:", preset=_preset(variant), clock=clock, seed=seed, extract_facts=variant in LOOPS)
+        memory = await stack.enter_async_context(opened)
+        if variant not in LOOPS:
+            yield MemoryArm(
+                model,
+                limits,
+                memory,
+                strengthens=variant in ("memorybank", "fsrs"),
+                capacity=limits.capacity if variant == "fifo" else None,
+                ranked=_faded_first if sabotage == "decay" else tuple,
+            )
+            return
+        team = Team(
+            assistant=Assistant(model=model), k=limits.budget // LONGEST, without=LOOPS[variant], remember=False
+        )
+        mars = await stack.enter_async_context(Mars.open(memory, team=team))
+        yield LoopArm(mars, clock)
+
+
+def _preset(variant: str) -> Preset:
+    if variant == "memorybank":
+        return preset("memorybank")
+    if variant == "vector":
+        return preset("default").but(lexical_weight=0.0).without_decay()
+    return preset("default").without_decay() if variant in ("fifo", "mars-no-decay") else preset("default")
+
+
+def _faded_first(hits: Sequence[Hit]) -> Sequence[Hit]:
+    return sorted(hits, key=lambda hit: hit.retention)
+
+
+async def remember(memory: Memory, statements: Sequence[Statement]) -> list[str]:
+    """Store statements as episodes, each at its own time; return the ids of their records."""
+    news = [NewRecord(text=one.text, namespace=NAMESPACE, speaker=one.speaker, event_time=one.at) for one in statements]
+    if not news:
+        return []
+    return [record.id for record in await memory.add_many(news, now=[one.at for one in statements])]
+
+
+def spoken(statements: Sequence[Statement]) -> list[Evidence]:
+    """Return statements as the agents see memories."""
+    return [
+        Evidence(
+            ref=f"m{place}",
+            record="",
+            text=one.text,
+            kind="episode",
+            speaker=one.speaker,
+            said_at=one.at,
+            relevance=1.0,
+            retention=1.0,
+        )
+        for place, one in enumerate(statements, start=1)
+    ]
+
+
+def within(evidence: Sequence[Evidence], budget: int) -> list[Evidence]:
+    """Return the first memories that have no more words together than the budget, named anew."""
+    taken: list[Evidence] = []
+    left = budget
+    for one in evidence:
+        left -= len(words(one.text))
+        if left < 0:
+            break
+        taken.append(replace(one, ref=f"m{len(taken) + 1}"))
+    return taken

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """``MARS_PRESET``: how memory forgets: default, paper, memorybank or generative-agents."""
     model: str | None = None
     """``MARS_MODEL``: a model string such as ``ollama:llama3``; the built-in reader if unset."""
+    run_log: str | None = None
+    """``MARS_RUN_LOG``: a file that ask, chat, resume and the served graph log their runs in; nowhere if unset."""
     synchronous: Literal["normal", "full"] = "normal"
     """``MARS_SYNCHRONOUS``: what an acknowledged write on SQLite survives: a killed process, or power loss (full)."""
 

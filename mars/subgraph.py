@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+from anyio import to_thread
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.config import get_config, get_stream_writer
@@ -27,6 +28,7 @@ from mars.graph import compile_graph
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace, check_text
 from mars.observability.observing import Began
+from mars.observability.run_log import RunLog
 from mars.results import Event, EventKind, read_result
 from mars.runtime import Mars
 from mars.settings import load_settings
@@ -129,7 +131,9 @@ async def served_agent() -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]
     """Open what the environment's ``MARS_*`` variables say, and yield its graph: a factory for ``langgraph.json``."""
     settings = load_settings()
     url = settings.db if "://" in settings.db else f"sqlite:///{settings.db}"
-    async with Mars.open(url, model=settings.model, preset=settings.preset, checkpointer=None) as mars:
+    log = [await to_thread.run_sync(RunLog, settings.run_log)] if settings.run_log else []
+    opening = Mars.open(url, model=settings.model, preset=settings.preset, checkpointer=None, observers=log)
+    async with opening as mars:
         yield agent_graph(mars).compile(name="mars")
 
 

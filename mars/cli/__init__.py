@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "conversations": "mars.cli.conversations:conversations",
     "resume": "mars.cli.conversations:resume",
     "decide": "mars.cli.conversations:decide",
+    "runs": "mars.cli.runs:app",
     "memory": "mars.cli.memory:app",
     "eval": "mars.cli.evaluate:app",
     "agents": "mars.cli.agents:agents",

@@ -8,7 +8,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mars.cli.output import Database, JsonFlag, NamespaceOption, known_namespace, open_memory, output, run_async
+from mars.cli.output import (
+    Database,
+    JsonFlag,
+    NamespaceOption,
+    known_namespace,
+    open_memory,
+    output,
+    run_async,
+    run_log,
+)
 from mars.language import asks
 from mars.results import EventKind, RunStatus
 
@@ -60,7 +69,7 @@ async def _ask(
     result: RunResult | None = None
     async with open_memory(db) as memory:
         await known_namespace(memory, namespace)
-        async with Mars.open(memory, model=model, team=team) as mars:
+        async with Mars.open(memory, model=model, team=team, observers=run_log()) as mars:
             async for event in mars.stream(question, user=user or namespace[-1], namespace=namespace):
                 if not json:
                     show_step(event)

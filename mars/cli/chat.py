@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from mars.cli.ask import ModelOption
-from mars.cli.output import Database, JsonFlag, open_memory, output, run_async
+from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, run_log
 from mars.errors import InvalidText
 from mars.results import EventKind
 
@@ -42,7 +42,10 @@ async def _chat(user: str, db: str, model: str, conversation: str | None, json: 
     from mars.runtime import Mars
 
     kept = None if db == "memory:" else db
-    async with open_memory(db, create=True) as memory, Mars.open(memory, model=model, checkpointer=kept) as mars:
+    async with (
+        open_memory(db, create=True) as memory,
+        Mars.open(memory, model=model, checkpointer=kept, observers=run_log()) as mars,
+    ):
         if not json:
             output.note(f"memory {db} · user {user} · model {model} · {HELP}")
         for line in _lines(quiet=json):

@@ -10,7 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from mars.cli.ask import ModelOption, show_result
-from mars.cli.output import Database, JsonFlag, check_exists, output, parse_namespace, run_async, show_namespace
+from mars.cli.output import (
+    Database,
+    JsonFlag,
+    check_exists,
+    output,
+    parse_namespace,
+    run_async,
+    run_log,
+    show_namespace,
+)
 
 UnfinishedFlag = Annotated[bool, typer.Option("--unfinished", help="Only those whose last turn is not finished.")]
 
@@ -140,7 +149,7 @@ async def _resume(conversation: str, db: str, namespace: str | None, model: str,
 
     check_exists(db)
     where = parse_namespace(namespace) if namespace is not None else None
-    async with Mars.open(db, model=model) as mars:
+    async with Mars.open(db, model=model, observers=run_log()) as mars:
         with drain_on_sigterm(mars.drain):
             result = await mars.resume(conversation, namespace=where, on_busy="queue" if wait else "reject")
     if json:

@@ -18,6 +18,7 @@ from mars.errors import InvalidFile, InvalidNamespace
 if TYPE_CHECKING:
     from mars.memory.engine import Memory
     from mars.memory.records import Record
+    from mars.observability import Observer
 
 
 class Output:
@@ -112,6 +113,15 @@ async def open_memory(db: str, *, create: bool = False, **options: Any) -> Async
         chosen["embedder"] = settings.embedder
     async with Memory.open(db, **(chosen | options)) as memory:
         yield memory
+
+
+def run_log() -> list[Observer]:
+    """Return what logs runs where ``MARS_RUN_LOG`` says; nothing where it is not set."""
+    from mars.observability import RunLog
+    from mars.settings import load_settings
+
+    path = load_settings().run_log
+    return [RunLog(path)] if path else []
 
 
 async def known_namespace(memory: Memory, namespace: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from mars.observability.reading import LoggedRun, read_runs
     from mars.observability.run_log import RunLog
     from mars.observability.telemetry import Telemetry
+    from mars.observability.timeline import timeline
 
-__all__ = ["Began", "LoggedRun", "Observation", "Observer", "RunLog", "Telemetry", "read_runs"]
+__all__ = ["Began", "LoggedRun", "Observation", "Observer", "RunLog", "Telemetry", "read_runs", "timeline"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -25,5 +26,6 @@ __getattr__, __dir__ = lazy_exports(
         "mars.observability.reading": ("LoggedRun", "read_runs"),
         "mars.observability.run_log": ("RunLog",),
         "mars.observability.telemetry": ("Telemetry",),
+        "mars.observability.timeline": ("timeline",),
     },
 )

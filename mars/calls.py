@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import date
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from langgraph.types import Command
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from mars.errors import BudgetExhausted, CallFailed, InvalidSetting, NotFound
-from mars.models.prices import Price, Prices, built_in, price_of
+from mars.models.prices import Price, Prices, built_in, price_of, warn_of_stale
 from mars.observability.observing import noted, observed
 from mars.persistence import points
 from mars.persistence.budgets import Budget, Budgets, Limits, Scope, Spending, Usage
@@ -339,8 +340,8 @@ class Calls:
         """Return what a conversation has spent in all of its turns."""
         return (await self.ledger.spent(Scope("conversation", json.dumps([namespace, conversation])))).usage
 
-    def check_priced(self, budget: Budget | None) -> None:
-        """Raise `InvalidSetting` where a budget of cost, this or the team's, is to hold for a model without a price."""
+    def check_priced(self, budget: Budget | None, today: date) -> None:
+        """Raise `InvalidSetting` where a budget of cost is to hold for a model without a price; warn of an old one."""
         limited = any(one.cost is not None for one in (*self.budgets.all, *((budget,) if budget else ())))
         model = next((name for name in sorted(self.models) if price_of(name, self.prices) is None), None)
         if limited and model is not None:
@@ -348,6 +349,8 @@ class Calls:
                 f"a budget of cost cannot hold: the price table has no {model!r}; add it by Mars.open(prices="
                 f'{{"{model}": Price(input=…, output=…)}}), or limit calls or tokens instead'
             )
+        if limited:
+            warn_of_stale(self.models, self.prices, today)
 
     @property
     def last_call(self) -> bool:

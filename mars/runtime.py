@@ -181,8 +181,9 @@ class Mars:
         drawn, in proportion to how reliable they were. A limit is no error: `RunResult.status` says how the run ended.
         Where another run holds the conversation, `on_busy` says what to do: reject, queue, cancel or fork; where its
         last turn is half done, `on_unfinished`: refuse, finish or abandon. With a `key`, the conversation has one turn
-        of it at most: asked again, that is begun, finished, or its result returned, whichever it needs. Raises `InvalidInput` for an empty task, a
-        bad namespace or a naive `now`, `ConversationBusy`, `TurnUnfinished`, and `StoreError` if memory fails.
+        of it at most: asked again, that is begun, finished, or its result returned, whichever it needs. Raises
+        `InvalidInput` for an empty task, a bad namespace or a naive `now`, `ConversationBusy`, `TurnUnfinished`, and
+        `StoreError` if memory fails.
         """
         final: RunResult | None = None
         asked = self._asked(task, user, namespace, constraints, now, budget)
@@ -233,7 +234,7 @@ class Mars:
         if key is not None and check_text(key, "key") and conversation is None:
             raise InvalidSetting("a key is known within its conversation: name that, too")
         asked["team"] = await self.roster.choose(team, json.dumps([asked["namespace"], conversation, asked["task"]]))
-        self.roster.loop_of(asked["team"]).calls.check_priced(budget)
+        self.roster.loop_of(asked["team"]).calls.check_priced(budget, self.memory.clock.now().date())
         if self._durable is None and key is None:
             state = named(asked, conversation, next(self._turns))
             events = pass_through(self.graph, self.calls, state, recursion_limit(self.roster))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from langchain_core.messages import BaseMessage
 
 from mars import Assistant, Checker, Mars, Memory, Reflector, RunResult, RunStatus, Team
 from mars.errors import InvalidFile, InvalidSetting
-from mars.models.prices import Price, load_prices, price_of
+from mars.models.prices import Price, StalePrice, load_prices, price_of
 from mars.persistence.budgets import Budget, Budgets
 from mars.results import EventKind
 from mars.retrying import CallPolicy, is_transient, retry_after
@@ -263,6 +264,22 @@ async def test_a_budget_of_cost_without_a_price_is_refused(memory: Memory, where
         await run(memory, team(model, budget=budget if where == "team" else None), budget=budget)
 
 
+async def test_a_budget_by_an_old_price_says_so(memory: Memory) -> None:
+    """Half a year after it was looked up, with the page to look at; a fresh one, and no budget of cost, are silent."""
+    today, budget = memory.clock.now().date(), Budget(cost=1.0)
+
+    async def spent(days: int, budget: Budget | None) -> RunResult:
+        model = ScriptedModel([Step(text="In Rome [m1].", tokens=(4, 1))])
+        old = Price(input=1.0, output=1.0, as_of=today - timedelta(days=days), source="https://prices.example")
+        alone = team(model, without=frozenset({"checker"}), budget=budget)
+        return await run(memory, alone, prices={"mars-scripted": old})
+
+    with pytest.warns(StalePrice, match="mars-scripted.*look it up at https://prices.example"):
+        await spent(184, budget)
+    await spent(183, budget)  # a warning is an error here
+    await spent(999, None)
+
+
 def test_bad_budgets_are_refused() -> None:
     """A negative limit, no number, and a policy without attempts."""
     for values in ({"calls": -1}, {"cost": float("nan")}, {"wall": -0.1}):
@@ -281,7 +298,7 @@ def test_prices(tmp_path: Any) -> None:
     mini = price_of("gpt-4o-mini-2024-07-18", prices)
     assert mini is not None
     assert mini == prices["gpt-4o-mini"]
-    assert mini.as_of is not None
+    assert all(one.source and (one.as_of or not one.output) for one in prices.values())
     assert mini.of(1_000_000, 1_000_000) == pytest.approx(0.75)
     assert mini.of(1_000_000, 0, from_cache=1_000_000) == pytest.approx(0.075)
     assert price_of("gpt-4o-maxi", prices) is None
@@ -326,6 +343,12 @@ def test_how_long_is_waited() -> None:
     assert policy.wait(1, ProviderError(429, retry_after="2.5"), "a") == 2.5
     assert policy.wait(1, ProviderError(429, retry_after="3600"), "a") == 10.0
     assert retry_after(ProviderError(429, retry_after="Wed, 21 Oct")) is None
+    dates = {"retry_after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    assert retry_after(ProviderError(429, **dates)) == 30.0
+    assert retry_after(ProviderError(429, retry_after=dates["date"], date=dates["retry_after"])) == 0.0
+    assert retry_after(ProviderError(429, retry_after=dates["retry_after"])) is None
+    assert retry_after(ProviderError(429, retry_after_ms="250", retry_after="1")) == 0.25
+    assert retry_after(ProviderError(429, retry_after="inf")) is None
     waits = [policy.wait(attempt, ConnectionError(), "a") for attempt in range(1, 7)]
     assert waits == [policy.wait(attempt, ConnectionError(), "a") for attempt in range(1, 7)]
     assert waits != [policy.wait(attempt, ConnectionError(), "b") for attempt in range(1, 7)]

@@ -174,6 +174,29 @@ def read_trajectories(path: str | Path) -> Iterator[Trajectory]:
         raise InvalidFile(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def import_trajectories(paths: Iterable[str | Path], into: str | Path) -> tuple[int, int]:
+    """Add the trajectories of JSONL files to the collection `into`; return how many were added and were there already.
+
+    A store keeps those of the newest turns only; a collection has each turn of each export once, in the order of its
+    arrival. Everything is read before anything is written, and the file is replaced as a whole. Raises `InvalidFile`
+    for a line that is no trajectory, and where two trajectories of one turn differ.
+    """
+    target = Path(into)
+    collection = {one.turn: one for one in read_trajectories(target)} if target.exists() else {}
+    before, known = len(collection), 0
+    for path in paths:
+        for one in read_trajectories(path):
+            there = collection.setdefault(one.turn, one)
+            if there != one:
+                raise InvalidFile(
+                    f"{path} has another trajectory of turn {one.turn!r} than {target} or a file before it"
+                )
+            known += there is not one
+    if len(collection) > before or not target.exists():
+        write_trajectories(target, collection.values(), overwrite=True)
+    return len(collection) - before, known
+
+
 async def stored_trajectories(saver: CheckpointSaver, conversation: str | None = None) -> AsyncIterator[Trajectory]:
     """Yield the trajectories of the turns whose last checkpoint is kept, the newest first.
 

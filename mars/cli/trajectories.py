@@ -47,6 +47,24 @@ def check(file: Annotated[Path, typer.Argument(help="What `export` wrote.")], js
     _show(list(read_trajectories(file)), file, json)
 
 
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="What `export` wrote; one file or several.")],
+    into: Annotated[
+        Path, typer.Option("--into", help="The collection: a file of the same form, made if it is not there.")
+    ],
+    json: JsonFlag = False,
+) -> None:
+    """Add the trajectories of files to a collection: each turn once, and none of them if one line is wrong."""
+    from mars.trajectories import import_trajectories
+
+    added, known = import_trajectories(files, into)
+    if json:
+        output.json({"file": str(into), "added": added, "known": known})
+        return
+    output.print(f"{added} trajectories added to {into}; {known} were in it already")
+
+
 def _show(found: list[Trajectory], file: Path, json: bool) -> None:
     ends = Counter(one.status.value for one in found)
     rejected, accepted = sum(len(one.rejected) for one in found), sum(one.accepted is not None for one in found)

@@ -169,6 +169,34 @@ def test_the_command_line_exports_and_checks(tmp_path: Path, capsys: pytest.Capt
     assert main(["agents", "--db", str(tmp_path / "nowhere.db")]) == 2
 
 
+def test_the_command_line_imports_into_a_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The round trip is byte for byte; a turn is in there once; a wrong line or another version of a turn adds nothing."""
+    import anyio
+
+    path, out, into = tmp_path / "life.db", tmp_path / "t.jsonl", tmp_path / "all.jsonl"
+    anyio.run(lived, f"sqlite:///{path}")
+    assert main(["trajectories", "export", str(out), "--db", str(path), "--json"]) == 0
+    for added, known in ((2, 0), (0, 2)):
+        capsys.readouterr()
+        assert main(["trajectories", "import", str(out), "--into", str(into), "--json"]) == 0
+        counts = json.loads(capsys.readouterr().out)
+        assert (counts["added"], counts["known"]) == (added, known)
+        assert into.read_bytes() == out.read_bytes()
+    one, *_ = read_trajectories(out)
+    other = tmp_path / "other.jsonl"
+    new = one.model_copy(update={"turn": "new"}).line()
+    for wrong, named in (("{}", "line 2"), (one.model_copy(update={"task": "another"}).line(), "another trajectory")):
+        other.write_text(f"{new}\n{wrong}\n")
+        assert main(["trajectories", "import", str(other), "--into", str(into)]) == 2
+        assert named in " ".join(capsys.readouterr().err.split())
+        assert into.read_bytes() == out.read_bytes()
+    other.write_text(f"{new}\n")
+    assert main(["trajectories", "import", str(other), str(out), "--into", str(into)]) == 0
+    assert [found.turn for found in read_trajectories(into)] == [found.turn for found in read_trajectories(out)] + [
+        "new"
+    ]
+
+
 @pytest.mark.parametrize("line", ["[]", "{", '{"version": 2}', "[" * 5_000, '{"turn": "t"}'])
 def test_a_line_that_is_no_trajectory_is_named(tmp_path: Path, line: str) -> None:
     """Also one of a version that this code does not know."""

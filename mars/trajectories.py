@@ -188,9 +188,7 @@ def import_trajectories(paths: Iterable[str | Path], into: str | Path) -> tuple[
         for one in read_trajectories(path):
             there = collection.setdefault(one.turn, one)
             if there != one:
-                raise InvalidFile(
-                    f"{path} has another trajectory of turn {one.turn!r} than {target} or a file before it"
-                )
+                raise InvalidFile(f"{path} has another trajectory of turn {one.turn!r} than what is there")
             known += there is not one
     if len(collection) > before or not target.exists():
         write_trajectories(target, collection.values(), overwrite=True)

@@ -50,9 +50,7 @@ def check(file: Annotated[Path, typer.Argument(help="What `export` wrote.")], js
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="What `export` wrote; one file or several.")],
-    into: Annotated[
-        Path, typer.Option("--into", help="The collection: a file of the same form, made if it is not there.")
-    ],
+    into: Annotated[Path, typer.Option("--into", help="The collection: a file of the same form.")],
     json: JsonFlag = False,
 ) -> None:
     """Add the trajectories of files to a collection: each turn once, and none of them if one line is wrong."""

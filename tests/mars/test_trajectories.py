@@ -170,7 +170,7 @@ def test_the_command_line_exports_and_checks(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_command_line_imports_into_a_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The round trip is byte for byte; a turn is in there once; a wrong line or another version of a turn adds nothing."""
+    """The round trip is byte for byte; a turn is in there once; a wrong line or another story of a turn adds nothing."""
     import anyio
 
     path, out, into = tmp_path / "life.db", tmp_path / "t.jsonl", tmp_path / "all.jsonl"
@@ -192,9 +192,7 @@ def test_the_command_line_imports_into_a_collection(tmp_path: Path, capsys: pyte
         assert into.read_bytes() == out.read_bytes()
     other.write_text(f"{new}\n")
     assert main(["trajectories", "import", str(other), str(out), "--into", str(into)]) == 0
-    assert [found.turn for found in read_trajectories(into)] == [found.turn for found in read_trajectories(out)] + [
-        "new"
-    ]
+    assert into.read_text() == out.read_text() + other.read_text()
 
 
 @pytest.mark.parametrize("line", ["[]", "{", '{"version": 2}', "[" * 5_000, '{"turn": "t"}'])

@@ -12,6 +12,7 @@ from typing import Any
 
 COMMANDS: dict[str, str] = {
     "demo": "mars.cli.demo:demo",
+    "simulate": "mars.cli.simulate:simulate",
     "ingest": "mars.cli.ingest:ingest",
     "ask": "mars.cli.ask:ask",
     "chat": "mars.cli.chat:chat",

@@ -45,7 +45,7 @@ from mars.language import words
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Grade, Hit, NewRecord
 from mars.memory.presets import Preset, preset
-from mars.models.prices import load_prices, price_of
+from mars.models.prices import Price, load_prices, price_of
 from mars.runtime import Mars
 from mars.simulation.worlds import START, USER, Question, Statement
 from mars.team import Team
@@ -60,6 +60,7 @@ LONGEST = 12
 """Words of the longest statement of the worlds; a test compares."""
 FREE = ("mars-reader-1", "mars-rules")
 """Models that cost nothing."""
+_NOTHING = Price(input=0.0, output=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +277,7 @@ async def open_arm(
         team = Team(
             assistant=Assistant(model=model), k=limits.budget // LONGEST, without=LOOPS[variant], remember=False
         )
-        mars = await stack.enter_async_context(Mars.open(memory, team=team))
+        mars = await stack.enter_async_context(Mars.open(memory, team=team, prices=dict.fromkeys(FREE, _NOTHING)))
         yield LoopArm(mars, clock)
 
 

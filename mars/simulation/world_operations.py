@@ -60,6 +60,7 @@ class OperationsEpisode(Episode):
 
     world = "operations"
     version = 1
+    exact_floor = False
 
     def __init__(self, seed: int, cell: Cell) -> None:
         super().__init__(seed, cell)

@@ -131,6 +131,8 @@ class Episode(ABC):
     """Name of the world."""
     version: int
     """Raised whenever the same seed and cell give another episode."""
+    exact_floor = True
+    """Whether an agent without memory reaches `floor` in every episode, or in expectation only."""
 
     def __init__(self, seed: int, cell: Cell) -> None:
         self.seed = seed

@@ -1,0 +1,99 @@
+"""`mars simulate`: months of simulated time for every variant, compared over a grid."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mars.cli.output import JsonFlag, output, run_async
+
+
+def simulate(
+    config: Annotated[Path, typer.Argument(help="A TOML file, such as examples/quick.toml.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the results.", show_default="simulations/ and the file's name"),
+    ] = None,
+    sabotage: Annotated[
+        str | None,
+        typer.Option("--sabotage", help="Break something on purpose: memory, decay, scorer.", show_default=False),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Let every variant live through a world, and compare them; killed half way, it goes on where it was."""
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.simulations import simulation_report
+    from mars.simulation.config import read_config
+    from mars.simulation.episodes import WORLDS
+    from mars.simulation.running import Simulated
+    from mars.simulation.running import simulate as run
+
+    read = read_config(config)
+    folder = out or Path("simulations") / config.stem
+    began = time.perf_counter()
+
+    async def work() -> Simulated:
+        with progress_bar("episodes") as progress:
+            return await run(read, folder, sabotage=sabotage, progress=progress)
+
+    done = run_async(work)
+    episodes = [({**task.plain(), "cell": task.cell.name}, outcome) for task, outcome in done.episodes]
+    values = simulation_report(read.world, episodes, exact_floor=WORLDS[read.world].exact_floor)
+    values |= {
+        "cells": len(read.cells),
+        "episodes": len(episodes),
+        "played": done.played,
+        "sabotage": sabotage,
+        "oracle_feedback": False,
+        "folder": str(folder),
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+    if json:
+        output.json(values)
+        return
+    output.print(_variants(values), "", _pairs(values))
+    if values["claim"]:
+        output.print(f"\n{_claimed(values['claim'])}")
+    for problem in values["problems"]:
+        output.error(problem)
+    output.note(
+        f"{values['episodes']:,} episodes, {values['played']:,} of them played now in {values['seconds']:.0f} s; "
+        f"each is a line of {folder / 'results.jsonl'}"
+    )
+
+
+def _variants(values: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(values["world"])
+    for name in ("success", "95 %", "tokens", "ms", "$"):
+        table.add_column(name, justify="right")
+    table.add_row("oracle", f"{values['oracle']:.3f}", "", "", "", "")
+    for name, row in sorted(values["variants"].items(), key=lambda item: -item[1]["success"]):
+        cost = "-" if row["cost"] is None else f"{row['cost']:.4f}"
+        bounds = "{:.3f} to {:.3f}".format(*row["ci95"])
+        table.add_row(name, f"{row['success']:.3f}", bounds, f"{row['tokens']:,.0f}", f"{row['ms']:,.0f}", cost)
+    table.add_row("predicted without memory", f"{values['floor']:.3f}", "", "", "", "")
+    return table
+
+
+def _pairs(values: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("pair", "difference", "95 %", "p (Holm)", "cells won", "lost"):
+        table.add_column(name, justify="left" if name == "pair" else "right")
+    for name, row in values["pairs"].items():
+        bounds = "{:+.3f} to {:+.3f}".format(*row["ci95"])
+        cells = (str(row["cells_won"]), str(row["cells_lost"]))
+        table.add_row(name, f"{row['delta']:+.3f}", bounds, f"{row['p_holm']:.3f}", *cells)
+    return table
+
+
+def _claimed(claim: dict[str, Any]) -> str:
+    low, high = claim["ci95"]
+    return (
+        f"mars against the best baseline, {claim['best_baseline']}, in the median cell: {claim['median_cell']:+.3f} "
+        f"({low:+.3f} to {high:+.3f}): " + ("better" if claim["holds"] else "not shown to be better")
+    )

@@ -3,14 +3,15 @@
     python -m benchmarks.memory_writes [--rows 1000 10000 100000] [--rounds 300]
 
 Records carry their vectors (384 dimensions): embedding is excluded. For each size of store and each durability: `add`
-is one awaited `Memory.add`, `tasks` are 100 tasks that each await one after the other, `bulk` is `add_many` of 1,000
-records, `distilled` one awaited reflection, for which duplicates are looked for. The floor writes the same three rows
-per record (record, vector, history) with the same indexes through Python's sqlite3: one transaction for each
-(`floor_add`), or 1,000 in one (`floor_bulk`). No file may be written on an event loop: `floor_awaited` is the first on
-a thread of its own, awaited, and `floor_hop` such a thread that does nothing. Rounds of all alternate, so that what
-else the machine does falls on all. Times in milliseconds; `per_second` is the median of the rounds, `per_cpu_second`
-the same by processor time of all threads, which what else the machine does matters less to; `add_to_floor`,
-`add_to_awaited` and `bulk_to_floor` are ratios of medians, `largest_to_smallest` that of `add` over the sizes of store.
+is one awaited `Memory.add`, `in_a_row` the same with nothing in between, `tasks` are 100 tasks that each await one
+after the other, `bulk` is `add_many` of 1,000 records, `distilled` one awaited reflection, for which duplicates are
+looked for. The floor writes the same three rows per record (record, vector, history) with the same indexes through
+Python's sqlite3: one transaction for each (`floor_add`), or 1,000 in one (`floor_bulk`). No file may be written on an
+event loop: `floor_awaited` is the first on a thread of its own, awaited, and `floor_hop` such a thread that does
+nothing. Rounds of all alternate, so that what else the machine does falls on all. Times in milliseconds; `per_second`
+is the median of the rounds, `per_cpu_second` the same by processor time of all threads, which what else the machine
+does matters less to; `add_to_floor`, `add_to_awaited` and `bulk_to_floor` are ratios of medians, `largest_to_smallest`
+that of `add` over the sizes of store.
 """
 
 from __future__ import annotations
@@ -219,6 +220,8 @@ async def measure(folder: Path, rows: int, synchronous: str, rounds: int) -> dic
             started = time.perf_counter()
             await hop.do(lambda: None)
             times.setdefault("floor_hop", []).append(time.perf_counter() - started)
+        for (new,) in (source.take(1) for _ in range(rounds)):
+            times.setdefault("in_a_row", []).append(await timed(lambda new=new: memory.add(new), []))  # type: ignore[misc]
         for _ in range(max(5, rounds // 30)):
             many, batch, table = source.take(TASKS * EACH), source.take(BULK), floor.rows(BULK)
             times.setdefault("tasks", []).append(await timed(lambda many=many: from_tasks(memory, many), cpu["tasks"]))  # type: ignore[misc]

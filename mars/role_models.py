@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models.base import LanguageModelInput
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable, RunnableConfig
+
+Message = TypeVar("Message", bound=AIMessage)
 
 CHARACTERS_PER_TOKEN = 4
 """For what is reserved before a call; what is settled is what the model says."""
@@ -58,7 +60,7 @@ class RoleModel:
         """Return the reply to a prompt."""
 
         async def make() -> Reply:
-            return _reply(await self._bound.ainvoke(input, UNHEARD))
+            return _reply(_unbroken(self._model, await self._bound.ainvoke(input, UNHEARD)))
 
         return _message(await self._calls.perform(self._wanted(input), make))
 
@@ -95,9 +97,7 @@ class RoleModel:
             except ValueError as error:
                 if whole is not None or "No generation" not in str(error):  # langchain's words for an empty stream
                     raise
-            if broke_off(self._model, whole):
-                raise ConnectionError(f"the reply of {self.model_name} broke off: its stream ended before it did")
-            return _reply(whole_reply(whole))
+            return _reply(whole_reply(_unbroken(self._model, whole)))
 
         reply = _message(await self._calls.perform(self._wanted(prompt, last=last), make))
         if not told and reply.text:
@@ -107,7 +107,7 @@ class RoleModel:
     def with_structured_output(self, schema: type[BaseModel]) -> StructuredModel:
         """Return what gives objects of a schema; raises what the model raises if it has no structured output."""
         structured: Any = self._model.with_structured_output(schema, include_raw=True)
-        return StructuredModel(self._calls, structured, schema, self._wanted)
+        return StructuredModel(self._calls, self._model, structured, schema, self._wanted)
 
     def _wanted(self, input: Any, *, last: bool = False) -> Wanted:
         read = sum(len(str(getattr(message, "content", message))) for message in input) // CHARACTERS_PER_TOKEN
@@ -122,9 +122,15 @@ class StructuredModel:
     """A model that gives objects of one schema."""
 
     def __init__(
-        self, calls: Calls, structured: Runnable[Any, Any], schema: type[BaseModel], wanted: Callable[[Any], Wanted]
+        self,
+        calls: Calls,
+        model: BaseChatModel,
+        structured: Runnable[Any, Any],
+        schema: type[BaseModel],
+        wanted: Callable[[Any], Wanted],
     ) -> None:
         self._calls = calls
+        self._model = model
         self._structured = structured
         self._schema = schema
         self._wanted = wanted
@@ -135,7 +141,7 @@ class StructuredModel:
         async def make() -> Reply:
             found = await self._structured.ainvoke(input, UNHEARD)
             raw, parsed = (found["raw"], found["parsed"]) if isinstance(found, dict) else (None, found)
-            reply = _reply(raw if isinstance(raw, AIMessage) else AIMessage(""))
+            reply = _reply(_unbroken(self._model, raw) if isinstance(raw, AIMessage) else AIMessage(""))
             plain = parsed.model_dump(mode="json") if isinstance(parsed, BaseModel) else parsed
             return Reply(body={**reply.body, "parsed": plain}, usage=reply.usage)
 
@@ -157,18 +163,18 @@ ENDS = {
     "anthropic-chat": ("stop_reason",),
     "chat-ollama": ("done_reason", "done"),
 }
-"""What the last piece of a stream says in its metadata, by the kind of model."""
+"""What the end of a reply says in its metadata, by the kind of model."""
 
 
-def broke_off(model: BaseChatModel, whole: AIMessageChunk | None) -> bool:
-    """Whether a stream ended before the reply did: nothing came, or the provider's own end is missing.
+def _unbroken(model: BaseChatModel, whole: Message | None) -> Message:
+    """Return a reply; raise `ConnectionError` where it broke off: nothing came, or the provider's own end is missing.
 
     A connection that a proxy ends in good order raises nothing; half an answer would pass for a whole one.
     """
-    if whole is None:
-        return True
     ends = ENDS.get(model._llm_type)
-    return ends is not None and not any(whole.response_metadata.get(name) for name in ends)
+    if whole is None or (ends is not None and not any(whole.response_metadata.get(name) for name in ends)):
+        raise ConnectionError(f"the reply of {name_of(model)} broke off: it ended before it was whole")
+    return whole
 
 
 def _reply(message: AIMessage) -> Reply:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mars.agents.interfaces import Verifier
-from mars.agents.prompts import ACTION_CHECKER, ASSISTANT, CHECKER, REFLECTOR, Prompt
+from mars.agents.prompts import ACTION_CHECKER, ASSISTANT, CHECKER, REFLECTOR, SUMMARISER, Prompt
 from mars.errors import InvalidSetting
 
 if TYPE_CHECKING:
@@ -117,3 +117,15 @@ class Reflector:
     def retells(self) -> bool:
         """Whether the next attempt sees the failed draft and its verdict."""
         return self.strategy in ("last_attempt", "both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summariser:
+    """Keeps the running summary of what left the window of a conversation."""
+
+    name: str = "summariser"
+    """Label in the ledger and in budgets."""
+    prompt: Prompt = SUMMARISER
+    """System message of the model."""
+    model: BaseChatModel | str | None = None
+    """Its chat model; without one, whatever the runtime's default is, the rule of `mars.summary` does its work."""

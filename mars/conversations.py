@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Durability
 
+    from mars.nodes import Loop
     from mars.persistence.journal import Begin, Claim, Journal, Opening
     from mars.persistence.ledger import Ledger
     from mars.persistence.turns import Unfinished
@@ -87,12 +88,12 @@ class Conversations:
         lease: float,
         keep: bool,
         durability: Durability,
-        known: Callable[[str], object],
+        loop_of: Callable[[str], Loop],
     ) -> None:
         """Run a graph that was compiled with a checkpointer.
 
         `limit` is LangGraph's recursion limit, `lease` is in seconds. With `keep`, what is said goes to the transcript.
-        `known` raises `InvalidSetting` for the name of a team that does not work here.
+        `loop_of` returns the loop of a team, and raises `InvalidSetting` for one that does not work here.
         """
         self.journal = journal
         """What is kept of conversations."""
@@ -106,7 +107,7 @@ class Conversations:
         self._limit = limit
         self._durability = durability
         self._keep = keep
-        self._known = known
+        self._loop_of = loop_of
 
     async def ask(self, asked: State, conversation: str | None, key: str | None = None) -> Ask:
         """Return what is asked of a conversation; one without a name gets a new one."""
@@ -120,8 +121,10 @@ class Conversations:
         def begin(name: str) -> Begin:
             def first(opening: Opening) -> tuple[str, dict[str, Any]]:
                 state = named(asked, name, opening.number, key)
-                window = [{"speaker": one.speaker, "text": shown(one.text)} for one in opening.said]
-                return state["turn"], {**BLANK, **state, "window": window, "summary": opening.summary}
+                told = {"window": _shown(opening.said), "summary": opening.summary}
+                if opening.left and self._loop_of(asked["team"]).summarising is not None:
+                    told["leaving"] = _shown(opening.left)
+                return state["turn"], {**BLANK, **state, **told}
 
             return first
 
@@ -264,19 +267,20 @@ class Conversations:
             return read_result({**partial, **so_far})
         result = read_result(values)
         said = _said(turn, values) if self._keep else ()
-        await self.journal.finish(run.claim.fence, turn, result.status.value, said, leave=last)
+        summary = values.get("summary") if values.get("summary") != turn.input.get("summary") else None
+        await self.journal.finish(run.claim.fence, turn, result.status.value, said, leave=last, summary=summary)
         run.over, run.released = True, last
         return result
 
     def _check_team(self, turn: Unfinished) -> None:
         """Raise `InvalidSetting` where the team that began a turn does not work here, before anything runs."""
         try:
-            self._known(turn.input.get("team", ""))
+            self._loop_of(turn.input.get("team", ""))
         except InvalidSetting as error:
             name = conversation_of(turn.thread)[1]
             raise InvalidSetting(
-                f"the unfinished turn of conversation {name!r} goes on with the team that began it, and {error}; or give "
-                "the turn up by run(…, on_unfinished='abandon')"
+                f"the unfinished turn of conversation {name!r} goes on with the team that began it, and {error}; or "
+                "give the turn up by run(…, on_unfinished='abandon')"
             ) from None
 
     async def _found(self, run: Run) -> tuple[dict[str, Any] | None, dict[str, Any], bool]:
@@ -328,6 +332,10 @@ def _same_task(ask: Ask, task: str) -> None:
 
 def _final(result: RunResult) -> Event:
     return Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
+
+
+def _shown(said: Sequence[Utterance]) -> list[dict[str, Any]]:
+    return [{"speaker": one.speaker, "text": shown(one.text)} for one in said]
 
 
 def _said(turn: Unfinished, values: dict[str, Any]) -> Sequence[Utterance]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mars.agents.interfaces import Verifier
-from mars.agents.roles import Checker
+from mars.agents.roles import Checker, Summariser
 from mars.calls import Calls
 from mars.keeping import Kept
 from mars.memory.engine import Memory
@@ -20,6 +20,7 @@ from mars.persistence.budgets import Budgets
 from mars.persistence.reliability import Reliability
 from mars.role_models import RoleModel
 from mars.roster import Roster
+from mars.summarising import Summarising
 from mars.team import Team
 from mars.tools import Toolbox
 
@@ -99,7 +100,14 @@ def make_loop(
         remember=team.remember,
         grades="decay" not in team.without,
         keep_prompts=team.keep_prompts,
+        summarising=_summarising(made, team.summariser),
     )
+
+
+def _summarising(calls: Calls, role: Summariser) -> Summarising | None:
+    if role.model is None:
+        return None
+    return Summarising(role, RoleModel(calls, role.name, resolve_model(role.model)))
 
 
 def _with_verifiers(checker: Checker, verifiers: Sequence[Verifier]) -> Checker:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Durability
 
+    from mars.nodes import Loop
     from mars.persistence.database import Database
 
 SAME = "same"
@@ -95,7 +96,7 @@ class Kept:
         limit: int,
         window: int,
         keep: bool,
-        known: Callable[[str], object],
+        loop_of: Callable[[str], Loop],
     ) -> Conversations:
         """Return the durable conversations of a graph that was compiled with the saver."""
         from mars.persistence.call_rows import StoredRows
@@ -120,5 +121,5 @@ class Kept:
             lease=asked.lease,
             keep=keep,
             durability=asked.durability,
-            known=known,
+            loop_of=loop_of,
         )

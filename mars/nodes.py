@@ -36,6 +36,7 @@ from mars.prompting import assistant_prompt, plain_prompt
 from mars.results import EventKind, RunStatus
 from mars.role_models import RoleModel
 from mars.state import State, evidence_of, fresh, namespace_of, task_of
+from mars.summarising import Summarising
 from mars.tools import Toolbox, read_calls
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Loop:
     """Whether each attempt keeps the Assistant's prompt."""
     reliability: Reliability | None = None
     """Where it is kept how tasks went; None: nowhere."""
+    summarising: Summarising | None = None
+    """Who rewrites the running summary; None: the rule's stays."""
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -106,7 +109,8 @@ class Loop:
             asked_at = task_of(state).asked_at
             window = await recent_turns(self.memory, namespace_of(state), state["conversation"], self.window, asked_at)
         knows = self.checker is not None and self.checker.oracle_feedback
-        return {**fresh(), "window": window, "oracle_feedback": knows}
+        told = await self.summarising.rewritten(state) if self.summarising and state.get("leaving") else {}
+        return {**fresh(), "window": window, "oracle_feedback": knows, **told}
 
     @placed
     async def recall(self, state: State) -> dict[str, Any]:

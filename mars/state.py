@@ -44,6 +44,8 @@ class State(TypedDict, total=False):
     """The newest turns of the conversation: speaker and text."""
     summary: str
     """What was said before them, in a few lines; empty where nothing keeps a transcript."""
+    leaving: list[dict[str, Any]]
+    """What left the window with this turn, until a Summariser has read it; absent where there is none."""
     lessons: list[dict[str, Any]]
     """Reflections of earlier turns that fit the task."""
     reflections: list[dict[str, Any]]

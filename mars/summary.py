@@ -1,4 +1,4 @@
-"""The running summary of a conversation: what left the window, in a few lines.
+"""The running summary of a conversation by a rule: what left the window, in a few lines.
 
 Keyless and deterministic: each turn that leaves gives one line, the first sentence of what was told, or a question with
 its answer. When there are too many characters, the line goes whose words the other lines say best anyway; of two, the
@@ -29,6 +29,15 @@ def summarise(summary: str, leaving: Sequence[Utterance]) -> str:
     line = line_of(leaving)
     if line and line not in lines:
         lines.append(line)
+    return _fitting(lines)
+
+
+def bounded(text: str) -> str:
+    """Return somebody else's summary within the bounds of ours: lines of `LINE` characters, `LIMIT` in all."""
+    return _fitting([_cut(" ".join(line.split()), LINE) for line in text.splitlines() if line.strip()])
+
+
+def _fitting(lines: list[str]) -> str:
     while sum(map(len, lines)) + len(lines) > LIMIT:
         del lines[_least_missed(lines)]
     return "\n".join(lines)

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mars.agents.prompts import Prompt
-from mars.agents.roles import Assistant, Checker, Reflector
+from mars.agents.roles import Assistant, Checker, Reflector, Summariser
 from mars.errors import InvalidFile, InvalidSetting
 from mars.persistence.approvals import Approval
 from mars.persistence.budgets import Budget, Budgets
@@ -45,6 +45,8 @@ class Team:
     """Checks actions and drafts."""
     reflector: Reflector = field(default_factory=Reflector)
     """Draws the lessons."""
+    summariser: Summariser = field(default_factory=Summariser)
+    """Keeps the running summary; with a model of its own only, else the rule does."""
     iterations: int = 3
     """The most drafts of one turn, N >= 1."""
     k: int = 8
@@ -114,7 +116,7 @@ class Team:
         return {**values, "without": sorted(self.without)} if self.without else values
 
 
-_ROLES = ("assistant", "checker", "reflector")
+_ROLES = ("assistant", "checker", "reflector", "summariser")
 _LIMITS = ("iterations", "k", "floor", "window", "remember", "keep_prompts")
 _CODE = ("verifiers", "action_verifiers")
 
@@ -166,6 +168,7 @@ class _TeamValues(_Values):
     assistant: _AssistantValues | None = None
     checker: _CheckerValues | None = None
     reflector: _ReflectorValues | None = None
+    summariser: _RoleValues | None = None
     iterations: int | None = None
     k: int | None = None
     floor: float | None = None
@@ -194,7 +197,7 @@ class _BudgetsValues(_Values):
 
 
 Read = TypeVar("Read", bound=BaseModel)
-Role = TypeVar("Role", Assistant, Checker, Reflector)
+Role = TypeVar("Role", Assistant, Checker, Reflector, Summariser)
 
 
 def read_teams(path: str | Path) -> dict[str, Team]:
@@ -258,6 +261,7 @@ _OF_ROLE: dict[str, type[BaseModel]] = {
     "assistant": _AssistantValues,
     "checker": _CheckerValues,
     "reflector": _ReflectorValues,
+    "summariser": _RoleValues,
     "approval": _ApprovalValues,
 }
 _KINDS: tuple[type[BaseModel], ...] = (_TeamValues, _PromptValues, _BudgetValues, _BudgetsValues, *_OF_ROLE.values())
@@ -271,6 +275,7 @@ def _team(values: _TeamValues, where: str) -> Team:
             assistant=_role(Assistant(), values.assistant),
             checker=_role(Checker(), values.checker),
             reflector=_role(Reflector(), values.reflector),
+            summariser=_role(Summariser(), values.summariser),
             without=frozenset(values.without or ()),
             budget=None if values.budget is None else _budget(values.budget, "budget"),
             approval=None if values.approval is None else _approval(values.approval),
@@ -321,7 +326,7 @@ def _role(role: Role, values: _RoleValues | None) -> Role:
     return replace(role, **changes)
 
 
-def _plain_role(name: str, role: Assistant | Checker | Reflector, usual: Any) -> dict[str, Any]:
+def _plain_role(name: str, role: Assistant | Checker | Reflector | Summariser, usual: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key in role.__dataclass_fields__:
         value = getattr(role, key)

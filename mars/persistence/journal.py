@@ -30,6 +30,8 @@ class Opening(NamedTuple):
     """The turns in the window, oldest first."""
     summary: str
     """The running summary of the turns before them."""
+    left: list[Utterance]
+    """The turn that has just left the window, which the summary covers; empty where none has."""
 
 
 class Claim(NamedTuple):
@@ -148,21 +150,33 @@ class Journal:
         leaving = transcript.newest(thread, 1, number - self._window)
         if leaving:
             summary = self._summarise(summary, leaving)
-        turn, input = begin(Opening(number, transcript.newest(thread, self._window, number), summary))
+        turn, input = begin(Opening(number, transcript.newest(thread, self._window, number), summary, leaving))
         Turns(wire).begin(thread, number, turn, input, summary)
         found = look(wire, Place(thread, "")) if self._saver is not None else None
         return Claim(fence, Unfinished(thread, number, turn, "", input), True), found
 
     async def finish(
-        self, fence: Fence, turn: Unfinished, status: str, said: Sequence[Utterance], *, leave: bool
+        self,
+        fence: Fence,
+        turn: Unfinished,
+        status: str,
+        said: Sequence[Utterance],
+        *,
+        leave: bool,
+        summary: str | None = None,
     ) -> None:
-        """End a turn: append what was said and trim its checkpoints; give the lease back where it is left, too."""
+        """End a turn: append what was said and trim its checkpoints; give the lease back where it is left, too.
+
+        `summary` is the running summary from now on, where it is not that of the turn's beginning.
+        """
 
         def work(wire: Wire) -> None:
             check(wire, fence)
             Transcript(wire).add(fence.thread, said)
             turns = Turns(wire)
             turns.end(turn, status)
+            if summary is not None:
+                turns.set_count(fence.thread, turn.number, summary)
             if self._final is not None:
                 self._final(wire, turn.input["conversation"], turn.turn)
             if self._saver is not None:

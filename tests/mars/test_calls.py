@@ -274,7 +274,7 @@ async def test_a_budget_by_an_old_price_says_so(memory: Memory) -> None:
         alone = team(model, without=frozenset({"checker"}), budget=budget)
         return await run(memory, alone, prices={"mars-scripted": old})
 
-    with pytest.warns(StalePrice, match="mars-scripted.*look it up at https://prices.example"):
+    with pytest.warns(StalePrice, match=r"mars-scripted.*look it up at https://prices.example"):
         await spent(184, budget)
     await spent(183, budget)  # a warning is an error here
     await spent(999, None)

@@ -21,6 +21,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from mars import Assistant, Checker, CheckpointSaver, Event, Mars, RunResult, RunStatus, Team
+from mars.agents.roles import Summariser
 from mars.errors import (
     ConversationBusy,
     InvalidInput,
@@ -35,6 +36,7 @@ from mars.errors import (
 from mars.graph import compile_graph
 from mars.holding import thread_of
 from mars.memory.interfaces import Kind
+from mars.persistence.budgets import Budget, Budgets
 from mars.persistence.leases import Leases
 from mars.persistence.turns import KEPT
 from mars.runtime import SyncMars
@@ -667,7 +669,7 @@ async def test_a_key_has_one_turn(url: str) -> None:
         assert [event.result and event.result.plain() for event in again] == [first.plain()]
         assert (await said(mars)).answer == "In the north."
         assert len([one for one in await mars.transcript("c") if one.source == "user"]) == 2
-        with pytest.raises(InvalidInput, match="another task.*'Where is Oslo"):
+        with pytest.raises(InvalidInput, match=r"another task.*'Where is Oslo"):
             await mars.run("Where is Rome?", user="ann", conversation="c", key="1")
 
 
@@ -726,3 +728,66 @@ async def test_a_key_needs_a_conversation_that_is_kept(file: str) -> None:
     async with opened("memory:", team=team(ScriptedModel(["In Norway."]))) as mars:
         with pytest.raises(InvalidSetting, match="leave nothing"):
             await said(mars, key="1")
+
+
+# A summary in a model's words
+
+
+async def talked(mars: Any, turns: int, **options: Any) -> RunResult:
+    """Run so many turns of Ann's conversation."""
+    for number in range(turns):
+        result: RunResult = await mars.run(f"Whale {number} is near Bergen.", user="ann", conversation="c", **options)
+    return result
+
+
+async def test_a_summariser_rewrites_what_the_rule_made(url: str) -> None:
+    """It reads the notes so far and the turn that leaves; its words are bounded, shown, kept, and its calls counted."""
+    notes = ScriptedModel(lambda messages: Step(text=f"Notes {messages[-1].text.count('Notes') + 1}.\n" + "x" * 9999))
+    model = ScriptedModel(lambda _: "Noted.")
+    async with opened(url, team=team(model, window=1, summariser=Summariser(model=notes))) as mars:
+        result = await talked(mars, 3)
+    assert result.usage.calls == 2
+    assert [("Whale 0" in call.prompt, "Whale 1" in call.prompt) for call in notes.calls] == [(True, False)]
+    async with opened(url, team=team(model, window=1, summariser=Summariser(model=notes))) as mars:
+        await talked(mars, 1)
+    assert "Notes 1." in notes.calls[1].prompt
+    assert "Whale 1 is near Bergen" in notes.calls[1].prompt
+    earlier = model.calls[-1].prompt.partition("<earlier>")[2].partition("</earlier>")[0]
+    assert "Notes 2." in earlier
+    assert "Whale" not in earlier
+    assert len(earlier) < 2 * LIMIT
+
+
+@pytest.mark.parametrize("why", ["no model", "down", "nothing said", "no budget"])
+async def test_the_rules_summary_stays_where_no_model_rewrites_it(file: str, why: str) -> None:
+    """The default model is never asked; one that fails, or has no budget, ends no turn."""
+    model, notes = ScriptedModel(lambda _: "Noted."), ScriptedModel([Step(error=ValueError("down"))])
+    if why == "nothing said":
+        notes = ScriptedModel([" \n"])
+    asked = None if why == "no model" else Summariser(model=notes)
+    budget = Budgets(roles={"summariser": Budget(calls=0)}) if why == "no budget" else None
+    options = {} if asked is None else {"summariser": asked}
+    async with opened(file, model=model, team=team(model, window=1, budget=budget, **options)) as mars:
+        result = await talked(mars, 3)
+    assert (result.status, len(notes.calls)) == (RunStatus.COMPLETED, int(why in ("down", "nothing said")))
+    assert '"summary": "ann: Whale 0 is near Bergen."' in model.calls[-1].prompt
+    assert len(model.calls) == 3
+
+
+async def test_a_resumed_turn_asks_its_summariser_once(file: str) -> None:
+    """What it said is on record before the draft begins, and the turn that rests goes on with it."""
+    notes, gate = ScriptedModel(["Notes."]), Gate("Never heard.")
+    async with Mars.open(file, team=team(ScriptedModel(lambda _: "Noted."), window=1)) as mars:
+        await talked(mars, 2)
+    async with Mars.open(file, team=team(gate.model, window=1, summariser=Summariser(model=notes))) as mars:
+        task = asyncio.ensure_future(talked(mars, 1))
+        await gate.reached()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        gate.let_go.set()
+    model = ScriptedModel(["Noted."])
+    async with opened(file, team=team(model, window=1, summariser=Summariser(model=notes))) as mars:
+        await mars.resume("c")
+    assert len(notes.calls) == 1
+    assert '"summary": "Notes."' in model.calls[0].prompt

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mars import Assistant, Checker, Reflector, Team
 from mars.agents.prompts import Prompt
-from mars.agents.roles import STRATEGIES
+from mars.agents.roles import STRATEGIES, Summariser
 from mars.agents.verifiers import RegexVerifier
 from mars.errors import InvalidFile, InvalidSetting
 from mars.persistence.budgets import Budget, Budgets
@@ -137,6 +137,7 @@ TEAMS = st.builds(
     ),
     checker=st.builds(Checker, **ROLE, evidence_rules=st.none() | st.booleans()),
     reflector=st.builds(Reflector, **ROLE, strategy=st.sampled_from(STRATEGIES), keep=st.integers(1, 9)),
+    summariser=st.builds(Summariser, **ROLE),
     iterations=st.integers(1, 9),
     k=st.integers(1, 99),
     floor=st.floats(0, 1),

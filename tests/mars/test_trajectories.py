@@ -170,7 +170,7 @@ def test_the_command_line_exports_and_checks(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_command_line_imports_into_a_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The round trip is byte for byte, a turn is in there once, and a wrong line or another story of it adds nothing."""
+    """The round trip is byte for byte, a turn is in there once, and a wrong line or a second story adds nothing."""
     import anyio
 
     path, out, into = tmp_path / "life.db", tmp_path / "t.jsonl", tmp_path / "all.jsonl"

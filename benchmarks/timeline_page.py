@@ -109,7 +109,9 @@ def opened(page: Path, width: int = 1120, height: int = 2600) -> tuple[str, Path
     program, picture = browser(), page.with_suffix(".png")
     assert program is not None
     profile = page.parent / "browser"
-    command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+    quiet = ("background-networking", "component-update", "default-apps", "extensions", "gpu", "sync")
+    command = [program, "--headless", "--no-sandbox", "--no-first-run", "--disable-dev-shm-usage", "--hide-scrollbars"]
+    command += [f"--disable-{one}" for one in quiet]
     command += [f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=2000"]
     command += [f"--screenshot={picture}", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -151,6 +153,9 @@ def main() -> None:
             shown, picture = opened(page)
             report["opens"] = "Who did what, when" in shown and picture.stat().st_size > 20_000
             report["owned"] = "<title>owned" in shown or "<script" in shown
+            naked = folder / "unescaped.html"
+            naked.write_text(f"<!doctype html><title>quiet</title><style></style><p>{ATTACK}", encoding="utf-8")
+            report["unescaped_owned"] = "<title>owned" in opened(naked)[0]
     print(json.dumps(report))
 
 

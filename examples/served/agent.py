@@ -1,6 +1,8 @@
-"""MARS behind a LangGraph server: run `langgraph dev` in this folder, and ask it through its HTTP API.
+"""MARS behind a LangGraph server, to be asked through its HTTP API; in this folder, run
 
-The server calls `agent` for the graph; `MARS_DB` names the memory, `MARS_MODEL` a model.
+LANGGRAPH_CLI_NO_ANALYTICS=1 langgraph dev
+
+The server calls `agent` for the graph; `MARS_DB` names the memory, `MARS_MODEL` a model, `MARS_RUN_LOG` a run log.
 """
 
 from mars.subgraph import served_agent as agent

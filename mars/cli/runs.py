@@ -52,10 +52,8 @@ def list_runs(
     if json:
         output.json([run.summary() for run in runs])
         return
-    table = Table("run", "began", "ended", "time", "tokens", "cost", box=None, header_style="dim")
-    for column in table.columns:
-        column.no_wrap = True
-    table.add_column("conversation: task", no_wrap=True, overflow="ellipsis")
+    table = Table("run", "began", "ended", "time", "tokens", "cost", box=None, header_style="dim", expand=True)
+    table.add_column("conversation: task", no_wrap=True, overflow="ellipsis", ratio=1)
     for run in runs:
         table.add_row(*_row(run.summary()))
     output.print(table)

@@ -16,7 +16,7 @@ def simulate(
     config: Annotated[Path, typer.Argument(help="A TOML file, such as examples/quick.toml.", show_default=False)],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the results.", show_default="simulations/ and the file's name"),
+        typer.Option("--out", help="Folder of the results.", show_default="out/ and the file's name"),
     ] = None,
     sabotage: Annotated[
         str | None,
@@ -33,7 +33,7 @@ def simulate(
     from mars.simulation.running import simulate as run
 
     read = read_config(config)
-    folder = out or Path("simulations") / config.stem
+    folder = out or Path("out") / config.stem
     began = time.perf_counter()
 
     async def work() -> Simulated:

@@ -113,14 +113,16 @@ def read_config(path: str | Path) -> SimulationConfig:
     _only(values, known, str(path))
     if "world" not in values or "seeds" not in values:
         raise InvalidSetting(f'{path}: name a world and seeds: world = "assistant", seeds = [1, 2]')
-    lists = {name: _listed(values[name], f"{path}: {name}") for name in ("seeds", "variants") if name in values}
-    rest = {name: values[name] for name in ("episodes", "concurrency", "model") if name in values}
+    lists: dict[str, Any] = {
+        name: tuple(_listed(values[name], f"{path}: {name}")) for name in ("seeds", "variants") if name in values
+    }
+    rest: dict[str, Any] = {name: values[name] for name in ("episodes", "concurrency", "model") if name in values}
     limits = _table(values.get("limits", {}), ("budget", "capacity"), f"{path}: limits")
     return SimulationConfig(
         world=values["world"],
         cells=_cells(values.get("grid", {}), str(path)),
         limits=Limits(**limits),
-        **{name: tuple(given) for name, given in lists.items()},
+        **lists,
         **rest,
     )
 

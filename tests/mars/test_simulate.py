@@ -1,0 +1,263 @@
+"""`mars simulate`: its file, what a kill leaves, what it says; and the statistics of the comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mars.cli import main
+from mars.errors import InvalidFile, InvalidInput, InvalidSetting
+from mars.evaluation.paired import Row, compared, holm
+from mars.evaluation.simulations import simulation_report
+from mars.simulation.config import read_config
+from mars.simulation.episodes import play_episode
+from mars.simulation.results import METHOD, Results, canonical, key_of
+from mars.simulation.worlds import Cell
+
+CONFIG = """
+world = "scheduler"
+seeds = [1, 2]
+episodes = 2
+variants = ["none", "window", "fsrs"]
+concurrency = 1
+
+[grid]
+noise = [1]
+change = [0.5]
+repeat = [0]
+gap = [5, 20]
+"""
+EPISODES = 2 * 2 * 2 * 4
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A small simulation."""
+    path = tmp_path / "small.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def begun(config: Path, out: Path) -> subprocess.Popen[str]:
+    """The command in a process group of its own."""
+    program = "import sys; from mars.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "simulate", str(config), "--out", str(out), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def kept(out: Path) -> int:
+    """How many episodes lie in a folder."""
+    if not (out / "results.db").exists():
+        return 0
+    with sqlite3.connect(out / "results.db", timeout=30) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'episodes'").fetchone()[0]
+        return int(connection.execute("SELECT count(*) FROM episodes").fetchone()[0]) if tables else 0
+
+
+def test_a_killed_simulation_plays_only_what_is_missing(config: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle; the same command plays the rest, and all of it is as if nothing had happened."""
+    out = tmp_path / "out"
+    killed = begun(config, out)
+    deadline = time.monotonic() + 120
+    while kept(out) < 5:
+        assert killed.poll() is None, "it was over before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    before = kept(out)
+    assert 5 <= before < EPISODES
+    assert not (out / "results.jsonl").exists()
+
+    again = begun(config, out)
+    values = json.loads(again.communicate(timeout=120)[0])
+    assert again.returncode == 0
+    assert (values["episodes"], values["played"]) == (EPISODES, EPISODES - before)
+
+    tasks = read_config(config).tasks()
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines] == [key_of(task) for task in tasks]
+    for task, line in list(zip(tasks, lines, strict=True))[:: EPISODES // 8]:
+        undisturbed = json.loads(json.dumps(canonical(play_episode(task))))
+        assert {name: line[name] for name in undisturbed} == undisturbed
+
+
+def test_what_is_done_is_shown_and_not_played_again(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With every episode there nothing is played; keys, table and ends are as documented."""
+    results = Results(tmp_path / "out")
+    for task in (tasks := read_config(config).tasks()):
+        results.add(task, play_episode(task) if task.cell == tasks[0].cell else {**_outcome(task), "right": 12})
+    results.close()
+    assert main(["simulate", str(config), "--out", str(tmp_path / "out"), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["played"] == 0
+    assert (values["world"], values["cells"], values["floor"]) == ("scheduler", 2, 0.3333)
+    assert set(values["variants"]) == {"none", "window", "fsrs"}
+    assert {"success", "ci95", "tokens", "ms", "cost"} <= set(values["variants"]["fsrs"])
+    assert values["oracle"] < 0.98
+    assert any("oracle" in problem for problem in values["problems"])
+    assert main(["simulate", str(config), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "predicted without memory" in shown.out
+    assert "oracle reaches" in shown.err
+
+
+def _outcome(task: Any) -> dict[str, Any]:
+    return {
+        "asked": 24,
+        "right": 8,
+        "floor": 1 / 3,
+        "tokens": 1,
+        "cost": 0.0,
+        "ms": 1.0,
+        "months": [[24, 8]],
+        "counts": {},
+        "failures": [],
+    }
+
+
+def test_a_result_belongs_to_all_that_decides_it(config: Path) -> None:
+    """Another seed, cell, variant, budget, sabotage or model is another episode; processes at once are not."""
+    tasks = read_config(config).tasks()
+    assert len({key_of(task) for task in tasks}) == EPISODES == len(tasks)
+    keys = {key_of(task) for task in tasks}
+    assert not keys & {key_of(task) for task in read_config(config).tasks("decay")}
+    config.write_text(CONFIG + "[limits]\nbudget = 50\n")
+    assert not keys & {key_of(task) for task in read_config(config).tasks()}
+    config.write_text(CONFIG.replace("concurrency = 1", "concurrency = 7"))
+    assert keys == {key_of(task) for task in read_config(config).tasks()}
+    assert METHOD >= 1
+
+
+def test_the_files_in_the_examples_hold_the_committed_grids() -> None:
+    """Every world has its whole grid of 16 cells; the quick one a part of it."""
+    examples = Path(__file__).parents[2] / "examples"
+    worlds = [read_config(path) for path in sorted((examples / "simulations").glob("*.toml"))]
+    assert [one.world for one in worlds] == ["assistant", "operations", "scheduler"]
+    assert [len(one.cells) for one in worlds] == [16, 16, 16]
+    assert len(read_config(examples / "quick.toml").cells) == 4
+    assert worlds[0].cells[0] == Cell(noise=2, change=0.0, repeat=0, gap=7)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('"scheduler"', '"moon"', "assistant"),
+        ("seeds = [1, 2]", "", "seeds"),
+        ("seeds = [1, 2]", "seeds = [1, 1]", "seeds"),
+        ("seeds = [1, 2]", "seeds = [1.5]", "whole"),
+        ("seeds = [1, 2]", "seeds = 3", "list"),
+        ("episodes = 2", "episodes = 0", "episodes"),
+        ("episodes = 2", "episods = 2", "episods"),
+        ('"window"', '"elephant"', "elephant"),
+        ("concurrency = 1", "concurrency = true", "concurrency"),
+        ("gap = [5, 20]", "", "gap"),
+        ("gap = [5, 20]", "gap = [0]", "gap"),
+        ("gap = [5, 20]", 'gap = ["x"]', "numbers"),
+        ("episodes = 2", "episodes = 1000000", "episodes"),
+        ("gap = [5, 20]", "gap = [5, 20]\n[limits]\nbudget = 1", "budget"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused(config: Path, old: str, new: str, named: str) -> None:
+    """The error names what is wrong, before anything is played."""
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new))
+    with pytest.raises(InvalidSetting, match=named):
+        read_config(config)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A missing file and one that is no TOML."""
+    with pytest.raises(InvalidFile, match="cannot be read"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("world = ")
+    with pytest.raises(InvalidFile, match="no TOML"):
+        read_config(tmp_path / "bad.toml")
+
+
+# The statistics
+
+
+def rows(variant: str, means: dict[str, float], seeds: int = 12, spread: float = 0.05) -> list[Row]:
+    """Episodes around a mean in each cell."""
+    draw = np.random.default_rng(len(variant))
+    return [
+        Row(variant=variant, cell=cell, seed=seed, success=mean + spread * draw.normal(), tokens=10, ms=1, cost=0.0)
+        for cell, mean in means.items()
+        for seed in range(seeds)
+    ]
+
+
+def test_holm_corrects_step_by_step() -> None:
+    """Holm's own scheme: sorted, multiplied by how many are left, never falling, at most 1."""
+    assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_difference_and_a_null_are_told_apart() -> None:
+    """What wins everywhere has an interval above 0; what does not differ has one around it; a lost cell is named."""
+    cells = {"a": 0.5, "b": 0.5, "c": 0.5}
+    better = {"a": 0.7, "b": 0.7, "c": 0.4}
+    report = compared([*rows("mars", better), *rows("vector", cells), *rows("decay", better)])
+    won, null = report["pairs"]["mars vs vector"], report["pairs"]["mars vs decay"]
+    assert won["ci95"][0] > 0.03
+    assert won["ci95"][0] < won["delta"] < won["ci95"][1]
+    assert (won["cells_won"], won["cells_lost"], won["lost"]) == (2, 1, ["c"])
+    assert won["p_holm"] < 0.05 < null["p_holm"]
+    assert null["ci95"][0] < 0 < null["ci95"][1]
+    assert report["claim"]["best_baseline"] == "vector"
+    assert report["claim"]["holds"]
+    assert compared([*rows("mars", better), *rows("vector", cells), *rows("decay", better)]) == report
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    """Of 200 samples of 40 episodes whose true difference is 0, about 95 % have an interval with 0 in it."""
+    draw, covered = np.random.default_rng(7), 0
+    for _ in range(200):
+        pairs = {name: draw.normal(0.5, 0.1, 40) for name in ("mars", "vector")}
+        made = [
+            Row(variant=name, cell="a", seed=seed, success=value, tokens=1, ms=1, cost=None)
+            for name, values in pairs.items()
+            for seed, value in enumerate(values)
+        ]
+        low, high = compared(made, resamples=400)["pairs"]["mars vs vector"]["ci95"]
+        covered += low <= 0 <= high
+    assert 178 <= covered <= 199
+
+
+def test_only_common_episodes_are_paired_and_none_twice() -> None:
+    """A pair counts the episodes that both have; one that stands there twice is refused."""
+    report = compared([*rows("mars", {"a": 0.5}, seeds=9), *rows("none", {"a": 0.4}, seeds=5)])
+    assert report["pairs"]["mars vs none"]["episodes"] == 5
+    with pytest.raises(InvalidInput, match="twice"):
+        compared([*rows("mars", {"a": 0.5}), *rows("mars", {"a": 0.5})])
+
+
+def test_a_report_says_why_it_cannot_be_believed() -> None:
+    """A weak oracle and a memoryless score off its floor are problems; where all is well there are none."""
+
+    def problems(oracle: int, without: int, exact: bool) -> list[str]:
+        told = [("oracle", oracle), ("none", without)]
+        episodes = [
+            ({"variant": name, "cell": "a", "seed": 1}, {**_outcome(None), "right": right}) for name, right in told
+        ]
+        found: list[str] = simulation_report("scheduler", episodes, exact_floor=exact)["problems"]
+        return found
+
+    assert problems(24, 8, True) == []
+    assert "predicted" in problems(24, 9, True)[0]
+    assert problems(24, 9, False) == []
+    assert len(problems(20, 24, False)) == 2

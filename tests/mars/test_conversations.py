@@ -638,6 +638,35 @@ async def test_the_window_is_bounded_and_the_rest_is_summarised(file: str) -> No
     assert records == []
 
 
+async def beside_the_transcript(saver: CheckpointSaver) -> int:
+    """Return the bytes that a database holds of runs, other than what was said."""
+    tables = {"mars_checkpoints": "body", "mars_checkpoint_writes": "body", "mars_calls": "body", "mars_turns": "input"}
+    union = " UNION ALL ".join(f"SELECT COALESCE(SUM(LENGTH({body})), 0) FROM {name}" for name, body in tables.items())
+    rows = await saver.database.read(lambda wire: wire.run(union, ()).fetchall())
+    return sum(int(row[0]) for row in rows)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_conversation_stays_flat(tmp_path: Path, ours: bool) -> None:
+    """Beside the words, 60 turns leave no more than 30; with a saver that nobody trims, twice as many checkpoints.
+
+    `python -m benchmarks.runtime_size` measures the file and the time of 1,000 turns.
+    """
+    place: Any = {"configurable": {"thread_id": THREAD}}
+    model, sizes = ScriptedModel(lambda _: "Noted."), []
+    async with CheckpointSaver.open(f"sqlite:///{tmp_path / 'life.db'}") as own:
+        saver = own if ours else InMemorySaver()
+        async with Mars.open("memory:", checkpointer=saver, team=team(model)) as mars:
+            for turn in range(1, 61):
+                await mars.run("Where is the whale?", user="ann", conversation="c")
+                if turn % 30 == 0:
+                    sizes.append((len([one async for one in saver.alist(place)]), await beside_the_transcript(own)))
+    (before, rows), (after, more) = sizes
+    assert (before == after == KEPT) is ours
+    assert (after == 2 * before) is not ours
+    assert more <= 1.1 * rows
+
+
 async def test_words_that_no_database_stores(url: str) -> None:
     """An answer with NUL or a lone surrogate ends its turn like any other."""
     async with opened(url, team=team(ScriptedModel(["In\0 Norway\ud800."]), remember=True)) as mars:

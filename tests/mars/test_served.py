@@ -22,6 +22,7 @@ import httpx
 from langgraph_sdk import get_client
 
 from mars import Memory
+from mars.observability import read_runs
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "served"
 
@@ -44,6 +45,18 @@ def replies(messages):
 async def agent():
     async with Mars.open("memory:", model=ScriptedModel(replies), tools=[book], team=Team(without={"checker"})) as mars:
         yield agent_graph(mars).compile()
+"""
+
+
+BLOCKING = """
+import time
+
+from langgraph.graph import START, MessagesState, StateGraph
+
+async def sleep(state: MessagesState):
+    time.sleep(0.01)
+
+agent = StateGraph(MessagesState).add_node("sleep", sleep).add_edge(START, "sleep").compile()
 """
 
 
@@ -97,7 +110,8 @@ async def test_the_example_is_served(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, tmp_path / "served")  # the server leaves a folder of its own where it runs
     async with Memory.open(f"sqlite:///{db}") as memory:
         await memory.add("The cat is called Miso.", ("ann",))
-    with served(tmp_path / "served", log, MARS_DB=str(db)) as address:
+    runs = tmp_path / "runs.jsonl"
+    with served(tmp_path / "served", log, MARS_DB=str(db), MARS_RUN_LOG=str(runs)) as address:
         async with get_client(url=address) as client:
             thread = (await client.threads.create())["thread_id"]
             asked: Any = {"messages": [{"role": "user", "content": "What is the cat called?"}]}
@@ -117,13 +131,17 @@ async def test_the_example_is_served(tmp_path: Path) -> None:
     assert "verdict" not in str(parts)
     assert "user" in schemas["context_schema"]["properties"]
     assert "messages" in schemas["input_schema"]["properties"]
+    assert [run.status for run in read_runs(runs)] == ["completed"] * 2
     assert "BlockingError" not in log.read_text()
 
 
 async def test_interrupted_and_resumed(tmp_path: Path) -> None:
     """A run stops where a tool asks, shows the question, and goes on with the answer that comes over HTTP."""
-    (tmp_path / "langgraph.json").write_text('{"dependencies": ["."], "graphs": {"mars": "./agent.py:agent"}}')
+    (tmp_path / "langgraph.json").write_text(
+        '{"dependencies": ["."], "graphs": {"mars": "./agent.py:agent", "blocking": "./block.py:agent"}}'
+    )
     (tmp_path / "agent.py").write_text(ASKING)
+    (tmp_path / "block.py").write_text(BLOCKING)
     log = tmp_path / "server.log"
     with served(tmp_path, log) as address:
         async with get_client(url=address) as client:
@@ -136,6 +154,9 @@ async def test_interrupted_and_resumed(tmp_path: Path) -> None:
             refused: Any = await client.runs.wait(
                 (await client.threads.create())["thread_id"], "mars", input={"messages": []}, raise_error=False
             )
+            before = log.read_text()
+            await client.runs.wait(None, "blocking", input=asked, raise_error=False)
     assert second["messages"][-1]["content"] == "Done: Booked Aldo's on Tuesday."
     assert "InvalidInput" in str(refused)
-    assert "BlockingError" not in log.read_text()
+    assert "BlockingError" not in before
+    assert "BlockingError" in log.read_text(), "the server no longer notices what blocks its loop"

@@ -1,6 +1,6 @@
 """Whether the timeline of a run opens in a browser and shows what happened, and how long it takes to draw.
 
-python -m benchmarks.timeline_page [--keep FOLDER]
+python -m benchmarks.timeline_page [--keep FOLDER] [--height PIXELS]
 
 The run has all that a timeline shows: records of different age, a draft that is rejected, a reflection, a call that
 is tried again, a tool that a person lets run, and an answer. One of the records is an attack: script in its text.
@@ -108,13 +108,12 @@ def opened(page: Path, width: int = 1120, height: int = 2600) -> tuple[str, Path
     """Open a page in headless Chromium; return what the browser made of it, as HTML, and a screenshot."""
     program, picture = browser(), page.with_suffix(".png")
     assert program is not None
-    profile = page.parent / "browser"
     quiet = ("background-networking", "component-update", "default-apps", "extensions", "gpu", "sync")
     command = [program, "--headless", "--no-sandbox", "--no-first-run", "--disable-dev-shm-usage", "--hide-scrollbars"]
-    command += [f"--disable-{one}" for one in quiet]
-    command += [f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=2000"]
-    command += [f"--screenshot={picture}", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    command += [*(f"--disable-{one}" for one in quiet), f"--window-size={width},{height}", "--virtual-time-budget=2000"]
+    with tempfile.TemporaryDirectory() as profile:
+        command += [f"--user-data-dir={profile}", f"--screenshot={picture}", "--dump-dom", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, picture
 
 
@@ -132,7 +131,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="where page and screenshot stay")
-    kept = parser.parse_args().keep
+    parser.add_argument("--height", type=int, default=2600, help="of the screenshot, in pixels")
+    arguments = parser.parse_args()
+    kept = arguments.keep
     with tempfile.TemporaryDirectory() as scratch:
         folder = kept or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +151,7 @@ def main() -> None:
             "browser": browser() is not None,
         }
         if report["browser"]:
-            shown, picture = opened(page)
+            shown, picture = opened(page, height=arguments.height)
             report["opens"] = "Who did what, when" in shown and picture.stat().st_size > 20_000
             report["owned"] = "<title>owned" in shown or "<script" in shown
             naked = folder / "unescaped.html"

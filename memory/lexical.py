@@ -283,7 +283,12 @@ class LexicalIndex:
     def speakers_named(self, query: str) -> set[str]:
         """Return the words of a question that are words of a speaker's name, lower-cased."""
         said = {word.removesuffix("'s") for word in words(query)}
-        return {word for word in said if term_hash(word) in self._speakers}
+        return {word for word in said if self._speaks(word)}
+
+    def _speaks(self, word: str) -> bool:
+        """Tell whether a row that is there was said by somebody of this name."""
+        told = self._speakers.find(term_hash(word))
+        return told is not None and bool(self._rows.alive[told[0]].any())
 
     def _boost_speakers(self, total: Reals, query: str) -> None:
         named = self.speakers_named(query)

@@ -119,9 +119,6 @@ class Postings:
         self._later.clear()
         self._added = 0
 
-    def __contains__(self, term: int) -> bool:
-        return term in self._later or self._at(term) is not None
-
     def find(self, term: int) -> tuple[Integers, Counts] | None:
         """Return the rows of a term and how often each holds it; None if none ever did."""
         at, later = self._at(term), self._later.get(term)

@@ -97,7 +97,11 @@ class Shard:
             if len(self._ids) > 2 * len(self) + 64 or self._sample.worn:
                 self._reset()
             if not self._ids:
-                self._load(reader)
+                try:
+                    self._load(reader)
+                except BaseException:
+                    self._reset()  # half of the rows would be taken for all that there were
+                    raise
                 self.seq = head
                 return len(self)
             applied, after = 0, self.seq

@@ -308,6 +308,24 @@ def test_follows_a_new_vector_of_an_old_text(loads: bool) -> None:
     assert hit.explanation.cosine == 1.0
 
 
+def test_a_load_that_failed_leaves_nothing() -> None:
+    """Rows that were read before a load broke off are read again, not counted twice; as when a vector is damaged."""
+    backend, shard = InMemoryBackend(), Shard(SPACE, dimension=DIMENSION, preset=DEFAULT, lexical_weight=0.5)
+    many, ones = loading.PART + 1, np.full(DIMENSION, 0.5, np.float32)
+    rows = [make(number, f"dog number {number}") for number in range(many)]
+    held = {row.id: ones for row in rows[:-1]} | {rows[-1].id: np.ones(DIMENSION + 1, np.float32)}
+    write(backend, rows, held)
+    with pytest.raises(InvalidVector, match="expected 4"):
+        backend.read(shard.follow)
+    assert len(shard) == shard.seq == 0
+    backend.transact(lambda tx: tx.set_vectors("grid", {rows[-1].id: ones}))
+    backend.read(shard.follow)
+    assert len(shard) == many
+    hits = [one.id for one in shard.search("dog", ones, now=NOW, k=2 * many)]
+    assert sorted(hits) == sorted(row.id for row in rows)
+    backend.close()
+
+
 def test_worn_shard_starts_afresh() -> None:
     """When most rows are gone a shard rebuilds itself from the truth and answers as before."""
     backend = InMemoryBackend()
@@ -350,6 +368,11 @@ def test_voiced() -> None:
     across = np.array([0.0, 1.0], np.float32)
     assert voiced([shard], "Where did Ann's dog move?") == "Where did my dog move?"
     assert voiced([shard], "Where did Bob move?") is None
+    gone = make(2, "I moved, too", speaker="Bob")
+    shard.apply([gone], {})
+    assert voiced([shard], "Where did Bob move?") == "Where did I move?"
+    shard.remove([gone.id])
+    assert voiced([shard], "Where did Bob move?") is None, "who has said nothing that is left is nobody's voice"
     assert [each.id for each in shard.search("q", across, voiced=along, now=NOW, k=5)] == ["id-000"]
     assert [each.id for each in shard.search("q", along, voiced=across, now=NOW, k=5)] == ["id-001"]
 

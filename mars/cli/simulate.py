@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from rich.table import Table
 
 from mars.cli.output import JsonFlag, output, run_async
+from mars.errors import InvalidSetting
 
 
 def simulate(
@@ -22,36 +24,19 @@ def simulate(
         str | None,
         typer.Option("--sabotage", help="Break something on purpose: memory, decay, scorer.", show_default=False),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Play all of it in a temporary folder, and leave nothing.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Let every variant live through a world, and compare them; killed half way, it goes on where it was."""
-    from mars.cli.progress import progress_bar
-    from mars.evaluation.simulations import simulation_report
-    from mars.simulation.config import read_config
-    from mars.simulation.episodes import WORLDS
-    from mars.simulation.running import Simulated
-    from mars.simulation.running import simulate as run
-
-    read = read_config(config)
-    folder = out or Path("out") / config.stem
-    began = time.perf_counter()
-
-    async def work() -> Simulated:
-        with progress_bar("episodes") as progress:
-            return await run(read, folder, sabotage=sabotage, progress=progress)
-
-    done = run_async(work)
-    episodes = [({**task.plain(), "cell": task.cell.name}, outcome) for task, outcome in done.episodes]
-    values = simulation_report(read.world, episodes, exact_floor=WORLDS[read.world].exact_floor)
-    values |= {
-        "cells": len(read.cells),
-        "episodes": len(episodes),
-        "played": done.played,
-        "sabotage": sabotage,
-        "oracle_feedback": False,
-        "folder": str(folder),
-        "seconds": round(time.perf_counter() - began, 2),
-    }
+    if fresh and out is not None:
+        raise InvalidSetting("--fresh leaves nothing, and --out says where to leave it: choose one")
+    if not fresh:
+        values = _simulated(config, out or Path("out") / config.stem, sabotage)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mars-simulate-") as folder:
+            values = {**_simulated(config, Path(folder), sabotage), "folder": None}
     if json:
         output.json(values)
         return
@@ -61,9 +46,39 @@ def simulate(
     for problem in values["problems"]:
         output.error(problem)
     output.note(
-        f"{values['episodes']:,} episodes, {values['played']:,} of them played now in {values['seconds']:.0f} s; "
-        f"each is a line of {folder / 'results.jsonl'}"
+        f"{values['episodes']:,} episodes, {values['played']:,} of them played now in {values['seconds']:.0f} s"
     )
+    if values["folder"]:
+        output.note(f"each is a line of {values['folder']}/results.jsonl")
+
+
+def _simulated(config: Path, folder: Path, sabotage: str | None) -> dict[str, Any]:
+    """Run a simulation and return its report."""
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.simulations import simulation_report
+    from mars.simulation.config import read_config
+    from mars.simulation.episodes import WORLDS
+    from mars.simulation.running import Simulated
+    from mars.simulation.running import simulate as run
+
+    read, began = read_config(config), time.perf_counter()
+
+    async def work() -> Simulated:
+        with progress_bar("episodes") as progress:
+            return await run(read, folder, sabotage=sabotage, progress=progress)
+
+    done = run_async(work)
+    episodes = [({**task.plain(), "cell": task.cell.name}, outcome) for task, outcome in done.episodes]
+    return {
+        **simulation_report(read.world, episodes, exact_floor=WORLDS[read.world].exact_floor),
+        "cells": len(read.cells),
+        "episodes": len(episodes),
+        "played": done.played,
+        "sabotage": sabotage,
+        "oracle_feedback": False,
+        "folder": str(folder),
+        "seconds": round(time.perf_counter() - began, 2),
+    }
 
 
 def _variants(values: dict[str, Any]) -> Table:

@@ -261,3 +261,18 @@ def test_a_report_says_why_it_cannot_be_believed() -> None:
     assert "predicted" in problems(24, 9, True)[0]
     assert problems(24, 9, False) == []
     assert len(problems(20, 24, False)) == 2
+
+
+def test_a_fresh_simulation_leaves_nothing(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All is played in a temporary folder; with `--out` beside it nothing is."""
+    monkeypatch.chdir(tmp_path)
+    small = CONFIG.replace("[1, 2]", "[1]").replace("episodes = 2", "").replace("[5, 20]", "[5]")
+    config.write_text(small.replace('"none", "window", "fsrs"', '"none"'))
+    assert main(["simulate", str(config), "--fresh", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["played"], values["oracle"], values["problems"], values["folder"]) == (2, 1.0, [], None)
+    assert list(tmp_path.iterdir()) == [config]
+    assert main(["simulate", str(config), "--fresh", "--out", str(tmp_path / "out")]) == 2
+    assert "--fresh" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Turns in processes that are killed or told to end, for `test_conversations_processes.py`.
 
 python kept_turns.py serve URL    run one turn whose model says on stdout that it was asked, and waits for a second
+python kept_turns.py deaf URL     the same, and SIGTERM drains nothing
 python kept_turns.py say URL N WAY    run N turns of one conversation, with ``on_busy=WAY``
 python kept_turns.py hold URL NAME…   run a turn of each conversation at once; they wait for a line on stdin; print as
                                       JSON how each ended
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import anyio
 from langchain_core.messages import BaseMessage
@@ -26,8 +28,8 @@ from mars.runtime import drain_on_sigterm
 from mars.testing import ScriptedModel, Step
 
 
-async def serve(url: str) -> None:
-    """Run one turn; SIGTERM drains it."""
+async def serve(url: str, *, drained: bool = True) -> None:
+    """Run one turn; SIGTERM drains it, unless it is not to."""
 
     def wait(_: Sequence[BaseMessage]) -> Step:
         print("asked", flush=True)
@@ -36,7 +38,7 @@ async def serve(url: str) -> None:
 
     team = Team(assistant=Assistant(model=ScriptedModel(wait)), without=frozenset({"checker"}))
     async with Mars.open(url, team=team, lease=1.0) as mars:
-        with drain_on_sigterm(mars.drain):
+        with drain_on_sigterm(mars.drain) if drained else nullcontext():
             result = await mars.run("Where is Oslo?", user="ann", conversation="c")
             print(result.status.value, flush=True)
 
@@ -80,8 +82,8 @@ async def hold(url: str, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        asyncio.run(serve(sys.argv[2]))
+    if sys.argv[1] in ("serve", "deaf"):
+        asyncio.run(serve(sys.argv[2], drained=sys.argv[1] == "serve"))
     elif sys.argv[1] == "hold":
         asyncio.run(hold(sys.argv[2], sys.argv[3:]))
     else:

@@ -51,6 +51,19 @@ async def test_sigterm_drains_to_a_saved_checkpoint(tmp_path: Path) -> None:
     assert (result.answer, model.calls) == ("In Norway.", [])
 
 
+async def test_sigterm_that_drains_nothing_costs_the_call(tmp_path: Path) -> None:
+    """The sabotage: the process dies at once, and who resumes the turn has to make its call again."""
+    url = f"sqlite:///{tmp_path / 'life.db'}"
+    process = started("deaf", url)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGTERM)
+    assert (process.communicate(timeout=60)[0], process.returncode) == ("", -signal.SIGTERM)
+    model = ScriptedModel(["In Norway."])
+    async with Mars.open(url, team=Team(assistant=Assistant(model=model), without=frozenset({"checker"}))) as mars:
+        assert (await mars.resume("c", on_busy="queue")).usage.maybe_paid == len(model.calls) == 1
+
+
 async def test_the_lease_of_a_killed_process_is_taken_over(url: str) -> None:
     """Until the lease runs out nobody resumes; then the turn is finished elsewhere."""
     process = started("serve", url)

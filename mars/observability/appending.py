@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ Lines = SimpleQueue[str | threading.Event | None]
 
 MOST = 1024
 """So many lines are written at once."""
+
+LINGER = 0.01
+"""Seconds in which lines gather: opening, locking and writing costs more than a line."""
 
 LEAST = 8
 """Shorter values of the environment are no keys: hiding "test" would hide words."""
@@ -109,6 +113,8 @@ def _write(lines: Lines, path: Path, secrets: tuple[str, ...]) -> None:
     failing, batch = False, []
     while None not in batch:
         batch = [lines.get()]
+        if isinstance(batch[0], str):
+            time.sleep(LINGER)
         try:
             while len(batch) < MOST:
                 batch.append(lines.get_nowait())

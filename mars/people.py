@@ -22,6 +22,7 @@ from mars.errors import InvalidInput, ScriptError
 from mars.events import emit
 from mars.persistence.approvals import Approval, Asked, Decision
 from mars.persistence.asks import Desk
+from mars.persistence.call_rows import Key
 from mars.results import EventKind
 from mars.state import State
 from mars.tools import ASKS, READ_ONLY, Toolbox
@@ -66,9 +67,12 @@ class People:
         Interrupts the graph where nobody has decided yet.
         """
         place, pending = here(), [dict(values) for values in state["pending"]]
-        number = next(number for number, values in enumerate(pending) if self.wanted(toolbox, values))
+        key = place.next("person")
+        number = await self._waiting(toolbox, key, pending)
+        if number is None:  # the policy was changed while the turn rested, and nobody had been asked yet
+            return Command(goto=self.next(toolbox, pending), update={"pending": _passed(pending)})
         action = Action(**pending[number])
-        asked, new = await self.desk.put(self._ask(toolbox, action), place.fence)
+        asked, new = await self.desk.put(self._ask(toolbox, action, key), place.fence)
         decision = asked.decision or self._default(asked, new)
         if decision is None:
             emit(EventKind.INTERRUPT, "person", _words(asked), asked=asked.plain())
@@ -78,13 +82,20 @@ class People:
         update = _applied(toolbox, action, decision, asked, list(state["scratch"]), pending, number)
         goto = self.next(toolbox, update["pending"])
         if goto == "tools":
-            for values in update["pending"]:
-                values.pop(CLEARED, None)
+            update["pending"] = _passed(update["pending"])
         return Command(goto=goto, update=update)
 
-    def _ask(self, toolbox: Toolbox, action: Action) -> Asked:
+    async def _waiting(self, toolbox: Toolbox, key: Key, pending: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return the place of the action to decide on: what was asked before, whatever the policy is by now."""
+        asked = await self.desk.asked(key) if here().fence else None
+        open_ = [number for number, values in enumerate(pending) if not values.get(CLEARED)]
+        again = (number for number in open_ if asked is not None and asked.about(pending[number]))
+        wanted = (number for number in open_ if self.wanted(toolbox, pending[number]))
+        return next(again, next(wanted, None))
+
+    def _ask(self, toolbox: Toolbox, action: Action, key: Key) -> Asked:
         place, approval = here(), self.approval or Approval()
-        key, now = place.next("person"), datetime.now(UTC)
+        now = datetime.now(UTC)
         question = toolbox.asks(action.tool)
         return Asked(
             namespace=place.namespace,
@@ -143,7 +154,7 @@ def _applied(
     """Return the state's actions after a decision on the one at place `number`."""
     if decision.choice in ("approve", "edit"):
         if decision.arguments is not None:
-            scratch = [_edited(message, action.id, decision.arguments) for message in scratch]
+            scratch = _edited(scratch, action.id, decision.arguments)
             pending[number]["arguments"] = dict(decision.arguments)
         pending[number][CLEARED] = True
     else:
@@ -157,10 +168,17 @@ def _applied(
     return {"scratch": scratch, "pending": pending}
 
 
-def _edited(message: dict[str, Any], id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message in which the call of this id has other arguments: what the Assistant reads is what ran."""
-    calls = message["data"].get("tool_calls") or []
-    if not any(call["id"] == id for call in calls):
-        return message
-    changed = [{**call, "args": dict(arguments)} if call["id"] == id else call for call in calls]
-    return {**message, "data": {**message["data"], "tool_calls": changed}}
+def _passed(pending: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return pending actions without the marks of who let them pass."""
+    return [{name: value for name, value in values.items() if name != CLEARED} for values in pending]
+
+
+def _edited(scratch: list[dict[str, Any]], id: str, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return messages in which the newest call of this id has other arguments: what the Assistant reads is what ran."""
+    for place in reversed(range(len(scratch))):
+        message, calls = scratch[place], scratch[place]["data"].get("tool_calls") or []
+        if any(call["id"] == id for call in calls):
+            changed = [{**call, "args": dict(arguments)} if call["id"] == id else call for call in calls]
+            mended = {**message, "data": {**message["data"], "tool_calls": changed}}
+            return [*scratch[:place], mended, *scratch[place + 1 :]]
+    return scratch

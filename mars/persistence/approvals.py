@@ -6,6 +6,7 @@ The Checker judges whether an action is right; a person decides whether it may h
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -72,6 +73,8 @@ class Decision:
             raise InvalidInput('edit, and only edit, has arguments: {"choice": "edit", "arguments": {…}}')
         if self.choice == "edit" and not isinstance(self.arguments, Mapping):
             raise InvalidInput(f"arguments are an object; got {type(self.arguments).__name__}")
+        if self.arguments is not None and not _is_json(self.arguments):
+            raise InvalidInput("arguments are JSON values under names, as the tool would be called with")
         if not isinstance(self.text, str) or not isinstance(self.by, str):
             raise InvalidInput("text and by are text")
         if self.choice == "answer" and not self.text.strip():
@@ -131,6 +134,15 @@ class Asked:
         """What can be decided."""
         return CHOICES[self.kind]
 
+    @property
+    def call(self) -> Mapping[str, Any]:
+        """The action that it is about, as the state has it."""
+        return {"tool": self.tool, "arguments": dict(self.arguments)}
+
+    def about(self, action: Mapping[str, Any]) -> bool:
+        """Return whether it is about this action: the same tool with the same arguments."""
+        return self.tool == action["tool"] and _text(self.arguments) == _text(action["arguments"])
+
     def check(self, decision: Decision) -> Decision:
         """Return the decision if it can be taken here; else raise `InvalidInput`."""
         if decision.choice not in self.choices:
@@ -154,3 +166,14 @@ class Asked:
             "decision": self.decision.plain() if self.decision else None,
             "decided_at": self.decided_at.isoformat() if self.decided_at else None,
         }
+
+
+def _text(arguments: Mapping[str, Any]) -> str:
+    return json.dumps(dict(arguments), sort_keys=True)
+
+
+def _is_json(arguments: Mapping[str, Any]) -> bool:
+    try:
+        return bool(json.loads(json.dumps(dict(arguments))) == dict(arguments))
+    except (TypeError, ValueError, RecursionError):
+        return False

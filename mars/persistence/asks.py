@@ -7,6 +7,7 @@ goes on, and who allowed what can be read afterwards. A memory without a databas
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from mars.errors import InvalidInput, NotFound
 from mars.memory.backends.wire import Wire
 from mars.persistence import leases
 from mars.persistence.approvals import Asked, Decision
+from mars.persistence.call_rows import Key
 from mars.persistence.database import Database
 from mars.persistence.leases import Fence
 from mars.persistence.transcript import EPOCH, MICROSECOND
@@ -26,6 +28,9 @@ COLUMNS = (
     "decided_at"
 )
 
+PLACE = "conversation = ? AND turn = ? AND number = ?"
+"""Which ask is meant."""
+
 
 class Desk:
     """Where people are asked."""
@@ -35,20 +40,41 @@ class Desk:
         self._database = database
         self._held: dict[tuple[str, str, int], Asked] = {}
 
-    async def put(self, ask: Asked, fence: Fence | None = None) -> tuple[Asked, bool]:
-        """Store what is asked unless it was asked before; return what is stored, and whether it is new."""
-        key = (ask.conversation, ask.turn, ask.number)
+    async def asked(self, key: Key) -> Asked | None:
+        """Return what was asked at a place of a turn."""
+        place = (key.conversation, key.turn, key.ordinal)
         if self._database is None:
-            new = key not in self._held
-            return self._held.setdefault(key, ask), new
+            return self._held.get(place)
+        found = await self._database.read(lambda wire: _found(wire, PLACE, place))
+        return found[0] if found else None
+
+    async def put(self, ask: Asked, fence: Fence | None = None) -> tuple[Asked, bool]:
+        """Store what is asked unless it was asked before; return what is stored, and whether it is new.
+
+        Without a fence it is LangGraph that keeps the decision, and it can go back in time: what was decided before, or
+        was about another action, is left alone, and this is asked under the next free number.
+        """
+
+        def stored(get: Callable[[int], Asked | None]) -> tuple[Asked, bool]:
+            number = ask.number
+            while (found := get(number)) is not None:
+                if found.about(ask.call) and (fence is not None or found.decision is None):
+                    return found, False
+                number += 1
+            return replace(ask, number=number), True
+
+        if self._database is None:
+            asked, new = stored(lambda number: self._held.get((ask.conversation, ask.turn, number)))
+            self._held[asked.conversation, asked.turn, asked.number] = asked
+            return asked, new
 
         def work(wire: Wire) -> tuple[Asked, bool]:
             leases.check(wire, fence)
-            found = _found(wire, "conversation = ? AND turn = ? AND number = ?", key)
-            if found:
-                return found[0], False
-            _run(wire, f"INSERT INTO mars_asks ({COLUMNS}) VALUES ({', '.join('?' * 12)})", [_row(ask)])
-            return ask, True
+            place = (ask.conversation, ask.turn)
+            asked, new = stored(lambda number: next(iter(_found(wire, PLACE, (*place, number))), None))
+            if new:
+                _run(wire, f"INSERT INTO mars_asks ({COLUMNS}) VALUES ({', '.join('?' * 12)})", [_row(asked)])
+            return asked, new
 
         return await self._database.write(work)
 
@@ -80,12 +106,11 @@ class Desk:
 
         def work(wire: Wire) -> Asked:
             leases.check(wire, fence)
-            found = _found(wire, "conversation = ? AND turn = ? AND number = ?", key)
+            found = _found(wire, PLACE, key, lock=True)
             if not allowed(found[0] if found else None):
                 return found[0]
             values = (json.dumps(decision.plain()), _stored(at), *key)
-            where = "conversation = ? AND turn = ? AND number = ?"
-            _run(wire, f"UPDATE mars_asks SET decision = ?, decided_at = ? WHERE {where}", [values])
+            _run(wire, f"UPDATE mars_asks SET decision = ?, decided_at = ? WHERE {PLACE}", [values])
             return decided
 
         return await self._database.write(work)
@@ -100,8 +125,11 @@ class Desk:
         return sorted(held, key=lambda ask: (ask.asked_at, ask.number))
 
 
-def _found(wire: Wire, where: str, values: tuple[Any, ...]) -> list[Asked]:
-    rows = _run(wire, f"SELECT {COLUMNS} FROM mars_asks WHERE {where} ORDER BY asked_at, number", values).fetchall()
+def _found(wire: Wire, where: str, values: tuple[Any, ...], *, lock: bool = False) -> list[Asked]:
+    """Return rows; with `lock` nobody else writes them until the transaction ends, as SQLite's does in any case."""
+    locked = " FOR UPDATE" if lock and wire.dialect != "sqlite" else ""
+    order = f"ORDER BY asked_at, number{locked}"
+    rows = _run(wire, f"SELECT {COLUMNS} FROM mars_asks WHERE {where} {order}", values).fetchall()
     return [
         Asked(
             namespace=tuple(json.loads(row[0])),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from pydantic import Field
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from mars import Checker, Mars, RunStatus, Team
 from mars.errors import InvalidInput, InvalidSetting, NotFound
@@ -147,6 +154,94 @@ async def test_the_same_id_is_another_action(url: str) -> None:
         assert till.paid == [(5, "Bo")]
 
 
+class OneId(GenericFakeChatModel):
+    """A model that gives every call the same id, as some local ones do."""
+
+    read: list[list[int]] = Field(default_factory=list)
+    """The amounts of the payments in each prompt."""
+
+    def bind_tools(self, tools: Any, **options: Any) -> Any:
+        """Take no notice of the tools."""
+        return self
+
+    async def astream(self, input: Any, config: Any = None, **options: Any) -> Any:
+        """Note what it reads, and reply whole."""
+        self.read.append([call["args"]["amount"] for message in input for call in getattr(message, "tool_calls", [])])
+        yield next(self.messages)
+
+
+async def test_an_edit_changes_no_earlier_call(tmp_path: Path) -> None:
+    """Where a model gives every call the same id, what the Assistant reads of those that ran stays as it was."""
+    till = Till()
+
+    def replies() -> Iterator[AIMessage]:
+        for amount in (5, 900):
+            yield AIMessage("", tool_calls=[{"name": "pay", "args": {"amount": amount, "to": "Bo"}, "id": "1"}])
+        yield AIMessage("Done.")
+
+    model = OneId(messages=replies())
+    async with Mars.open(
+        f"sqlite:///{tmp_path / 'a.db'}", model=model, tools=[till.pay], team=Team(approval=Approval(), without=ALONE)
+    ) as mars:
+        await mars.run("Pay Bo.", conversation="bill")
+        await mars.decide("bill", "approve")
+        assert (await mars.resume("bill")).status is RunStatus.WAITING
+        await mars.decide("bill", {"choice": "edit", "arguments": {"amount": 9, "to": "Bo"}})
+        await mars.resume("bill")
+    assert till.paid == [(5, "Bo"), (9, "Bo")]
+    assert model.read == [[], [5], [5, 9]]
+
+
+async def test_what_was_asked_is_decided_whatever_the_policy_is_by_then(url: str) -> None:
+    """A rejection holds where the policy was relaxed meanwhile; where nobody had been asked yet, the turn goes on."""
+    till, calls = Till(), (PAY, ("pay", {"amount": 7, "to": "Cy"}))
+    async with opening(url, till, told(*calls)) as mars:
+        await mars.run("Pay them.", conversation="bill")
+        await mars.decide("bill", "reject")
+    async with opening(url, till, told(*calls), approval=None) as mars:
+        assert (await mars.resume("bill")).status is RunStatus.COMPLETED
+        assert len(await mars.asked("bill")) == 1
+    assert till.paid == [(7, "Cy")]
+
+
+async def test_an_approval_is_for_what_was_asked(url: str) -> None:
+    """A policy that was changed while a turn rests does not give one action the approval of another."""
+    till, calls = Till(), (PAY, ("ask_user", {"question": "Why?"}))
+    policy = Approval(tools=("pay", "ask_user"))
+    async with opening(url, till, told(*reversed(calls)), approval=policy) as mars:
+        await mars.run("Pay Bo.", conversation="bill")
+        await mars.decide("bill", {"choice": "answer", "text": "a debt"})
+    both = StructuredTool.from_function(lambda question: "none", name="ask_user", description="Ask.")
+    team = Team(approval=Approval(tools=("pay",)), without=ALONE)
+    async with Mars.open(url, model=told(*calls), tools=[till.pay, both], team=team) as mars:
+        assert (await mars.resume("bill")).status is RunStatus.WAITING
+        rows = await mars.asked("bill")
+    assert [(row.tool, row.decision is None) for row in rows] == [("ask_user", False), ("pay", True)]
+    assert till.paid == []
+
+
+async def test_two_decide_at_once(fresh_database: Callable[[], str]) -> None:
+    """On PostgreSQL, too, the first decision stands: the second one waits for it, and is told."""
+    url, till = fresh_database(), Till()
+    async with opening(url, till, told(PAY)) as mars:
+        await mars.run("Pay Bo.", conversation="bill")
+        (asked,) = await mars.asked("bill")
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect() as other, engine.connect() as watcher:
+            first = json.dumps(Decision(choice="reject", by="bea").plain())
+            other.execute(text("UPDATE mars_asks SET decision = :first"), {"first": first})
+            second = asyncio.create_task(mars.decide("bill", {"choice": "approve", "by": "ann"}))
+            blocked = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            while not (second.done() or watcher.execute(blocked).scalar()):
+                await asyncio.sleep(0.01)
+            other.commit()
+        with pytest.raises(InvalidInput, match="decided before: reject by bea"):
+            await second
+        (row,) = await mars.asked("bill")
+    assert row.decision is not None
+    assert (asked.decision, row.decision.by) == (None, "bea")
+
+
 @pytest.mark.parametrize(("default", "paid"), [("reject", []), ("approve", [(5, "Bo")])])
 async def test_an_expired_ask_gets_the_default(url: str, default: Any, paid: list[tuple[int, str]]) -> None:
     """It is asked in any case; where nobody decided in time, resuming decides, and the row says so."""
@@ -226,6 +321,29 @@ async def test_in_a_hosts_graph() -> None:
     assert till.paid == [(5, "Bo")]
 
 
+async def test_a_host_is_asked_again() -> None:
+    """What was approved is not approved in another host's thread of the same name, nor after going back in time."""
+    till, amounts = Till(), [5, 900, 5]
+
+    def reply(messages: Any) -> Any:
+        return (
+            "Done." if messages[-1].type == "tool" else Step(tool_calls=(("pay", {"amount": amounts[0], "to": "Bo"}),))
+        )
+
+    async with opening("memory:", till, ScriptedModel(reply)) as mars:
+        config: Any = {"configurable": {"thread_id": "1"}}
+        for choice in ("approve", "reject", "reject"):
+            graph = agent_graph(mars).compile(checkpointer=InMemorySaver())
+            first = await graph.ainvoke({"messages": [HumanMessage("Pay Bo.", id="m")]}, config)
+            assert first["__interrupt__"][0].value["arguments"]["amount"] == amounts.pop(0)
+            amounts.append(0)
+            last = await graph.ainvoke(Command(resume=choice), config)
+            assert last["messages"][-1].text == "Done."
+        rows = await mars.roster.usual.people.desk.of(("user",), "1")
+    assert till.paid == [(5, "Bo")]
+    assert [row.decision.choice for row in rows if row.decision] == ["approve", "reject", "reject"]
+
+
 def test_the_policy_is_data() -> None:
     """A team's file says who needs approval; it reads back as it was."""
     team = Team(approval=Approval(tools=("pay",), expires=60.0, default="approve"))
@@ -249,6 +367,8 @@ def test_the_policy_is_data() -> None:
         {"choice": "edit"},
         {"choice": "approve", "arguments": {}},
         {"choice": "edit", "arguments": [1]},
+        {"choice": "edit", "arguments": {"amount": object()}},
+        {"choice": "edit", "arguments": {1: 2}},
         {"choice": "answer"},
         {"choice": "reject", "text": 1},
         {"choice": "approve", "who": "ann"},

@@ -228,5 +228,6 @@ CARDS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], Parts]] = {
     "call": _made,
     "final": _final,
     "broken": _noted,
+    "interrupted": _noted,
 }
 """How each kind of line is told."""

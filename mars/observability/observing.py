@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langgraph.errors import GraphBubbleUp
+
 if TYPE_CHECKING:
     from mars.calls import Place, Wanted
     from mars.persistence.ledger import Key, Outcome
@@ -65,7 +67,7 @@ class Observation(Protocol):
         """Be told what came of the attempt."""
 
     def end(self, result: RunResult | None, error: BaseException | None) -> None:
-        """Be told how the run ended; exactly one is given, unless the caller stopped listening."""
+        """Be told how the run ended: by a result, by an error, or, in somebody else's graph, by an interrupt."""
 
 
 class Observer(Protocol):
@@ -177,6 +179,8 @@ class Observers:
         try:
             with _step(seen) if seen else ExitStack():
                 yield results.append
+        except GraphBubbleUp:
+            raise  # it waits for the host's user, which is no failure
         except BaseException as error:
             failure = error
             raise

@@ -12,7 +12,7 @@ from typing import Any
 from mars.errors import InvalidFile, NotFound
 from mars.observability.run_log import FORMAT, is_log
 
-ENDS = ("final", "broken")
+ENDS = ("final", "broken", "interrupted")
 """Kinds of a run's last line."""
 
 
@@ -50,9 +50,9 @@ class LoggedRun:
 
     @property
     def status(self) -> str:
-        """How it ended: a `RunStatus`, broken, or unfinished."""
+        """How it ended: a `RunStatus`, broken, interrupted, or unfinished."""
         result, end = self.result, self.end
-        return str(result["status"]) if result is not None else "broken" if end is not None else "unfinished"
+        return str(result["status"]) if result is not None else str(end["kind"]) if end is not None else "unfinished"
 
     @property
     def conversation(self) -> str | None:

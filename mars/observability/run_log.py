@@ -1,12 +1,13 @@
 """The run log: one line of JSON for everything that happens in a run, in a file that only grows.
 
-A run's first line is its header (``kind`` is ``header``, with the version of the format), its last one its result
-(``final``) or its error (``broken``); between them is a line for each event and for each call of a model or a tool
-(``call``). Lines of several runs and processes stand between each other; ``run`` tells them apart. Fields:
+A run's first line is its header (``kind`` is ``header``, with the version of the format). Its last one is its result
+(``final``), its error (``broken``), or ``interrupted`` where it goes on in another run. Between them is a line for each
+event and for each call of a model or a tool (``call``). Lines of several runs and processes stand between each other;
+``run`` tells them apart. Fields:
 
 =================  =====================================================================================
 run                id of the run
-kind               header, an `EventKind`, call, final or broken
+kind               header, an `EventKind`, call, final, broken or interrupted
 at                 wall time, UTC, ISO 8601
 offset             seconds since the run began, on the monotonic clock
 conversation       name of the conversation; null before it is known
@@ -138,8 +139,10 @@ class _LoggedRun:
     def end(self, result: RunResult | None, error: BaseException | None) -> None:
         """Write the last line."""
         if result is None:
-            words = f"{type(error).__name__}: {error}" if error is not None else "nobody listened to the end"
-            self._write("broken", "runtime", words)
+            if error is None:
+                self._write("interrupted", "runtime", "it waits for what the host's user says")
+            else:
+                self._write("broken", "runtime", f"{type(error).__name__}: {error}")
             return
         self._place = (result.conversation, result.turn)
         plain = result.plain()

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from mars.observability.cards import LANES, card, chip, count, dictionary, money, number, quoted, seconds, shade, text
-from mars.observability.reading import LoggedRun
+from mars.observability.reading import ENDS, LoggedRun
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What a browser allows the page: its own style."""
@@ -149,7 +149,7 @@ def _drawn(at: float, line: dict[str, Any], parts: list[_Part]) -> list[tuple[st
         return [(role, (at, at, "token", "token"))]
     if kind in PEOPLE:
         return [("person", (at, at, f"mark {kind}", f"{kind}: {line.get('text')}"))]
-    if kind in ("final", "broken"):
+    if kind in ENDS:
         return [("runtime", (at, at, f"mark {kind}", kind))]
     if kind in MARKS:
         verdict = dictionary(data.get("verdict")).get("decision", "") if kind == "verdict" else ""
@@ -187,7 +187,7 @@ def _story(parts: list[_Part]) -> str:
             if line.get("iteration") not in (None, iteration):
                 iteration = line["iteration"]
                 told += f"<h2>Attempt {text(iteration)}</h2>"
-            elif line["kind"] in ("final", "broken") and part is parts[-1]:
+            elif line["kind"] in ENDS and part is parts[-1]:
                 told += "<h2>The end</h2>"
             told += drawn
     return f'<section class="story">{told}</section>'

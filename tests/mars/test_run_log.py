@@ -14,6 +14,8 @@ from typing import Any
 
 import anyio
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 
 from mars import Assistant, Mars, Team
 from mars.cli import main
@@ -158,6 +160,25 @@ async def test_a_graph_within_a_graph_is_logged(tmp_path: Path) -> None:
     assert kinds(run.lines)[0] == "header"
     assert kinds(run.lines)[-1] == "final"
     assert "draft" in kinds(run.lines)
+
+
+async def test_an_interrupt_in_a_host_is_no_failure(tmp_path: Path) -> None:
+    """Where the host's user has to answer, the run says so; what goes on with the answer is another run."""
+    path = tmp_path / "runs.jsonl"
+
+    def book() -> str:
+        """Book a table."""
+        return f"Booked for {interrupt('Which day?')}."
+
+    model = ScriptedModel(lambda said: "Done." if said[-1].type == "tool" else Step(tool_calls=(("book", {}),)))
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async with Mars.open("memory:", model=model, tools=[book], team=ALONE, observers=[RunLog(path)]) as mars:
+        graph = agent_graph(mars).compile(checkpointer=InMemorySaver())
+        await graph.ainvoke({"messages": [("user", "Book a table.")]}, config)
+        await graph.ainvoke(Command(resume="Tuesday"), config)
+    first, second = read_runs(path)
+    assert (first.status, second.status) == ("interrupted", "completed")
+    assert "interrupted" in timeline([first])
 
 
 # What must not be in it

@@ -795,7 +795,7 @@ async def test_the_rules_summary_stays_where_no_model_rewrites_it(file: str, why
         notes = ScriptedModel([" \n"])
     asked = None if why == "no model" else Summariser(model=notes)
     budget = Budgets(roles={"summariser": Budget(calls=0)}) if why == "no budget" else None
-    options = {} if asked is None else {"summariser": asked}
+    options: dict[str, Any] = {} if asked is None else {"summariser": asked}
     async with opened(file, model=model, team=team(model, window=1, budget=budget, **options)) as mars:
         result = await talked(mars, 3)
     assert (result.status, len(notes.calls)) == (RunStatus.COMPLETED, int(why in ("down", "nothing said")))

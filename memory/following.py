@@ -68,8 +68,7 @@ class Follower:
         self.index = index
         self.pace = Pace() if pace is None else pace
         self._backend = backend
-        self._changed = Condition()  # its lock may be taken again by its holder
-        self._batch = Lock()
+        self.forked()
         self._thread: Thread | None = None
         self._process = os.getpid()
         self._closed = False
@@ -80,6 +79,11 @@ class Follower:
         self._mark = 0
         self._problem: str | None = None
         self._failures = 0
+
+    def forked(self) -> None:
+        """Have locks that nobody holds: in a child its parent's thread, which is not there, may hold them."""
+        self._changed = Condition()  # its lock may be taken again by its holder
+        self._batch = Lock()
 
     def start(self) -> None:
         """Begin to follow; idempotent."""

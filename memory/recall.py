@@ -78,9 +78,17 @@ class Recaller:
         self._embedder = embedder
         fixed = preset.lexical_weight
         self._lexical_weight = embedder.lexical_weight if fixed is None else fixed
+        self._begin()
+
+    def _begin(self) -> None:
         self._shards: OrderedDict[Namespace, Shard] = OrderedDict()
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
+
+    def forked(self) -> None:
+        """Start afresh in a child if a thread of the parent was at work, which the child does not have."""
+        if self._lock.locked():
+            self._begin()
 
     def loaded(self) -> Mapping[Namespace, int]:
         """The namespaces whose shards are in memory, with about how many bytes; the one asked longest ago first."""

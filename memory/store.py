@@ -107,6 +107,7 @@ class Store:
 
     def _start(self) -> None:
         from mars.memory.backends import open_backend
+        from mars.memory.backends.forks import renew_in_child
 
         self._embedder = resolve_embedder(self._embedder_named)
         backend = open_backend(self._target, **self._options)
@@ -124,8 +125,17 @@ class Store:
             raise
         self._writer = Writer(grouped(partial(self._commit, backend)))
         self._backend = backend
+        renew_in_child(self)
         if self._index_wanted:
             self._following()
+
+    def forked(self) -> None:
+        """Let go of what threads of the parent hold, in a child, which does not have them."""
+        self._limiter = CapacityLimiter(WORKERS)
+        self._follower_lock = Lock()
+        self._recaller.forked()
+        if self._follower is not None:
+            self._follower.forked()
 
     def _change_embedder(self, backend: Backend) -> None:
         """Let the store's vectors be this embedder's; what is derived of the old ones is dropped."""

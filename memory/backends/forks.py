@@ -15,12 +15,13 @@ import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
-from sqlalchemy.engine import URL
-
 from mars.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 __all__ = ["Forked", "Gate", "file_of", "forget_in_child", "leave", "renew_in_child"]
 

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError
+from mars.errors import InvalidInput, NotFound, StoreClosed, StoreError, StoreUnavailable
 from mars.memory.backends.crowds import Crowds
 from mars.memory.backends.doom import Doom
+from mars.memory.backends.forks import renew_in_child
 from mars.memory.backends.matching import matches
 from mars.memory.backends.rows import change_of, change_row, life_row, settled
 from mars.memory.findings import Audit, Stored, StoredVector
@@ -317,7 +318,17 @@ class InMemoryBackend(Backend):
         self._all = _Contents(meta={"store_id": uuid4().hex})
         self._lock = threading.RLock()
         self._inside = False
+        self._writing = False
+        self._torn = False
         self._closed = False
+        renew_in_child(self)
+
+    def forked(self) -> None:
+        """Let go, in a child, of what a thread of the parent holds; what that was changing is of no use here."""
+        if not self._lock.acquire(blocking=False):
+            self._lock, self._inside, self._torn = threading.RLock(), False, self._writing
+        else:
+            self._lock.release()
 
     @property
     def url(self) -> str:
@@ -329,6 +340,7 @@ class InMemoryBackend(Backend):
         with self._lock:
             self._enter()
             transaction = _InMemoryTransaction(self._all)
+            self._writing = True
             try:
                 result = work(transaction)
                 transaction.finish()
@@ -337,7 +349,7 @@ class InMemoryBackend(Backend):
                 transaction.roll_back()
                 raise
             finally:
-                self._inside = False
+                self._inside = self._writing = False
 
     def read(self, work: Callable[[Reader], Result]) -> Result:
         """Run `work` while nobody writes; see `Backend.read`."""
@@ -357,6 +369,11 @@ class InMemoryBackend(Backend):
     def _enter(self) -> None:
         if self._closed:
             raise StoreClosed("the in-memory store is closed; what it held is gone")
+        if self._torn:
+            raise StoreUnavailable(
+                "memory: this process was forked while a thread of its parent wrote; nothing was written: fork while "
+                "nothing is being written, or start the process by spawn"
+            )
         if self._inside:
             raise StoreError("a transaction is open in this thread: use the one that was handed to `work`")
         self._inside = True

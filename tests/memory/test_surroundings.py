@@ -387,6 +387,69 @@ assert anyio.run(memory.add, "after", ("a",)).seq == 3
 anyio.run(memory.close)
 """
 
+FORKED_WHILE_ASKED = """
+import os, signal, sys
+from threading import Event, Thread
+import anyio
+from mars.errors import StoreUnavailable
+from mars.memory.backends import forks
+from mars.memory.engine import Memory
+from mars.testing import RandomEmbedder
+
+forks.PATIENCE = 0.1
+asked, told, parent = Event(), Event(), os.getpid()
+
+class Slow(RandomEmbedder):
+    def embed(self, texts):
+        if os.getpid() == parent and texts[0] == "Where is my dog?":
+            asked.set()
+            assert told.wait(60)
+        return super().embed(texts)
+
+async def opened():
+    memory = await Memory.open(sys.argv[1], embedder=Slow(8)).__aenter__()
+    await memory.add("The dog is in the garden.", ("a",), speaker="Ann")
+    return memory
+
+async def ask():
+    return len(await memory.recall("Where is Ann's dog?", namespace=("a",)))
+
+async def ask_often():
+    async with anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(ask)
+
+memory = anyio.run(opened)
+asking = Thread(target=anyio.run, args=(ask_often,), daemon=True)
+asking.start()
+assert asked.wait(60)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        print("found", anyio.run(ask), flush=True)
+    except StoreUnavailable as error:
+        print(error, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+told.set()
+asking.join()
+anyio.run(memory.close)
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "says"), [("file", "nothing was written: fork while nothing"), ("memory:", "found 1")]
+)
+def test_a_fork_in_the_midst_of_a_question(tmp_path: Path, target: str, says: str) -> None:
+    """A child that was forked while threads recalled is answered or refused, and waits for none of those threads."""
+    url = f"sqlite:///{tmp_path / 'a.db'}" if target == "file" else target
+    line = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED_WHILE_ASKED, url]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert says in ended.stdout
+
+
 FORKED_TWIN = """
 import os, signal, sys
 from mars.memory.engine import Memory

@@ -64,7 +64,9 @@ def kept(out: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM episodes").fetchone()[0]) if tables else 0
 
 
-def test_a_killed_simulation_plays_only_what_is_missing(config: Path, tmp_path: Path) -> None:
+def test_a_killed_simulation_plays_only_what_is_missing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """SIGKILL in the middle; the same command plays the rest, and all of it is as if nothing had happened."""
     out = tmp_path / "out"
     killed = begun(config, out)
@@ -79,9 +81,8 @@ def test_a_killed_simulation_plays_only_what_is_missing(config: Path, tmp_path: 
     assert 5 <= before < EPISODES
     assert not (out / "results.jsonl").exists()
 
-    again = begun(config, out)
-    values = json.loads(again.communicate(timeout=120)[0])
-    assert again.returncode == 0
+    assert main(["simulate", str(config), "--out", str(out), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
     assert (values["episodes"], values["played"]) == (EPISODES, EPISODES - before)
 
     tasks = read_config(config).tasks()

@@ -149,7 +149,7 @@ def test_a_fit_learns_what_separates() -> None:
     assert auc(scores, known) > 0.9
     below = sum(score < model.threshold for score, yes in zip(scores, known, strict=True) if yes)
     assert below == 30
-    with pytest.raises(InvalidInput, match="unanswerable"):
+    with pytest.raises(InvalidInput, match="both classes"):
         fit_answerability(features[:3], [True, True, True])
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 
 from mars.errors import InvalidFile, InvalidNamespace
 
@@ -21,13 +22,29 @@ if TYPE_CHECKING:
     from mars.observability import Observer
 
 
+COMMANDS = dict.fromkeys(
+    [*set(range(0x20)) - set(map(ord, "\t\n")), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "\N{REPLACEMENT CHARACTER}",
+)
+"""Characters that a terminal obeys, or that turn the order of others round (Unicode's bidirectional controls)."""
+
+
+class Terminal(Console):
+    """A console that shows what others wrote, and never lets a terminal obey it; styles are rich's own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield what is to be written, without the characters of `COMMANDS`."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(segment.text.translate(COMMANDS), segment.style)
+
+
 class Output:
     """Results on stdout, notes and errors on stderr, so that results can be piped."""
 
     def __init__(self) -> None:
         """Look at the terminal as it is when something is printed."""
-        self.results = Console(highlight=False)
-        self.notes = Console(stderr=True, highlight=False)
+        self.results = Terminal(highlight=False)
+        self.notes = Terminal(stderr=True, highlight=False)
 
     def print(self, *things: Any) -> None:
         """Print text or rich's renderables on stdout; strings are taken literally."""

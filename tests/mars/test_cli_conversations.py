@@ -117,3 +117,21 @@ def test_what_is_no_decision(waiting: str, wrong: list[str], capsys: pytest.Capt
     capsys.readouterr()
     assert main(["decide", "bill", "--db", waiting, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["decision"] is None
+
+
+def test_what_others_say_does_not_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither what a model proposes nor what a user asks can move the cursor, hide or turn round what is shown."""
+    url, evil = f"sqlite:///{tmp_path / 'life.db'}", "\x1b[2K\x9b1A\u202e\x7f"
+    model = ScriptedModel([Step(tool_calls=((f"pay{evil}", {"to": evil}),))])
+    team = Team(approval=Approval(), without=frozenset({"checker", "reflection"}))
+
+    async def ask() -> None:
+        async with Mars.open(url, model=model, team=team) as mars:
+            await mars.run(f"Pay{evil}", user="ann", conversation="c")
+
+    asyncio.run(ask())
+    assert main(["decide", "c", "--db", url]) == 0
+    assert main(["conversations", "--db", url]) == 0
+    shown = capsys.readouterr().out
+    assert "pay\N{REPLACEMENT CHARACTER}" in shown
+    assert not set(evil) - set("[2K1A") & set(shown)

@@ -20,6 +20,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.errors import GraphBubbleUp
 
 from mars.errors import InvalidSetting, ModelUnavailable
+from mars.persistence.transcript import storable
 from mars.retrying import is_transient
 
 if TYPE_CHECKING:
@@ -113,9 +114,11 @@ def read_calls(reply: AIMessage, mark: str) -> Calls:
         taken.add(name)
         return name
 
-    good = [tool_call(name=call["name"], args=call["args"], id=own(call["id"])) for call in reply.tool_calls]
+    good = [tool_call(name=storable(call["name"]), args=call["args"], id=own(call["id"])) for call in reply.tool_calls]
     bad = [
-        invalid_tool_call(name=call["name"] or "unnamed", args=call["args"] or "", id=own(call["id"]), error=None)
+        invalid_tool_call(
+            name=storable(call["name"] or "unnamed"), args=call["args"] or "", id=own(call["id"]), error=None
+        )
         for call in reply.invalid_tool_calls
     ]
     return Calls(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -153,6 +154,19 @@ async def test_a_call_that_cannot_be_read_is_an_error_that_the_model_sees(text: 
     assert [call["id"] for call in called.invalid_tool_calls] == [told.tool_call_id]
     assert [event.data["failed"] for event in events if event.kind is EventKind.TOOL] == [True, False]
     assert desk.put == ["pen"]
+
+
+@pytest.mark.parametrize("name", ["put\ud800", "put\0"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_name_that_no_database_stores_ends_no_turn(
+    name: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A model that makes up the name of a tool is told that there is none, whatever characters it has."""
+    url = f"sqlite:///{tmp_path / 'life.db'}" if kind == "sqlite" else request.getfixturevalue("fresh_database")()
+    model = ScriptedModel([Step(tool_calls=((name, {}),)), Step(text="Done.", expect="there is no tool")])
+    team = Team(assistant=Assistant(model=model), without=frozenset({"checker", "reflection"}))
+    async with Mars.open(url, tools=[Desk().tool()], team=team) as mars:
+        assert (await mars.run("Put the book away", user="ann")).status is RunStatus.COMPLETED
 
 
 async def test_calls_without_an_id_get_one_each() -> None:

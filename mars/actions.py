@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,9 +12,10 @@ from langchain_core.messages import ToolMessage
 from langgraph.types import interrupt
 
 from mars.agents.interfaces import Action
-from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here, idempotency_key
+from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here
 from mars.errors import CallFailed, InvalidInput
 from mars.events import emit
+from mars.persistence.call_rows import Key
 from mars.results import EventKind
 from mars.tools import Toolbox, ToolDown
 
@@ -74,3 +77,8 @@ async def _found_out(toolbox: Toolbox, action: Action, mark: str) -> dict[str, A
             f'say what came of {action.tool}: {{"done": true, "result": "…"}} or {{"done": false}}; got {decision!r}'
         )
     return settled(decision.get("result")) if decision["done"] else None
+
+
+def idempotency_key(key: Key) -> str:
+    """Return what an action is known by to its environment: the same in every attempt."""
+    return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()

@@ -8,7 +8,6 @@ state that the node began with, so that a node that is executed again asks for t
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -110,6 +109,9 @@ def placed(node: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]
         token = _place.set(place)
         try:
             update = await validated(self, state)
+        except BaseException:
+            self.calls.rest(place.turn)
+            raise
         finally:
             _place.reset(token)
         values: Any = update.update if isinstance(update, Command) else update
@@ -179,8 +181,8 @@ class Calls:
     """What models cost."""
     models: set[str] = field(default_factory=set)
     """Names of the models that are called."""
-    _marks: dict[str, float] = field(default_factory=dict)
-    """Until when, on the monotonic clock, the wall time of a turn is on record."""
+    _marks: dict[str, tuple[Fence | None, float]] = field(default_factory=dict)
+    """Until when, on the monotonic clock, the wall time of a turn is on record, and by which lease."""
     _spent: dict[str, tuple[Fence | None, Spending]] = field(default_factory=dict)
     """What turns have spent, as this process knew it last, and by which lease."""
 
@@ -293,8 +295,7 @@ class Calls:
     async def _settle(self, request: Request, attempt: int, outcome: Outcome) -> None:
         """Record an outcome to the end, also when this is cancelled meanwhile."""
         noted(request.key, attempt, outcome)
-        settled = self.ledger.settle(request, attempt, outcome, self._wall())
-        spent, cancelled = await _whole(settled)
+        spent, cancelled = await _whole(self.ledger.settle(request, attempt, outcome, self._wall()))
         self._spent[here().turn] = (here().fence, spent)
         self._mark()
         if cancelled is not None:
@@ -302,10 +303,16 @@ class Calls:
 
     def _wall(self) -> float:
         place = here()
-        return max(0.0, time.monotonic() - self._marks.get(place.turn, place.began))
+        fence, since = self._marks.get(place.turn, (None, place.began))
+        return max(0.0, time.monotonic() - (since if fence == place.fence else place.began))
 
     def _mark(self) -> None:
-        self._marks[here().turn] = time.monotonic()
+        self._marks[here().turn] = here().fence, time.monotonic()
+
+    def rest(self, turn: str) -> None:
+        """Count no more time for a turn until it goes on: it waits for a person, or was broken off."""
+        self._marks.pop(turn, None)
+        self._spent.pop(turn, None)
 
     async def settle_action(self, conversation: str, turn: str, body: Mapping[str, Any] | None) -> None:
         """Say what came of the first lost action of a turn: its reply, or None if it did not happen."""
@@ -328,8 +335,7 @@ class Calls:
 
     async def forget(self, conversation: str, turn: str) -> None:
         """Forget the calls of a turn that is over, or given up."""
-        self._marks.pop(turn, None)
-        self._spent.pop(turn, None)
+        self.rest(turn)
         await self.ledger.finish(conversation, turn)
 
     async def usage_of_user(self, user: str) -> Usage:
@@ -359,20 +365,14 @@ class Calls:
         return any(one.last_call for one in (*self.budgets.all, *((budget,) if budget else ())))
 
 
-def idempotency_key(key: Key) -> str:
-    """Return what an action is known by to its environment: the same in every attempt."""
-    return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
-
-
 def _recorded(call: Call) -> dict[str, Any]:
     """Return or raise what is on record."""
     if call.state == "intent":
         raise OutcomeUnknown
-    body = json.loads(call.body)
+    body: Any = json.loads(call.body)
     if call.state == "failed":
         raise CallFailed(body)
-    plain: dict[str, Any] = body
-    return plain
+    return dict(body)
 
 
 def _late(request: Request, within: float | None, left: float | None) -> Exception:

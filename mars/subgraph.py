@@ -24,7 +24,7 @@ from typing_extensions import TypedDict  # pydantic, which LangGraph's server re
 from mars.agents.rendering import shown
 from mars.conversations import BLANK
 from mars.errors import InvalidInput
-from mars.graph import compile_graph
+from mars.graph import compile_graph, recursion_limit
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace, check_text
 from mars.observability.observing import Began
@@ -77,7 +77,7 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind] = HEARD) -> StateGra
     recalled from the host's messages, memories from `mars.memory`; `mars` has to stay open. Raises `InvalidInput` where
     the last message is no user's, or has no text.
     """
-    loop = compile_graph(mars.roster)
+    loop, limit = compile_graph(mars.roster), recursion_limit(mars.roster)
 
     async def agent(state: Talk, runtime: Runtime[Asker]) -> dict[str, Any]:
         who = runtime.context or Asker()
@@ -88,9 +88,9 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind] = HEARD) -> StateGra
             if event.kind in heard:
                 writer({"kind": event.kind.value, "role": event.role, "text": event.text})
 
-        watch(Watch(turn["turn"], tell))
+        watch(Watch("", tell))  # the turn that goes on is another one where a resume comes without the context
         with mars.observers.run(Began.of(turn, turn["conversation"])) as over:
-            values = await loop.ainvoke(turn)
+            values = await loop.ainvoke(turn, {"recursion_limit": limit})
             over(read_result(values))
         await mars.roster.loop_of(values["team"]).calls.forget(values["conversation"], values["turn"])
         about = {key: values.get(key) for key in ("status", "approved", "sources", "stop_reason", "error")}

@@ -20,7 +20,7 @@ class Watch:
     """What is seen of a turn."""
 
     turn: str
-    """Id of the turn; a graph within this one has another."""
+    """Id of the turn; a graph within this one has another. Empty until the first node of a turn looks for its watch."""
     tell: Callable[[Any], object] | None = None
     """Is given each event; None where nobody listens."""
     values: dict[str, Any] = field(default_factory=dict)
@@ -44,4 +44,6 @@ def watch(by: Watch | None) -> None:
 def watcher_of(turn: str) -> Watch | None:
     """Return who watches a turn here."""
     found = _watch.get()
+    if found is not None:
+        found.turn = found.turn or turn
     return found if found is not None and found.turn == turn else None

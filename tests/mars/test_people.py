@@ -18,12 +18,12 @@ from pydantic import Field
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from mars import Checker, Mars, RunStatus, Team
+from mars import Budget, Checker, Mars, RunStatus, Team
 from mars.errors import InvalidInput, InvalidSetting, NotFound
 from mars.people import NOBODY, ask_user
 from mars.persistence.approvals import Approval, Asked, Decision
 from mars.results import EventKind
-from mars.subgraph import agent_graph
+from mars.subgraph import Asker, agent_graph
 from mars.testing import ScriptedModel, Step
 
 ALONE = frozenset({"checker", "reflection"})
@@ -220,6 +220,29 @@ async def test_an_approval_is_for_what_was_asked(url: str) -> None:
     assert till.paid == []
 
 
+@pytest.mark.parametrize("hosted", [False, True])
+async def test_the_time_of_a_person_is_not_the_turns(tmp_path: Path, hosted: bool) -> None:
+    """Time budgets count while a process works on a turn, not while it waits; also where that process goes on."""
+    till, wait = Till(), 1.0
+    url = "memory:" if hosted else f"sqlite:///{tmp_path / 'a.db'}"
+    async with opening(url, till, told(PAY), budget=Budget(wall=wait)) as mars:
+        graph = agent_graph(mars).compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        if hosted:
+            await graph.ainvoke({"messages": [("user", "Pay Bo.")]}, config)
+        else:
+            await mars.run("Pay Bo.", conversation="bill")
+        await asyncio.sleep(wait + 0.1)
+        if hosted:
+            last = await graph.ainvoke(Command(resume="approve"), config)
+            status = last["messages"][-1].response_metadata["mars"]["status"]
+        else:
+            await mars.decide("bill", "approve")
+            status = (await mars.resume("bill")).status
+    assert status == RunStatus.COMPLETED
+    assert till.paid == [(5, "Bo")]
+
+
 async def test_two_decide_at_once(fresh_database: Callable[[], str]) -> None:
     """On PostgreSQL, too, the first decision stands: the second one waits for it, and is told."""
     url, till = fresh_database(), Till()
@@ -319,6 +342,18 @@ async def test_in_a_hosts_graph() -> None:
         third = await graph.ainvoke(Command(resume="approve"), config)
         assert third["messages"][-1].text == "So: paid 5 to Bo"
     assert till.paid == [(5, "Bo")]
+
+
+async def test_a_host_resumes_without_the_context() -> None:
+    """LangGraph keeps no context; a host that resumes without it goes on with the same turn, and hears its words."""
+    till = Till()
+    async with opening("memory:", till, told(PAY)) as mars:
+        graph = agent_graph(mars).compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        await graph.ainvoke({"messages": [("user", "Pay Bo.")]}, config, context=Asker(user="ann"))
+        heard = [part async for part in graph.astream(Command(resume="approve"), config, stream_mode="custom")]
+    assert till.paid == [(5, "Bo")]
+    assert "".join(part["text"] for part in heard if part["kind"] == "token") == "So: paid 5 to Bo"
 
 
 async def test_a_host_is_asked_again() -> None:

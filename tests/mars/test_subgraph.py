@@ -191,6 +191,14 @@ async def test_nothing_to_answer_is_refused(memory: Memory, messages: list[tuple
             await agent_graph(mars).compile().ainvoke({"messages": messages}, context=ANN)
 
 
+async def test_the_hosts_limit_of_steps_is_the_hosts(memory: Memory) -> None:
+    """A host that allows few steps of its own graph does not break a turn off in the middle."""
+    async with Mars.open(memory) as mars:
+        config: RunnableConfig = {"recursion_limit": 2}
+        values = await agent_graph(mars).compile().ainvoke(ASKED, config, context=ANN)
+    assert said(values)[-1] == ("ai", "The cat is called Miso.")
+
+
 async def test_an_unknown_team_is_refused(memory: Memory) -> None:
     """A context that names a team which is not there says which are."""
     async with Mars.open(memory) as mars:

@@ -354,10 +354,17 @@ backend.close()
 """
 
 
-@pytest.mark.parametrize(("patience", "says"), [("20", "2"), ("0.1", "nothing was written: fork while nothing")])
-def test_a_fork_in_the_midst_of_a_write(tmp_path: Path, patience: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "patience", "says"),
+    [
+        ("file", "20", "2"),
+        ("file", "0.1", "nothing was written: fork while nothing"),
+        ("memory:", "0.1", "nothing was written: fork while nothing"),
+    ],
+)
+def test_a_fork_in_the_midst_of_a_write(tmp_path: Path, target: str, patience: str, says: str) -> None:
     """A fork waits for a transaction of another thread; a child that was forked within one is refused, and told why."""
-    url = f"sqlite:///{tmp_path / 'a.db'}"
+    url = f"sqlite:///{tmp_path / 'a.db'}" if target == "file" else target
     line = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WITHIN, url, patience]
     ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr

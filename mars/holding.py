@@ -101,7 +101,10 @@ class Run:
         """
         queue: asyncio.Queue[Any] = asyncio.Queue()
         seen.tell = queue.put_nowait if listen else None
-        self._pump = pump = asyncio.get_running_loop().create_task(_pumped(source, queue, seen))
+        self._pump = pump = asyncio.get_running_loop().create_task(_pumped(source, seen))
+        pump.add_done_callback(
+            lambda _: queue.put_nowait(None)
+        )  # a task that is cancelled before it begins runs nothing
         if self.stopped:
             pump.cancel()
         try:
@@ -118,14 +121,11 @@ class Run:
             raise asyncio.CancelledError
 
 
-async def _pumped(source: AsyncGenerator[Any, None], queue: asyncio.Queue[Any], seen: Watch) -> None:
+async def _pumped(source: AsyncGenerator[Any, None], seen: Watch) -> None:
     watch(seen)
-    try:
-        async with aclosing(source):
-            async for part in source:
-                seen.asked += [one.value for one in part.get("__interrupt__", ())]
-    finally:
-        queue.put_nowait(None)
+    async with aclosing(source):
+        async for part in source:
+            seen.asked += [one.value for one in part.get("__interrupt__", ())]
 
 
 class Holder:

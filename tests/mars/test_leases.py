@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import pytest
 
 from mars import Assistant, CheckpointSaver, Mars, RunResult, RunStatus, Team
 from mars.errors import ConversationBusy
-from mars.holding import OnBusy, thread_of
-from mars.persistence.leases import Leases
+from mars.holding import OnBusy, Run, thread_of
+from mars.persistence.journal import Claim
+from mars.persistence.leases import Fence, Leases
 from mars.runtime import SyncMars
 from mars.testing import ScriptedModel, Step
+from mars.watching import Watch
 
 SCRIPT = str(Path(__file__).with_name("kept_turns.py"))
 WAYS: tuple[OnBusy, ...] = ("reject", "queue", "cancel", "fork")
@@ -223,3 +225,18 @@ async def test_without_the_fence_it_would(url: str) -> None:
     assert "The first." in after[0]
     assert before[1] != after[1]
     assert status is RunStatus.COMPLETED
+
+
+async def test_a_run_that_is_ended_before_its_graph_begins_ends() -> None:
+    """Its task is cancelled before its first line; whoever follows it still hears of the end."""
+    begun: list[int] = []
+
+    async def graph() -> AsyncGenerator[dict[str, Any], None]:
+        begun.append(1)
+        yield {}
+
+    run = Run(Claim(Fence("thread", 1), None, False))
+    run.stop("cancelled")
+    with anyio.fail_after(10):
+        assert [event async for event in run.follow(graph(), Watch("turn"), True)] == []
+    assert begun == []

@@ -172,6 +172,7 @@ EXEMPT = {
     "approximate_recall": "measures the Chroma index, whose partitions test_chroma.py tests",
     "backup": "copies the whole store as it is; returns no text",
     "reembed": "gives the whole store other vectors; returns no text",
+    "forked": "lets go of locks in a child of a fork; returns nothing, see test_surroundings.py",
     "backend": "a property",
     "clock": "a property",
     "embedder": "a property",

@@ -118,7 +118,7 @@ class People:
 
 
 def _unanswered(question: str) -> str:
-    """Asked the user one short question, only if the task cannot be done without the answer."""
+    """Ask the user one short question, only if the task cannot be done without the answer."""
     raise ScriptError(f"a person answers questions, in a node of its own; nobody was asked {question!r}")
 
 

@@ -137,6 +137,12 @@ async def test_one_after_the_other(url: str) -> None:
     assert result.status is RunStatus.COMPLETED
 
 
+def test_the_tool_says_what_it_is_for() -> None:
+    """The model reads an instruction, with the one argument."""
+    assert ask_user.description.startswith("Ask the user one short question")
+    assert list(ask_user.args) == ["question"]
+
+
 async def test_the_same_id_is_another_action(url: str) -> None:
     """A model that gives two calls the same id does not get the second for the approval of the first."""
     till, rounds = Till(), iter([PAY, ("pay", {"amount": 900, "to": "Bo"}), None])

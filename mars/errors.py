@@ -28,6 +28,7 @@ MarsError
 │   ├── TurnUnfinished      its last turn is half done: resume it first
 │   ├── LeaseLost           another run has taken over; the write was refused
 │   └── StateMismatch       the saved state is of a version that this code cannot go on with
+├── EpisodeLost             every process that played an episode of a simulation died
 ├── MissingExtra            an optional dependency is not installed
 ├── InvalidUpdate           a node of the graph returned what the state has no place for
 └── ScriptError             a double of mars.testing was used otherwise than its script says
@@ -146,6 +147,10 @@ class CallFailed(ModelError):
 
 class BudgetExhausted(MarsError):
     """A call was not made because a budget has no room for it."""
+
+
+class EpisodeLost(MarsError):
+    """Every process that played an episode died; the other episodes' results are kept."""
 
 
 class MissingExtra(MarsError, ImportError):

@@ -29,7 +29,7 @@ whether an answer was right.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +47,7 @@ from mars.memory.interfaces import Grade, Hit, NewRecord
 from mars.memory.presets import Preset, preset
 from mars.models.prices import Price, load_prices, price_of
 from mars.runtime import Mars
+from mars.simulation.databases import IN_MEMORY
 from mars.simulation.worlds import START, USER, Question, Statement
 from mars.team import Team
 from mars.testing.clocks import FixedClock
@@ -249,9 +250,18 @@ references."""
 
 @asynccontextmanager
 async def open_arm(
-    variant: str, model: BaseChatModel, limits: Limits, *, seed: int = 0, sabotage: str | None = None
+    variant: str,
+    model: BaseChatModel,
+    limits: Limits,
+    *,
+    seed: int = 0,
+    sabotage: str | None = None,
+    database: AbstractAsyncContextManager[str] | None = None,
 ) -> AsyncIterator[Arm]:
-    """Open an arm with a memory of its own, in this process. Raises `InvalidSetting` for an unknown variant."""
+    """Open an arm with a memory of its own: in this process, or in the database that is lent.
+
+    Raises `InvalidSetting` for an unknown variant.
+    """
     if variant not in VARIANTS:
         raise InvalidSetting(f"there is no variant {variant!r}; choose among {', '.join(VARIANTS)}")
     if variant == "none" or sabotage == "memory":
@@ -262,7 +272,8 @@ async def open_arm(
         return
     clock = FixedClock(START)
     async with AsyncExitStack() as stack:
-        opened = Memory.open("memory:", preset=_preset(variant), clock=clock, seed=seed, extract_facts=variant in LOOPS)
+        url = IN_MEMORY if database is None else await stack.enter_async_context(database)
+        opened = Memory.open(url, preset=_preset(variant), clock=clock, seed=seed, extract_facts=variant in LOOPS)
         memory = await stack.enter_async_context(opened)
         if variant not in LOOPS:
             yield MemoryArm(

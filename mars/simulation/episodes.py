@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +14,7 @@ import anyio
 from mars.environments import Score
 from mars.errors import InvalidSetting
 from mars.simulation.arms import SABOTAGES, Arm, Limits, OracleArm, open_arm
+from mars.simulation.databases import IN_MEMORY, own_database
 from mars.simulation.world_assistant import AssistantEpisode
 from mars.simulation.world_operations import OperationsEpisode
 from mars.simulation.world_scheduler import SchedulerEpisode
@@ -91,22 +94,26 @@ class Outcome:
         return self.right / self.asked
 
 
-def play_episode(task: EpisodeTask, model: BaseChatModel | None = None) -> dict[str, Any]:
+def play_episode(task: EpisodeTask, model: BaseChatModel | None = None, database: str = IN_MEMORY) -> dict[str, Any]:
     """Play an episode from start to end and return its outcome as JSON values; for a process of its own.
 
-    `model` goes before the task's.
+    `model` goes before the task's; `database` is the URL of where the memory lives meanwhile.
     """
-    return asdict(anyio.run(played, task, model))
+    return asdict(anyio.run(played, task, model, database))
 
 
-async def played(task: EpisodeTask, model: BaseChatModel | None = None) -> Outcome:
-    """Play an episode and return what came of it. Same task, same outcome but for `ms`."""
+async def played(task: EpisodeTask, model: BaseChatModel | None = None, database: str = IN_MEMORY) -> Outcome:
+    """Play an episode and return what came of it. Same task, same outcome but for `ms`, in every database."""
     episode = WORLDS[task.world](task.seed, task.cell)
     episode.shuffled = task.sabotage == "scorer"
     policy = model or _policy(episode, task)
     if task.variant == ORACLE:
         return await _through(episode, OracleArm(policy, task.limits, episode.truth))
-    async with open_arm(task.variant, policy, task.limits, seed=task.seed, sabotage=task.sabotage) as arm:
+    name = hashlib.sha256(json.dumps(task.plain(), sort_keys=True).encode()).hexdigest()[:32]
+    lent = own_database(database, name)
+    async with open_arm(
+        task.variant, policy, task.limits, seed=task.seed, sabotage=task.sabotage, database=lent
+    ) as arm:
         return await _through(episode, arm)
 
 

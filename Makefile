@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test conformance bench-memory bench-runtime soak-memory soak-runtime bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve conformance bench-memory bench-runtime soak-memory soak-runtime bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,12 @@ build: $(DEV)  ## Build sdist and wheel into dist/ and check what they hold
 
 wheel-test: $(if $(WHEEL),,build)  ## Run the fast tests against the built wheel, in a clean environment, from an empty directory
 	sh tests/wheel_test.sh $(BIN)/python $(or $(WHEEL),dist) $(ARGS)
+
+docs: $(DEV)  ## Build the documentation as a site into build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build $(ARGS)
+
+docs-serve: $(DEV)  ## Show the documentation at http://127.0.0.1:8000 while you write it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --livereload $(ARGS)
 
 conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store, saver and retriever (fetches them)
 	.venv-conformance/bin/python tests/conformance/run.py $(ARGS)

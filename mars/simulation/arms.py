@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -55,6 +56,8 @@ from mars.testing.clocks import FixedClock
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from mars.results import RunResult
+
 NAMESPACE = (USER,)
 """Where an arm's memory lies."""
 LONGEST = 12
@@ -74,16 +77,24 @@ class Reply:
     """Tokens read and written; of keyless models, words."""
     cost: float | None
     """US dollars; None where a price is not known."""
+    shown: tuple[Evidence, ...] = ()
+    """The memories in the prompt that the answer was drafted from, by the names that it cites them by."""
 
 
 class Arm(Protocol):
     """Something that is told, and asked."""
+
+    memory: Memory | None
+    """What it remembers in; None for what keeps no records."""
 
     async def tell(self, statements: Sequence[Statement]) -> None:
         """Take in what was said since the last question, oldest first."""
 
     async def ask(self, question: Question) -> Reply:
         """Return an answer."""
+
+    async def held(self, at: datetime) -> Sequence[Evidence]:
+        """Return all that could still come into a prompt; for the scorer, and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +120,8 @@ Ranked = Callable[[Sequence[Hit]], Sequence[Hit]]
 class PromptArm:
     """An arm that chooses memories, and asks the policy once."""
 
+    memory: Memory | None = None
+
     def __init__(self, model: BaseChatModel, limits: Limits) -> None:
         self.model = model
         self.limits = limits
@@ -130,7 +143,11 @@ class PromptArm:
         named = str(message.response_metadata.get("model_name", ""))
         price = None if named in FREE else price_of(named, load_prices())
         cost = 0.0 if named in FREE else price.of(read, wrote) if price else None
-        return Reply(text=text, tokens=read + wrote, cost=cost)
+        return Reply(text=text, tokens=read + wrote, cost=cost, shown=tuple(evidence))
+
+    async def held(self, at: datetime) -> Sequence[Evidence]:
+        """Return the active records of its memory, if it has one."""
+        return await active_records(self.memory, at)
 
     async def chosen(self, question: Question) -> Sequence[Evidence]:
         """Return memories, best first."""
@@ -154,6 +171,10 @@ class WindowArm(PromptArm):
     async def chosen(self, question: Question) -> Sequence[Evidence]:
         """Return the newest first."""
         return spoken(self._said[::-1])
+
+    async def held(self, at: datetime) -> Sequence[Evidence]:
+        """Return what fits."""
+        return within(spoken(self._said[::-1]), self.limits.budget)
 
 
 class OracleArm(PromptArm):
@@ -182,7 +203,7 @@ class MemoryArm(PromptArm):
         ranked: Ranked = tuple,
     ) -> None:
         super().__init__(model, limits)
-        self._memory = memory
+        self.memory = self._memory = memory
         self._strengthens = strengthens
         self._capacity = capacity
         self._ranked = ranked
@@ -213,6 +234,7 @@ class LoopArm:
     """The whole loop of MARS."""
 
     def __init__(self, mars: Mars, clock: FixedClock) -> None:
+        self.memory: Memory | None = mars.memory
         self._mars = mars
         self._clock = clock
 
@@ -225,11 +247,25 @@ class LoopArm:
     async def ask(self, question: Question) -> Reply:
         """Let the team answer; what the Checker did not approve counts as answered too, as its draft."""
         self._clock.set(question.at)
-        result = await self._mars.run(
+        read: list[tuple[Evidence, ...]] = []
+        result: RunResult | None = None
+        stream = self._mars.stream(
             question.text, user=question.user, namespace=NAMESPACE, conversation=question.id, now=question.at
         )
-        usage = result.usage
-        return Reply(text=drafted_answer(result), tokens=usage.input_tokens + usage.output_tokens, cost=usage.cost)
+        async for event in stream:
+            if event.kind == "memory_read":
+                read.append(tuple(Evidence.from_plain(values) for values in event.data["records"]))
+            result = event.result or result
+        assert result is not None
+        text, usage = drafted_answer(result), result.usage
+        drafts = [attempt.draft for attempt in result.attempts]
+        shown = read[drafts.index(text)] if len(read) == len(drafts) and text in drafts else (read or [()])[-1]
+        tokens = usage.input_tokens + usage.output_tokens
+        return Reply(text=text, tokens=tokens, cost=usage.cost, shown=shown)
+
+    async def held(self, at: datetime) -> Sequence[Evidence]:
+        """Return the active records of its memory."""
+        return await active_records(self.memory, at)
 
 
 DIRECT = ("none", "window", "fifo", "vector", "decay", "memorybank", "fsrs")
@@ -273,7 +309,7 @@ async def open_arm(
     clock = FixedClock(START)
     async with AsyncExitStack() as stack:
         url = IN_MEMORY if database is None else await stack.enter_async_context(database)
-        opened = Memory.open(url, preset=_preset(variant), clock=clock, seed=seed, extract_facts=variant in LOOPS)
+        opened = Memory.open(url, preset=preset_of(variant), clock=clock, seed=seed, extract_facts=variant in LOOPS)
         memory = await stack.enter_async_context(opened)
         if variant not in LOOPS:
             yield MemoryArm(
@@ -292,12 +328,19 @@ async def open_arm(
         yield LoopArm(mars, clock)
 
 
-def _preset(variant: str) -> Preset:
+def preset_of(variant: str) -> Preset:
+    """Return the preset of a variant's memory."""
     if variant == "memorybank":
         return preset("memorybank")
     if variant == "vector":
         return preset("default").but(lexical_weight=0.0).without_decay()
     return preset("default").without_decay() if variant in ("fifo", "mars-no-decay") else preset("default")
+
+
+def fading(variant: str) -> Preset | None:
+    """Return the preset of a variant in whose memory something fades; None for the others."""
+    rules = None if variant in ("none", "window") else preset_of(variant)
+    return rules if rules is not None and rules.retention_floor < 1.0 else None
 
 
 def _faded_first(hits: Sequence[Hit]) -> Sequence[Hit]:
@@ -310,6 +353,12 @@ async def remember(memory: Memory, statements: Sequence[Statement]) -> list[str]
     if not news:
         return []
     return [record.id for record in await memory.add_many(news, now=[one.at for one in statements])]
+
+
+async def active_records(memory: Memory | None, at: datetime) -> list[Evidence]:
+    """Return what recall could find at a time: neither forgotten nor archived nor superseded."""
+    records = [] if memory is None else await memory.list(NAMESPACE, now=at)
+    return [Evidence.of_record(record, f"m{place}") for place, record in enumerate(records, start=1)]
 
 
 def spoken(statements: Sequence[Statement]) -> list[Evidence]:

@@ -6,14 +6,15 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from mars.environments import Score
 from mars.errors import InvalidSetting
-from mars.simulation.arms import SABOTAGES, Arm, Limits, OracleArm, open_arm
+from mars.simulation.arms import SABOTAGES, Arm, Limits, OracleArm, fading, open_arm
+from mars.simulation.census import MONTH, Notebook
 from mars.simulation.databases import IN_MEMORY, own_database
 from mars.simulation.world_assistant import AssistantEpisode
 from mars.simulation.world_operations import OperationsEpisode
@@ -23,16 +24,14 @@ from mars.simulation.worlds import START, Cell, Episode, Question, Statement
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from mars.memory.presets import Preset
+
 WORLDS: Mapping[str, type[Episode]] = {
     one.world: one for one in (AssistantEpisode, OperationsEpisode, SchedulerEpisode)
 }
 """The worlds by name."""
 ORACLE = "oracle"
 """The arm that is given the truth."""
-MONTH = 30
-"""Days of a month of `Outcome.months`."""
-SHOWN_FAILURES = 5
-"""So many wrong answers of an episode are kept to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +84,16 @@ class Outcome:
     """For each 30 days (asked, right)."""
     counts: Mapping[str, int]
     """What else the world counts, such as repeated mistakes."""
-    failures: tuple[Mapping[str, str], ...]
-    """The first wrong answers: question, answer and what was asked for when."""
+    failures: tuple[Mapping[str, Any], ...]
+    """The first wrong answers: what was asked when, what is true, what stood in the prompt, and why it is wrong."""
+    lapses: Mapping[str, int] = field(default_factory=dict)
+    """How many answers were wrong for which reason; see `mars.simulation.census.Lapse`."""
+    census: tuple[Mapping[str, int], ...] = ()
+    """At each look: claims that are needed, spare and stale, and how many of each are still held."""
+    calibration: tuple[tuple[float, ...], ...] = ()
+    """For each tenth of R: records in prompts, ΣR, cited, true, true and cited; empty where nothing fades."""
+    curves: tuple[Mapping[str, Any], ...] = ()
+    """Some memories, with every change of their strength."""
 
     @property
     def success(self) -> float:
@@ -108,19 +115,20 @@ async def played(task: EpisodeTask, model: BaseChatModel | None = None, database
     episode.shuffled = task.sabotage == "scorer"
     policy = model or _policy(episode, task)
     if task.variant == ORACLE:
-        return await _through(episode, OracleArm(policy, task.limits, episode.truth))
+        return await _through(episode, OracleArm(policy, task.limits, episode.truth), None)
     name = hashlib.sha256(json.dumps(task.plain(), sort_keys=True).encode()).hexdigest()[:32]
     lent = own_database(database, name)
     async with open_arm(
         task.variant, policy, task.limits, seed=task.seed, sabotage=task.sabotage, database=lent
     ) as arm:
-        return await _through(episode, arm)
+        return await _through(episode, arm, fading(task.variant))
 
 
-async def _through(episode: Episode, arm: Arm) -> Outcome:
+async def _through(episode: Episode, arm: Arm, rules: Preset | None) -> Outcome:
     told: list[Statement] = []
-    tally = _Tally()
+    tally, notes, now = _Tally(), Notebook(episode, rules), START
     for step in episode.steps():
+        now = step.at
         if isinstance(step, Statement):
             told.append(step)
             continue
@@ -128,11 +136,21 @@ async def _through(episode: Episode, arm: Arm) -> Outcome:
         await arm.tell(told)
         reply = await arm.ask(step)
         tally.ms += 1000 * (time.perf_counter() - began)
+        notes.tell(told)
         told = []
         tally.tokens += reply.tokens
         tally.cost = None if tally.cost is None or reply.cost is None else tally.cost + reply.cost
-        tally.count(step, reply.text, episode.mark(step, reply.text))
-    return tally.outcome(episode.floor())
+        score = episode.mark(step, reply.text)
+        tally.count(step, score)
+        await notes.answered(arm, step, reply, score)
+    return replace(
+        tally.outcome(episode.floor()),
+        failures=tuple(notes.failures),
+        lapses=notes.lapses,
+        census=tuple(notes.census()),
+        calibration=tuple(tuple(one) for one in notes.bins) if rules else (),
+        curves=tuple(await notes.curves(arm.memory, now)),
+    )
 
 
 class _Tally:
@@ -143,18 +161,14 @@ class _Tally:
         self.cost: float | None = 0.0
         self._months: dict[int, list[int]] = {}
         self._counts: dict[str, int] = {}
-        self._failures: list[Mapping[str, str]] = []
 
-    def count(self, question: Question, answer: str, score: Score) -> None:
+    def count(self, question: Question, score: Score) -> None:
         """Count an answer."""
         month = self._months.setdefault((question.at - START).days // MONTH, [0, 0])
         month[0] += 1
         month[1] += score.passed
         for name, value in score.details.items():
             self._counts[name] = self._counts.get(name, 0) + int(value)
-        if not score.passed and len(self._failures) < SHOWN_FAILURES:
-            at = question.at.date().isoformat()
-            self._failures.append({"at": at, "question": question.text, "answer": answer})
 
     def outcome(self, floor: float) -> Outcome:
         """Return what was counted."""
@@ -168,7 +182,7 @@ class _Tally:
             ms=round(self.ms, 3),
             months=tuple((asked, right) for asked, right in months),
             counts=self._counts,
-            failures=tuple(self._failures),
+            failures=(),
         )
 
 

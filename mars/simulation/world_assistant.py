@@ -20,11 +20,12 @@ talk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mars.simulation.topics import PEOPLE, SMALL_TALK
-from mars.simulation.worlds import START, USER, Cell, Episode, Reference, Statement, Step, in_order
+from mars.simulation.worlds import START, USER, Cell, Claim, Episode, Reference, Statement, Step, in_order
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -70,6 +71,8 @@ MATTERS: dict[str, tuple[str, ...]] = {
 }
 """Matters with their values; a matter's values in an episode are drawn from its pool without replacement."""
 
+_CLAIM = re.compile(rf"(?:My|{USER}'s) (.+?) is (?:now )?(.+)\.$")
+
 
 class AssistantEpisode(Episode):
     """Half a year with a personal assistant; see this module's first lines."""
@@ -89,6 +92,12 @@ class AssistantEpisode(Episode):
         from mars.models.reader import ReaderModel
 
         return ReaderModel()
+
+    @staticmethod
+    def claim(speaker: str, text: str) -> Claim | None:
+        """Return the matter and the value of what the user says; hearsay claims nothing."""
+        found = _CLAIM.match(text) if speaker == USER else None
+        return None if found is None else (found[1], found[2])
 
     def floor(self) -> float:
         """Return .25: see the docstring of the module."""

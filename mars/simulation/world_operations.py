@@ -22,6 +22,7 @@ a standard deviation of (.2·.8/48)^½ = .058 an episode.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from mars.environments import Score
 from mars.simulation.policies import PROCEDURES, DeskPolicy, chosen_procedure
-from mars.simulation.worlds import START, USER, Cell, Episode, Question, Reference, Statement, Step
+from mars.simulation.worlds import START, USER, Cell, Claim, Episode, Question, Reference, Statement, Step
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -54,6 +55,8 @@ SITES = ("Porto", "Ghent", "Lyon", "Turin", "Bergen", "Graz")
 CHOSEN, INCIDENTS = 8, 6
 """Faults of an episode, and how often each comes."""
 
+_FIXED = re.compile(r"Procedure (\w+) fixed the (.+)\.$")
+
 
 class OperationsEpisode(Episode):
     """Months at an operations desk; see this module's first lines."""
@@ -61,6 +64,7 @@ class OperationsEpisode(Episode):
     world = "operations"
     version = 1
     exact_floor = False
+    telling_decides = False
 
     def __init__(self, seed: int, cell: Cell) -> None:
         super().__init__(seed, cell)
@@ -73,6 +77,12 @@ class OperationsEpisode(Episode):
     def policy(seed: int) -> BaseChatModel:
         """Return the rules of the desk."""
         return DeskPolicy(seed=seed)
+
+    @staticmethod
+    def claim(speaker: str, text: str) -> Claim | None:
+        """Return the fault and the procedure of a line that says what fixed it at this site."""
+        found = _FIXED.match(text) if speaker == USER else None
+        return None if found is None else (found[2], found[1])
 
     def floor(self) -> float:
         """Return 1/5: see the docstring of the module."""

@@ -21,13 +21,14 @@ the one that names the day that was asked for; else "Not known.".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mars.simulation.policies import SchedulerPolicy, day_name
 from mars.simulation.topics import PEOPLE, SMALL_TALK
-from mars.simulation.worlds import START, USER, Episode, Reference, Statement, Step, in_order
+from mars.simulation.worlds import START, USER, Claim, Episode, Reference, Statement, Step, in_order
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -50,6 +51,8 @@ THINGS = (
 )
 """What is promised."""
 
+_PROMISED = re.compile(r"I promised (\w+ the \w+) by (\d+ \w+)\.$")
+
 
 class SchedulerEpisode(Episode):
     """Months of promises; see this module's first lines."""
@@ -61,6 +64,12 @@ class SchedulerEpisode(Episode):
     def policy(seed: int) -> BaseChatModel:
         """Return the rules of the scheduler."""
         return SchedulerPolicy()
+
+    @staticmethod
+    def claim(speaker: str, text: str) -> Claim | None:
+        """Return the promise and its due date, of what the user says."""
+        found = _PROMISED.match(text) if speaker == USER else None
+        return None if found is None else (found[1], found[2])
 
     def floor(self) -> float:
         """Return 1/3: see the docstring of the module."""

@@ -97,6 +97,8 @@ class Question:
 
 Step = Statement | Question
 """What happens next."""
+Claim = tuple[str, str]
+"""A matter, and the value that is said of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,8 @@ class Episode(ABC):
     """Raised whenever the same seed and cell give another episode."""
     exact_floor = True
     """Whether an agent without memory reaches `floor` in every episode, or in expectation only."""
+    telling_decides = True
+    """Whether what the user has said last of a matter is the truth of it; else only the references know."""
 
     def __init__(self, seed: int, cell: Cell) -> None:
         self.seed = seed
@@ -162,6 +166,14 @@ class Episode(ABC):
     def mark(self, question: Question, answer: str) -> Score:
         """Return whether an answer is right; what follows from the answer in this world is in later steps."""
         return Score(value=float(self.key_of(question).accepts(answer)))
+
+    @staticmethod
+    def claim(speaker: str, text: str) -> Claim | None:
+        """Return what somebody claims that bears on the questions; None for what claims nothing. For the scorer.
+
+        A world that overrides it gets a census of what is remembered and forgotten.
+        """
+        return None
 
     def truth(self, question: Question) -> tuple[Statement, ...]:
         """Return the true records behind a question; for the oracle's prompt."""

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from mars.agents.roles import Assistant, Checker, Reflector, User
     from mars.agents.verdicts import Check, Issue, Verdict
     from mars.errors import MarsError
+    from mars.events import Event
     from mars.integrations.store import MemoryStore
     from mars.memory.engine import Memory
     from mars.memory.records import Hit, NewRecord, Record
     from mars.models.reader import ReaderModel
     from mars.persistence.budgets import Budget, Budgets
     from mars.persistence.saver import CheckpointSaver
-    from mars.results import Event, RunResult, RunStatus
+    from mars.results import RunResult, RunStatus
     from mars.runtime import Mars
     from mars.team import Team
 
@@ -65,13 +66,14 @@ __getattr__, __dir__ = lazy_exports(
         "mars.agents.roles": ("Assistant", "Checker", "Reflector", "User"),
         "mars.agents.verdicts": ("Check", "Issue", "Verdict"),
         "mars.errors": ("MarsError",),
+        "mars.events": ("Event",),
         "mars.integrations.store": ("MemoryStore",),
         "mars.memory.engine": ("Memory",),
         "mars.memory.records": ("Hit", "NewRecord", "Record"),
         "mars.models.reader": ("ReaderModel",),
         "mars.persistence.budgets": ("Budget", "Budgets"),
         "mars.persistence.saver": ("CheckpointSaver",),
-        "mars.results": ("Event", "RunResult", "RunStatus"),
+        "mars.results": ("RunResult", "RunStatus"),
         "mars.runtime": ("Mars",),
         "mars.team": ("Team",),
     },

@@ -14,9 +14,9 @@ from langgraph.types import interrupt
 from mars.agents.interfaces import Action
 from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here
 from mars.errors import CallFailed, InvalidInput
-from mars.events import emit
+from mars.events import EventKind
 from mars.persistence.call_rows import Key
-from mars.results import EventKind
+from mars.telling import emit
 from mars.tools import Toolbox, ToolDown
 
 DONE_BEFORE = "This was done before; its result is not known."
@@ -70,7 +70,7 @@ async def _found_out(toolbox: Toolbox, action: Action, mark: str) -> dict[str, A
         "arguments": dict(action.arguments),
         "idempotency_key": mark,
     }
-    emit(EventKind.INTERRUPT, "tools", f"whether {action.tool} was done is not known: say so and resume", **asked)
+    emit(EventKind.INTERRUPT, "tools", f"whether {action.tool} was done is not known: say so and resume", asked=asked)
     decision = interrupt({**asked, "answer": {"done": "true or false", "result": "what it returned, if known"}})
     if not isinstance(decision, Mapping) or not isinstance(decision.get("done"), bool):
         raise InvalidInput(

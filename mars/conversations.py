@@ -21,12 +21,13 @@ from langgraph.errors import GraphDrained
 from mars.agents.rendering import shown
 from mars.archive import Archive
 from mars.errors import InvalidInput, InvalidSetting, LeaseLost, TurnUnfinished
+from mars.events import AnyEvent, final
 from mars.holding import Ask, Holder, OnBusy, Run, check_choice, conversation_of
 from mars.memory.interfaces import Namespace
 from mars.persistence.budgets import Scope
 from mars.persistence.leases import FENCE
 from mars.persistence.transcript import Utterance
-from mars.results import Event, EventKind, RunResult, RunStatus, read_result
+from mars.results import RunResult, RunStatus, read_result
 from mars.state import VERSION, State, migrated
 from mars.watching import Watch
 
@@ -139,7 +140,7 @@ class Conversations:
 
     async def run(
         self, ask: Ask, on_busy: OnBusy, on_unfinished: OnUnfinished, *, listen: bool = True
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[AnyEvent, None]:
         """Run a new turn; yield its events, the last with the result; without `listen` only that.
 
         With `Ask.once`, the turn of that id is finished where it is half done, and told where it is over.
@@ -148,7 +149,7 @@ class Conversations:
         if ask.once is not None and on_busy == "fork":
             raise InvalidSetting("a key has one turn, so it goes with no copy: on_busy='reject', 'queue' or 'cancel'")
         if ask.once is not None and await self.journal.over(ask.thread, ask.once):
-            yield _final(await self._once(ask))
+            yield final(await self._once(ask))
             return
         ask, claim = await self.holder.claim(ask, on_busy)
         assert ask.begin is not None
@@ -166,7 +167,7 @@ class Conversations:
                 run.claim = await self.journal.begin(claim.fence, ask.conversation, begin, once=ask.once)
                 run.over = False
             if run.claim.turn is None:
-                yield _final(await self._once(ask))
+                yield final(await self._once(ask))
                 return
             async with aclosing(self._play(run, listen=listen)) as events:
                 async for event in events:
@@ -182,14 +183,14 @@ class Conversations:
 
     async def resume(
         self, conversation: str, namespace: Namespace | None, on_busy: OnBusy
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[AnyEvent, None]:
         """Return the events of what is left of the last turn; where that is over, the one with its result."""
         found = await self.archive.one(conversation, namespace, unfinished="first")
         if found.unfinished is None:
             return self._told(found.thread)
         return self._resume(Ask(conversation_of(found.thread)[0], conversation, None), on_busy)
 
-    async def _resume(self, ask: Ask, on_busy: OnBusy) -> AsyncGenerator[Event, None]:
+    async def _resume(self, ask: Ask, on_busy: OnBusy) -> AsyncGenerator[AnyEvent, None]:
         ask, claim = await self.holder.claim(ask, on_busy)
         run = self.holder.enter(claim)
         try:
@@ -200,10 +201,10 @@ class Conversations:
         finally:
             await self.holder.leave(run)
 
-    async def _told(self, thread: str) -> AsyncGenerator[Event, None]:
-        yield _final(await self.archive.kept_result(thread, None))
+    async def _told(self, thread: str) -> AsyncGenerator[AnyEvent, None]:
+        yield final(await self.archive.kept_result(thread, None))
 
-    async def _settle(self, run: Run, on_unfinished: OnUnfinished) -> AsyncGenerator[Event, None]:
+    async def _settle(self, run: Run, on_unfinished: OnUnfinished) -> AsyncGenerator[AnyEvent, None]:
         """Do with an unfinished turn what the caller said; one whose graph has ended is finished in any case."""
         turn = run.claim.turn
         assert turn is not None
@@ -224,7 +225,7 @@ class Conversations:
         if not run.over:
             raise TurnUnfinished(f"the last turn of conversation {conversation_of(turn.thread)[1]!r} was not finished")
 
-    async def _play(self, run: Run, *, last: bool = True, listen: bool = True) -> AsyncGenerator[Event, None]:
+    async def _play(self, run: Run, *, last: bool = True, listen: bool = True) -> AsyncGenerator[AnyEvent, None]:
         """Run the graph to its end, from the start or from where the turn rests; end the turn."""
         claim, turn = run.claim, run.claim.turn
         assert turn is not None
@@ -249,7 +250,7 @@ class Conversations:
             except LeaseLost:
                 run.stopped = run.stopped or "lost"
         result = await self._result(run, turn, seen, last)
-        yield _final(result)
+        yield final(result)
 
     async def _result(self, run: Run, turn: Unfinished, seen: Watch, last: bool) -> RunResult:
         values = seen.values
@@ -328,10 +329,6 @@ def _same_task(ask: Ask, task: str) -> None:
             f"this key stands for another task in conversation {ask.conversation!r}: {shown(task)!r}; give each task a "
             "key of its own"
         )
-
-
-def _final(result: RunResult) -> Event:
-    return Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
 
 
 def _shown(said: Sequence[Utterance]) -> list[dict[str, Any]]:

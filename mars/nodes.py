@@ -28,15 +28,16 @@ from mars.agents.verifiers import ArgumentsVerifier
 from mars.calls import Calls, here, placed
 from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, recent_turns
 from mars.errors import BudgetExhausted
-from mars.events import emit, failure
+from mars.events import EventKind
 from mars.memory.interfaces import Kind
 from mars.people import People
 from mars.persistence.reliability import Reliability, Task
 from mars.prompting import assistant_prompt, plain_prompt
-from mars.results import EventKind, RunStatus
+from mars.results import RunStatus
 from mars.role_models import RoleModel
 from mars.state import State, evidence_of, fresh, namespace_of, task_of
 from mars.summarising import Summarising
+from mars.telling import emit, failure
 from mars.tools import Toolbox, read_calls
 
 if TYPE_CHECKING:
@@ -263,6 +264,8 @@ class Loop:
         status = self._status(state, attempts)
         over = verdict.approved or self.checker is None or status in (RunStatus.COMPLETED, RunStatus.BUDGET_EXHAUSTED)
         ends = bool(over or failed)
+        if not (ends or status):
+            emit(EventKind.WITHDRAWN, "runtime", "this draft is not the answer", iteration=state["iteration"])
         update = {
             "attempts": attempts,
             "wider": [] if ends else [item.plain() for item in wider],  # for the reflection; each checkpoint has it
@@ -341,6 +344,9 @@ class Loop:
         update: dict[str, Any] = {"answer": "", "approved": False, "sources": []}
         if attempts:
             chosen = attempts[best([Verdict.model_validate(attempt["verdict"]) for attempt in attempts])]
+            newest = attempts[-1]["iteration"]
+            if chosen["iteration"] != newest:
+                emit(EventKind.WITHDRAWN, "runtime", "an earlier draft is the answer", iteration=newest)
             update = {
                 "answer": without_citations(chosen["draft"]),
                 "approved": chosen["verdict"]["decision"] == Decision.APPROVED.value,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from mars.results import Event, EventKind, read_result
+from mars.events import AnyEvent, Event, final
+from mars.results import read_result
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 async def pass_through(
     graph: CompiledStateGraph[Any, Any, Any, Any], calls: Calls, state: State, limit: int
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[AnyEvent, None]:
     """Run a turn; yield its events, the last with the result. `limit` is LangGraph's recursion limit."""
     config: RunnableConfig = {"recursion_limit": limit}
     modes: list[StreamMode] = ["custom", "values"]
@@ -27,10 +28,10 @@ async def pass_through(
         async for mode, part in graph.astream(state, config, stream_mode=modes):
             if mode == "custom":
                 if isinstance(part, Event):
-                    yield part
+                    event: Any = part
+                    yield event
             elif isinstance(part, dict):
                 values = part
     finally:
         await calls.forget(state["conversation"], state["turn"])
-    result = read_result(values)
-    yield Event(kind=EventKind.FINAL, role="runtime", text=result.answer, result=result)
+    yield final(read_result(values))

@@ -19,12 +19,12 @@ from langgraph.types import Command, interrupt
 from mars.agents.interfaces import Action
 from mars.calls import here
 from mars.errors import InvalidInput, ScriptError
-from mars.events import emit
+from mars.events import EventKind
 from mars.persistence.approvals import Approval, Asked, Decision
 from mars.persistence.asks import Desk
 from mars.persistence.call_rows import Key
-from mars.results import EventKind
 from mars.state import State
+from mars.telling import emit
 from mars.tools import ASKS, READ_ONLY, Toolbox
 
 __all__ = ["People", "ask_user"]

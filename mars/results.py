@@ -1,4 +1,4 @@
-"""What a run returns, and the events it streams."""
+"""What a run returns."""
 
 from __future__ import annotations
 
@@ -162,39 +162,6 @@ class RunResult:
             "oracle_feedback": self.oracle_feedback,
             "asks": [dict(ask) for ask in self.asks],
         }
-
-
-class EventKind(StrEnum):
-    """What an event tells."""
-
-    TOKEN = "token"
-    DRAFT = "draft"
-    VERDICT = "verdict"
-    REFLECTION = "reflection"
-    MEMORY_READ = "memory_read"
-    MEMORY_WRITE = "memory_write"
-    TOOL = "tool"
-    RETRY = "retry"
-    BUDGET = "budget"
-    INTERRUPT = "interrupt"
-    DECISION = "decision"
-    FINAL = "final"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One thing that happened in a run, and who did it."""
-
-    kind: EventKind
-    """What happened."""
-    role: str
-    """Who did it: assistant, checker, reflector, memory, tools, runtime."""
-    text: str = ""
-    """For people: the token, the draft, the reason."""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    """For programs: JSON values."""
-    result: RunResult | None = None
-    """The result, in the final event."""
 
 
 def read_result(values: Mapping[str, Any]) -> RunResult:

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from mars.agents.prompts import LAST_CALL
 from mars.calls import Calls, Reply, Wanted, here
 from mars.errors import BudgetExhausted, ModelOutputError
-from mars.events import emit
-from mars.results import EventKind
+from mars.events import EventKind
+from mars.telling import emit
 from mars.tools import whole_reply
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ class RoleModel:
             return reply.model_copy(update={"tool_calls": [], "invalid_tool_calls": []}), str(error)
 
     async def _streamed(self, prompt: list[BaseMessage], *, last: bool) -> AIMessage:
-        told = False
+        told, wanted, place = False, self._wanted(prompt, last=last), here()
+
+        def tell(text: str) -> None:
+            emit(EventKind.TOKEN, self._role, text, iteration=place.iteration, reply=wanted.key.ordinal)
 
         async def make() -> Reply:
             nonlocal told
@@ -91,7 +94,7 @@ class RoleModel:
             try:
                 async for chunk in self._bound.astream(prompt):
                     if chunk.text:
-                        emit(EventKind.TOKEN, self._role, chunk.text)
+                        tell(chunk.text)
                         told = True
                     whole = chunk if whole is None else whole + chunk
             except ValueError as error:
@@ -99,9 +102,9 @@ class RoleModel:
                     raise
             return _reply(whole_reply(_unbroken(self._model, whole)))
 
-        reply = _message(await self._calls.perform(self._wanted(prompt, last=last), make))
+        reply = _message(await self._calls.perform(wanted, make))
         if not told and reply.text:
-            emit(EventKind.TOKEN, self._role, reply.text)
+            tell(reply.text)
         return reply
 
     def with_structured_output(self, schema: type[BaseModel]) -> StructuredModel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from mars.calls import Calls
 from mars.conversations import Conversations, OnUnfinished, named
 from mars.crew import Crew
 from mars.errors import InvalidSetting, NotFound
+from mars.events import HEARD, AnyEvent, EventKind, kinds
 from mars.graph import compile_graph, recursion_limit
 from mars.holding import OnBusy, drain_on_sigterm
 from mars.keeping import LEASE, SAME, Keeping
@@ -36,7 +37,7 @@ from mars.passing import pass_through
 from mars.persistence.approvals import Asked, Decision
 from mars.persistence.budgets import Budget
 from mars.persistence.transcript import Utterance
-from mars.results import Event, RunResult
+from mars.results import RunResult
 from mars.retrying import CallPolicy
 from mars.roster import Roster
 from mars.state import State
@@ -208,13 +209,21 @@ class Mars:
         on_busy: OnBusy = "reject",
         on_unfinished: OnUnfinished = "refuse",
         key: str | None = None,
-    ) -> AsyncIterator[Event]:
-        """Run a task and yield its events as they happen; the last one is final and holds the result."""
-        asked = self._asked(task, user, namespace, constraints, now, budget)
-        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, key, listen=True)
+        heard: Collection[EventKind | str] = HEARD,
+    ) -> AsyncIterator[AnyEvent]:
+        """Run a task and yield what is heard of it as it happens; the last event is final and holds the result.
+
+        By default that is what an end user may hear: the Assistant's tokens, which nobody has checked yet and which
+        `mars.events.Preview` shows and takes back, what a person is asked, and the end. `heard` is another set of
+        kinds: ``CHECKED``, ``EVERYTHING``, or one of your own (`mars.events`). Raises `InvalidSetting` for no kind.
+        """
+        wanted, asked = kinds(heard), self._asked(task, user, namespace, constraints, now, budget)
+        listen = len(wanted) > 1
+        events = await self._begun(asked, conversation, team, budget, on_busy, on_unfinished, key, listen=listen)
         async with aclosing(events):
             async for event in events:
-                yield event
+                if event.kind in wanted:
+                    yield event
 
     async def _begun(
         self,
@@ -227,7 +236,7 @@ class Mars:
         key: str | None,
         *,
         listen: bool,
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[AnyEvent, None]:
         """Return the events of a turn, the last with the result; without `listen` perhaps only that."""
         if conversation is not None:
             check_text(conversation, "conversation")
@@ -255,12 +264,26 @@ class Mars:
         nothing is kept of its turn, `ConversationBusy` as `run` does, and `StateMismatch` where this code cannot go on.
         """
         final: RunResult | None = None
-        events = await self._conversations.resume(conversation, namespace, on_busy)
-        async with aclosing(self.observers.watch(events, Began("resume", namespace, conversation))) as events:
+        async with aclosing(self.stream_resume(conversation, namespace=namespace, on_busy=on_busy)) as events:
             async for event in events:
                 final = event.result or final
         assert final is not None
         return final
+
+    async def stream_resume(
+        self,
+        conversation: str,
+        *,
+        namespace: Namespace | None = None,
+        on_busy: OnBusy = "reject",
+        heard: Collection[EventKind | str] = HEARD,
+    ) -> AsyncGenerator[AnyEvent, None]:
+        """Do what `resume` does, and yield what is heard of it, as `stream` does."""
+        wanted, events = kinds(heard), await self._conversations.resume(conversation, namespace, on_busy)
+        async with aclosing(self.observers.watch(events, Began("resume", namespace, conversation))) as events:
+            async for event in events:
+                if event.kind in wanted:
+                    yield event
 
     async def result(
         self, conversation: str, *, turn: str | None = None, namespace: Namespace | None = None
@@ -362,6 +385,7 @@ class SyncMars(Twin[Mars]):
     run = blocking(Mars.run)
     stream = streaming(Mars.stream)
     resume = blocking(Mars.resume)
+    stream_resume = streaming(Mars.stream_resume)
     result = blocking(Mars.result)
     settle_action = blocking(Mars.settle_action)
     asked = blocking(Mars.asked)

@@ -24,12 +24,13 @@ from typing_extensions import TypedDict  # pydantic, which LangGraph's server re
 from mars.agents.rendering import shown
 from mars.conversations import BLANK
 from mars.errors import InvalidInput
+from mars.events import HEARD, Event, EventKind, kinds
 from mars.graph import compile_graph, recursion_limit
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace, check_text
 from mars.observability.observing import Began
 from mars.observability.run_log import RunLog
-from mars.results import Event, EventKind, read_result
+from mars.results import read_result
 from mars.runtime import Mars
 from mars.settings import load_settings
 from mars.state import State, asked
@@ -42,9 +43,6 @@ __all__ = ["Asker", "Talk", "agent_graph", "agent_tool", "served_agent"]
 
 TURNS = 6
 """How many earlier turns of the host's messages the prompt holds."""
-
-HEARD = frozenset({EventKind.TOKEN, EventKind.RETRY, EventKind.INTERRUPT})
-"""Kinds of events that a host hears of unless it asks for others: the Assistant's words, and what a person is asked."""
 
 
 class Talk(TypedDict):
@@ -68,16 +66,17 @@ class Asker:
     """Name of the team that works; empty for the usual one."""
 
 
-def agent_graph(mars: Mars, *, heard: Collection[EventKind] = HEARD) -> StateGraph[Any, Asker, Any, Any]:
+def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> StateGraph[Any, Asker, Any, Any]:
     """Return the builder of a graph that answers the last message of `Talk`; compile it with what the host uses.
 
     ``agent_graph(mars).compile()`` is a Runnable, and a node of a host whose state has ``messages``. The answer is an
     `AIMessage`; its ``response_metadata["mars"]`` holds status, approved and sources. The stream of custom events has
-    the events of the kinds `heard`, as they come: ``{"kind": "token", "role": "assistant", "text": …}``. Turns are
-    recalled from the host's messages, memories from `mars.memory`; `mars` has to stay open. Raises `InvalidInput` where
-    the last message is no user's, or has no text.
+    the events of the kinds `heard`, as they come: ``{"kind": "token", "role": "assistant", "text": …, "data": …}``, as
+    `mars.events` says; the last one is the message. Turns are recalled from the host's messages, memories from
+    `mars.memory`; `mars` has to stay open. Raises `InvalidInput` where the last message is no user's, or has no text,
+    and `InvalidSetting` for what is no kind of event.
     """
-    loop, limit = compile_graph(mars.roster), recursion_limit(mars.roster)
+    loop, limit, wanted = compile_graph(mars.roster), recursion_limit(mars.roster), kinds(heard)
 
     async def agent(state: Talk, runtime: Runtime[Asker]) -> dict[str, Any]:
         who = runtime.context or Asker()
@@ -85,8 +84,8 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind] = HEARD) -> StateGra
         writer = get_stream_writer()
 
         def tell(event: Event) -> None:
-            if event.kind in heard:
-                writer({"kind": event.kind.value, "role": event.role, "text": event.text})
+            if event.kind in wanted:
+                writer(event.plain())
 
         watch(Watch("", tell))  # the turn that goes on is another one where a resume comes without the context
         with mars.observers.run(Began.of(turn, turn["conversation"])) as over:

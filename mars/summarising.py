@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from mars.agents.rendering import render_conversation
 from mars.agents.roles import Summariser
-from mars.events import failure
+from mars.telling import failure
 from mars.summary import bounded
 
 if TYPE_CHECKING:

@@ -18,12 +18,14 @@ from mars.cli.output import (
     run_async,
     run_log,
 )
+from mars.events import EVERYTHING, EventKind
 from mars.language import asks
-from mars.results import EventKind, RunStatus
+from mars.results import RunStatus
 
 if TYPE_CHECKING:
+    from mars.events import Event
     from mars.memory.interfaces import Namespace
-    from mars.results import Event, RunResult
+    from mars.results import RunResult
     from mars.team import Team
 
 ModelOption = Annotated[
@@ -70,7 +72,8 @@ async def _ask(
     async with open_memory(db) as memory:
         await known_namespace(memory, namespace)
         async with Mars.open(memory, model=model, team=team, observers=run_log()) as mars:
-            async for event in mars.stream(question, user=user or namespace[-1], namespace=namespace):
+            events = mars.stream(question, user=user or namespace[-1], namespace=namespace, heard=EVERYTHING)
+            async for event in events:
                 if not json:
                     show_step(event)
                 result = event.result or result

@@ -13,10 +13,11 @@ from rich.text import Text
 from mars.cli.ask import ModelOption
 from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, run_log
 from mars.errors import InvalidText
-from mars.results import EventKind
+from mars.events import CHECKED, EventKind
 
 if TYPE_CHECKING:
-    from mars.results import Event, RunResult
+    from mars.events import Event
+    from mars.results import RunResult
     from mars.runtime import Mars
 
 HELP = "/memories lists what is remembered · /quit or Ctrl-D ends"
@@ -67,7 +68,8 @@ async def _chat(user: str, db: str, model: str, conversation: str | None, json: 
 
 async def _turn(mars: Mars, line: str, user: str, conversation: str | None, json: bool) -> RunResult:
     result: RunResult | None = None
-    async for event in mars.stream(line, user=user, conversation=conversation, on_unfinished="finish"):
+    heard = {*CHECKED, EventKind.MEMORY_READ}
+    async for event in mars.stream(line, user=user, conversation=conversation, on_unfinished="finish", heard=heard):
         if event.kind is EventKind.MEMORY_READ and not json:
             _show_recalled(event)
         result = event.result or result

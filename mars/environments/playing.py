@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mars.environments.interfaces import Discovering, Environment, Request, Score
+from mars.events import EventKind
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
 from mars.opening import Opening
-from mars.results import EventKind, RunResult
+from mars.results import RunResult
 from mars.runtime import Mars
 from mars.team import Team
 
@@ -85,6 +86,7 @@ async def play(
             constraints=request.constraints,
             now=request.at,
             team=team,
+            heard={EventKind.VERDICT},
         ):
             if event.kind is EventKind.VERDICT and "action" in event.data:
                 proposals.append(_proposal(event.data))

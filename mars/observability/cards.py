@@ -223,6 +223,7 @@ CARDS: dict[str, Callable[[Mapping[str, Any], dict[str, Any]], Parts]] = {
     "interrupt": _interrupt,
     "decision": _decision,
     "retry": _noted,
+    "withdrawn": _noted,
     "budget": _noted,
     "memory_write": _memory_write,
     "call": _made,

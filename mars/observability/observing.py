@@ -12,19 +12,22 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langgraph.errors import GraphBubbleUp
 
 if TYPE_CHECKING:
     from mars.calls import Place, Wanted
+    from mars.events import Event
     from mars.persistence.ledger import Key, Outcome
-    from mars.results import Event, RunResult
+    from mars.results import RunResult
     from mars.state import State
 
 __all__ = ["Began", "Observation", "Observer", "Observers", "noted", "observations", "observed", "tell"]
 
 log = logging.getLogger(__name__)
+
+Told = TypeVar("Told", bound="Event")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class Observers:
             with _harmless(one):
                 await one.flush()
 
-    def watch(self, events: AsyncGenerator[Event, None], began: Began) -> AsyncGenerator[Event, None]:
+    def watch(self, events: AsyncGenerator[Told, None], began: Began) -> AsyncGenerator[Told, None]:
         """Return the events of a run, observed; the same generator where there is nobody to tell."""
         return self._watched(events, began) if self.all else events
 
@@ -150,7 +153,7 @@ class Observers:
                 seen.append(one.begin(began))
         return tuple(seen)
 
-    async def _watched(self, events: AsyncGenerator[Event, None], began: Began) -> AsyncGenerator[Event, None]:
+    async def _watched(self, events: AsyncGenerator[Told, None], began: Began) -> AsyncGenerator[Told, None]:
         seen = self._begun(began)
         result: RunResult | None = None
         failure: BaseException | None = None

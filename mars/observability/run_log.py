@@ -39,9 +39,10 @@ from mars.observability.appending import Appender, first_line, secrets_of
 
 if TYPE_CHECKING:
     from mars.calls import Place, Wanted
+    from mars.events import Event
     from mars.observability.observing import Began
     from mars.persistence.ledger import Key, Outcome
-    from mars.results import Event, RunResult
+    from mars.results import RunResult
 
 FORMAT = 1
 """Version of the format; a higher one is refused."""

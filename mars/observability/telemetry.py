@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
     from mars.calls import Place, Wanted
+    from mars.events import Event
     from mars.observability.observing import Began
     from mars.persistence.ledger import Key, Outcome
-    from mars.results import Event, RunResult
+    from mars.results import RunResult
 
 __all__ = ["Telemetry"]
 
@@ -48,7 +49,18 @@ TOKENS = tuple(4**power for power in range(14))
 """Bounds of the histogram of tokens, as the conventions advise."""
 
 TOLD = frozenset(
-    {"draft", "verdict", "reflection", "memory_read", "memory_write", "retry", "budget", "interrupt", "decision"}
+    {
+        "draft",
+        "withdrawn",
+        "verdict",
+        "reflection",
+        "memory_read",
+        "memory_write",
+        "retry",
+        "budget",
+        "interrupt",
+        "decision",
+    }
 )
 """Kinds of events that become events of the run's span."""
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from mars.errors import InvalidSetting
+from mars.events import Event, EventKind
 from mars.memory.curves import retention
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Kind, Record, Status, Tier
 from mars.memory.presets import Preset, preset
 from mars.memory.records import days_between
 from mars.memory.views import standing_at
-from mars.results import Event, EventKind, RunResult
+from mars.results import RunResult
 from mars.runtime import Mars
 from mars.simulation.life import DAYS, Act, Life, Turn
 from mars.team import SWITCHES, Team
@@ -205,7 +206,10 @@ class _Teller:
             self._watch(turn)
         lessons: tuple[str, ...] = ()
         result: RunResult | None = None
-        async for event in self._mars.stream(turn.text, user=self._life.user, conversation=f"day {turn.day}"):
+        events = self._mars.stream(
+            turn.text, user=self._life.user, conversation=f"day {turn.day}", heard={EventKind.MEMORY_READ}
+        )
+        async for event in events:
             lessons = _lessons(event) or lessons
             result = event.result or result
         assert result is not None

@@ -13,8 +13,8 @@ import pytest
 
 from mars import Assistant, Checker, Mars, Reflector, RunResult, Team
 from mars.agents.roles import Strategy
+from mars.events import EVERYTHING, EventKind
 from mars.memory.interfaces import Kind, Status
-from mars.results import EventKind
 from mars.team import SWITCHES
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
 
@@ -66,7 +66,7 @@ async def lived(path: Path, off: frozenset[str], clock: FixedClock) -> tuple[Run
     async with Mars.open(f"sqlite:///{path}", team=team, clock=clock, preset="paper") as mars:
         await mars.run("My sister lives in Oslo.", user="ann")
         clock.advance(days=30)
-        async for event in mars.stream(QUESTION, user="ann"):
+        async for event in mars.stream(QUESTION, user="ann", heard=EVERYTHING):
             events.append(event)
         await mars.memory.sweep() if "decay" not in off else None
     assert events[-1].result is not None
@@ -185,7 +185,7 @@ async def test_the_strategy_note_is_in_the_state_and_says_what_happens() -> None
         checker=Checker(model=ScriptedModel([judged(False), judged(True)])),
     )
     async with Mars.open(InMemoryBackend(), team=team) as mars:
-        events = [event async for event in mars.stream(QUESTION, user="ann")]
+        events = [event async for event in mars.stream(QUESTION, user="ann", heard=EVERYTHING)]
     (widened,) = {event.data["widened"] for event in events if event.kind is EventKind.MEMORY_READ} - {1}
     prompt = _calls(team)[1]
     assert "1 rejected (unsupported), 2 left." in prompt

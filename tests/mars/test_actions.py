@@ -15,7 +15,7 @@ from langchain_core.tools import InjectedToolArg, StructuredTool
 from mars import Assistant, Mars, RunResult, RunStatus, Team
 from mars.actions import DONE_BEFORE
 from mars.errors import NotFound
-from mars.results import EventKind
+from mars.events import EventKind
 from mars.testing import ScriptedModel, Step
 
 pytestmark = [
@@ -152,5 +152,5 @@ async def test_the_question_is_an_event(url: str, tmp_path: Path) -> None:
         conversations = mars._conversations
         events = [event async for event in await conversations.resume("talk", None, "queue")]
     asked = next(event for event in events if event.kind is EventKind.INTERRUPT)
-    assert (asked.data["tool"], asked.data["arguments"]) == ("post", {"text": "hello"})
-    assert len(asked.data["idempotency_key"]) == 32
+    assert (asked.asked["tool"], asked.asked["arguments"]) == ("post", {"text": "hello"})
+    assert len(asked.asked["idempotency_key"]) == 32

@@ -13,9 +13,9 @@ from langchain_core.messages import BaseMessage
 
 from mars import Assistant, Checker, Mars, Memory, Reflector, RunResult, RunStatus, Team
 from mars.errors import InvalidFile, InvalidSetting
+from mars.events import EVERYTHING, EventKind
 from mars.models.prices import Price, StalePrice, load_prices, price_of
 from mars.persistence.budgets import Budget, Budgets
-from mars.results import EventKind
 from mars.retrying import CallPolicy, is_transient, retry_after
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
 
@@ -162,7 +162,7 @@ async def test_a_broken_stream_is_void(memory: Memory) -> None:
 
     model = Breaking(script=["In Rome [m1].", "In Oslo [m1]."])
     async with Mars.open(memory, team=team(model), policy=AT_ONCE) as mars:
-        events = [event async for event in mars.stream(QUESTION, user="ann")]
+        events = [event async for event in mars.stream(QUESTION, user="ann", heard=EVERYTHING)]
     kinds = [event.kind for event in events]
     after = events[kinds.index(EventKind.RETRY) :]
     assert "".join(event.text for event in after if event.kind is EventKind.TOKEN) == "In Oslo [m1]."

@@ -15,8 +15,8 @@ from mars.agents.reflections import Plan, Reflection
 from mars.agents.verdicts import Check, Issue, IssueKind, combine
 from mars.agents.verifiers import CallableVerifier
 from mars.consolidation import fitted
+from mars.events import EVERYTHING, EventKind
 from mars.memory.interfaces import Kind, Status
-from mars.results import EventKind
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_no_strategy_no_lessons(clock: FixedClock) -> None:
                 iterations=1,
             )
             async with Mars.open(memory, team=team) as mars:
-                events = [event async for event in mars.stream("Is the vault open?", user="ann")]
+                events = [event async for event in mars.stream("Is the vault open?", user="ann", heard=EVERYTHING)]
             reads += [event for event in events if event.kind is EventKind.MEMORY_READ]
         assert len(await memory.list(("ann",), kinds={Kind.REFLECTION})) == 1
     assert [event.data["lessons"] for event in reads] == [[], []]

@@ -13,8 +13,8 @@ from mars.agents.roles import Strategy
 from mars.agents.verifiers import CallableVerifier, RegexVerifier
 from mars.consolidation import TURNS
 from mars.errors import InvalidInput, InvalidSetting, InvalidUpdate
+from mars.events import EVERYTHING, EventKind
 from mars.memory.interfaces import Kind
-from mars.results import EventKind
 from mars.retrying import CallPolicy
 from mars.state import check_update
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
@@ -240,11 +240,12 @@ async def test_events_carry_their_role_and_the_last_holds_the_result(memory: Mem
     """The stream tells what happened in order; tokens are the Assistant's only."""
     model, judge = ScriptedModel(["In Rome [m2].", "In Oslo [m1]."]), ScriptedModel([no(), YES])
     async with Mars.open(memory, team=team(model, judge)) as mars:
-        events = [event async for event in mars.stream(QUESTION, user="ann")]
+        events = [event async for event in mars.stream(QUESTION, user="ann", heard=EVERYTHING)]
     kinds = [event.kind for event in events if event.kind is not EventKind.TOKEN]
     read, draft, verdict = EventKind.MEMORY_READ, EventKind.DRAFT, EventKind.VERDICT
+    again = [EventKind.WITHDRAWN, EventKind.REFLECTION]
     end = [EventKind.MEMORY_WRITE, EventKind.FINAL]
-    assert kinds == [read, draft, verdict, EventKind.REFLECTION, read, draft, verdict, *end]
+    assert kinds == [read, draft, verdict, *again, read, draft, verdict, *end]
     assert {event.role for event in events if event.kind is EventKind.TOKEN} == {"assistant"}
     assert "".join(e.text for e in events if e.kind is EventKind.TOKEN) == "In Rome [m2].In Oslo [m1]."
     assert events[-1].result is not None
@@ -368,7 +369,7 @@ def test_the_sync_twin_gives_the_same(clock: FixedClock) -> None:
     """Code without an event loop runs and streams the same loop."""
     with Mars.open_sync(InMemoryBackend(), clock=clock) as mars:
         mars.run("My dog is called Rex.", user="ann")
-        events = list(mars.stream("What is my dog called?", user="ann"))
+        events = list(mars.stream("What is my dog called?", user="ann", heard=EVERYTHING))
     assert events[-1].result is not None
     assert "Rex" in events[-1].result.answer
 

@@ -20,9 +20,9 @@ from sqlalchemy.pool import NullPool
 
 from mars import Budget, Checker, Mars, RunStatus, Team
 from mars.errors import InvalidInput, InvalidSetting, NotFound
+from mars.events import EVERYTHING, EventKind
 from mars.people import NOBODY, ask_user
 from mars.persistence.approvals import Approval, Asked, Decision
-from mars.results import EventKind
 from mars.subgraph import Asker, agent_graph
 from mars.testing import ScriptedModel, Step
 
@@ -326,7 +326,7 @@ async def test_events_tell_of_both(tmp_path: Path) -> None:
     """Who watches the stream sees what is asked and what was decided."""
     till = Till()
     async with opening(f"sqlite:///{tmp_path / 'a.db'}", till, told(PAY), approval=Approval(expires=1e-6)) as mars:
-        first = [event async for event in mars.stream("Pay Bo.", conversation="bill")]
+        first = [event async for event in mars.stream("Pay Bo.", conversation="bill", heard=EVERYTHING)]
         (asked,) = [event for event in first if event.kind is EventKind.INTERRUPT]
         assert (asked.role, asked.text) == ("person", "may pay run?")
         assert asked.data["asked"]["arguments"] == PAY[1]

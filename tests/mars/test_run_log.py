@@ -20,11 +20,11 @@ from langgraph.types import Command, interrupt
 from mars import Assistant, Mars, Team
 from mars.cli import main
 from mars.errors import InvalidFile, NotFound
+from mars.events import EVERYTHING, Event, EventKind
 from mars.observability import Began, RunLog, read_runs, timeline
 from mars.observability.appending import append, hide, secrets_of
 from mars.observability.observing import observations
 from mars.observability.reading import find_run
-from mars.results import Event, EventKind
 from mars.subgraph import agent_graph
 from mars.testing import ScriptedModel, Step
 
@@ -49,7 +49,7 @@ async def test_every_event_is_a_line(kept: bool, tmp_path: Path) -> None:
     heard: list[Event] = []
     async with Mars.open(url, observers=[RunLog(path)]) as mars:
         await mars.run("My sister lives in Oslo.", user="ann", conversation="c")
-        async for event in mars.stream("Where does my sister live?", user="ann", conversation="c"):
+        async for event in mars.stream("Where does my sister live?", user="ann", conversation="c", heard=EVERYTHING):
             heard.append(event)
     told, asked = read_runs(path)
     assert kinds(told.lines) == ["header", "memory_read", "call", "draft", "verdict", "memory_write", "final"]
@@ -108,7 +108,7 @@ async def test_a_run_that_breaks_says_so(tmp_path: Path) -> None:
             with pytest.raises(Exception, match="another run holds"):
                 await mars.run("And this?", conversation="c")
             group.cancel_scope.cancel()
-        async for event in mars.stream("Wait again.", conversation="d"):
+        async for event in mars.stream("Wait again.", conversation="d", heard=EVERYTHING):
             if event.kind is EventKind.MEMORY_READ:
                 break
     ends = {run.conversation: (run.status, run.lines[-1]["text"].partition(":")[0]) for run in read_runs(path)}

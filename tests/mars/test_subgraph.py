@@ -18,8 +18,8 @@ from langgraph.types import Command, StreamMode, interrupt
 
 from mars import Checker, Mars, Memory, Reflector, Team
 from mars.errors import InvalidInput, InvalidSetting
-from mars.results import EventKind
-from mars.subgraph import HEARD, Asker, agent_graph, agent_tool
+from mars.events import HEARD, EventKind
+from mars.subgraph import Asker, agent_graph, agent_tool
 from mars.testing import FixedClock, ScriptedModel, Step
 
 ASKED: Any = {"messages": [{"role": "user", "content": "What is the cat called?"}]}

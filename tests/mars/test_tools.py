@@ -28,7 +28,7 @@ from mars.agents.interfaces import Action
 from mars.agents.verdicts import IssueKind
 from mars.agents.verifiers import CallableVerifier
 from mars.errors import InvalidSetting, ModelUnavailable
-from mars.results import EventKind
+from mars.events import EVERYTHING, EventKind
 from mars.retrying import CallPolicy
 from mars.testing import InMemoryBackend, ScriptedModel, Step
 from mars.tools import MAX_OUTPUT, READ_ONLY, Toolbox, read_calls
@@ -143,7 +143,7 @@ async def test_a_call_that_cannot_be_read_is_an_error_that_the_model_sees(text: 
         [Step(raw_calls=(("put", text),)), calling("pen"), Step(text="Done.", expect="pen is in the drawer")]
     )
     async with Mars.open(InMemoryBackend(), tools=[desk.tool()], team=approving(model)) as mars:
-        events = [event async for event in mars.stream("Put the book away", user="ann")]
+        events = [event async for event in mars.stream("Put the book away", user="ann", heard=EVERYTHING)]
     told = model.calls[1].messages[-1]
     assert isinstance(told, ToolMessage)
     assert told.status == "error"
@@ -357,7 +357,7 @@ async def test_whatever_a_tool_raises_is_told_verbatim() -> None:
     names = [tool.__name__ for tool in tools]
     model = ScriptedModel([*map(asked, names), "Done."])
     async with Mars.open(InMemoryBackend(), tools=tools, team=approving(model)) as mars:
-        events = [event async for event in mars.stream("Try them all", user="ann")]
+        events = [event async for event in mars.stream("Try them all", user="ann", heard=EVERYTHING)]
     told = [event.text for event in events if event.kind is EventKind.TOOL]
     assert told[:3] == [
         "RuntimeError: the tool cancelled itself",
@@ -380,7 +380,7 @@ async def test_a_megabyte_of_error_is_a_lesson_that_can_be_kept() -> None:
 
     model = ScriptedModel([asked("shouts"), "It is in the drawer.", "Not known."])
     async with Mars.open(InMemoryBackend(), tools=[shouts], team=Team(assistant=Assistant(model=model))) as mars:
-        events = [event async for event in mars.stream("Where is it?", user="ann")]
+        events = [event async for event in mars.stream("Where is it?", user="ann", heard=EVERYTHING)]
     result = events[-1].result
     assert result is not None
     (written,) = (event for event in events if event.kind is EventKind.MEMORY_WRITE)
@@ -574,7 +574,7 @@ async def test_a_tool_that_stays_down_is_told_in_its_own_words() -> None:
         model = ScriptedModel([asked(tool.name), "It failed."])
         policy = CallPolicy(first_wait=0.0)
         async with Mars.open(InMemoryBackend(), tools=[tool], team=approving(model), policy=policy) as mars:
-            events = [event async for event in mars.stream("Try", user="ann")]
+            events = [event async for event in mars.stream("Try", user="ann", heard=EVERYTHING)]
         (told,) = (event for event in events if event.kind is EventKind.TOOL)
         assert told.data["failed"]
         assert told.text in ("ConnectionError: refused", "KeyError: 'wrong'")

@@ -15,8 +15,8 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from mars.agents.rendering import render_conversation
 from mars.agents.roles import Summariser
-from mars.telling import failure
 from mars.summary import bounded
+from mars.telling import failure
 
 if TYPE_CHECKING:
     from mars.role_models import RoleModel

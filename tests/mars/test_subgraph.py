@@ -227,13 +227,3 @@ async def test_the_served_agent_opens_what_the_environment_says(
     async with served_agent() as graph:
         values = await graph.ainvoke(ASKED, context=ANN)
     assert said(values)[-1] == ("ai", "The cat is called Miso.")
-
-
-async def test_the_drawing_in_the_documentation_is_this_one(memory: Memory) -> None:
-    """The page shows what LangGraph draws of this code."""
-    page = Path(__file__).parents[2] / "docs" / "langgraph.md"
-    if not page.exists():
-        pytest.skip("needs the repository")
-    async with Mars.open(memory) as mars:
-        drawn = agent_graph(mars).compile().get_graph(xray=True).draw_mermaid()
-    assert f"```mermaid\n{drawn.strip()}\n```" in page.read_text(encoding="utf-8")

@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
+
+from mars.pages import text
 
 LANES = ("user", "memory", "assistant", "checker", "reflector", "tools", "person", "runtime")
 """Roles with a colour, in the order of their lanes; others come after them."""
 
 NONE = "\N{EN DASH}"
 """Stands where nothing is known."""
-
-LONGEST = 4000
-"""So many characters of a text are shown."""
-
-
-def text(value: object, most: int = LONGEST) -> str:
-    """Return a value as escaped text, cut where it is long."""
-    if value is None:
-        return ""
-    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    cut = f" … ({len(told) - most:,} more characters)" if len(told) > most > 200 else "…" if len(told) > most else ""
-    return escape(told[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")) + cut
 
 
 def dictionary(value: object) -> dict[str, Any]:

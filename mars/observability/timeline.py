@@ -1,7 +1,7 @@
 """The timeline of a turn as one page: lanes of roles over time, then what each said, recalled, checked and did.
 
-The page holds all it needs: no script, no font and nothing from a network, and its policy forbids them. All words in
-it are somebody else's, a log may be anybody's, so every text is escaped and every value is taken as what it is.
+It is a page of `mars.pages`: no script, no font and nothing from a network. All words in it are somebody else's, a log
+may be anybody's, so every text is escaped and every value is taken as what it is.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from mars.observability.cards import LANES, card, chip, count, dictionary, money, number, quoted, seconds, shade, text
+from mars.observability.cards import LANES, card, chip, count, dictionary, money, number, quoted, seconds, shade
 from mars.observability.reading import ENDS, LoggedRun
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What a browser allows the page: its own style."""
+from mars.pages import page, text
 
 MARKS = frozenset({"draft", "verdict", "reflection", "memory_read", "memory_write", "tool", "retry", "budget"})
 """Kinds of lines that are a mark in the lane of their role."""
@@ -53,13 +51,7 @@ def timeline(runs: Sequence[LoggedRun]) -> str:
     task = next((run.task for run in reversed(runs) if run.task), "")
     style = files("mars.observability").joinpath("timeline.css").read_text(encoding="utf-8")
     body = "\n".join((_head(last, task, result), _chart(parts, lines), _story(parts), _foot(runs)))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(task or last.id, 80)} · MARS</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    return page(task or last.id, body, style)
 
 
 def same_turn(runs: Sequence[LoggedRun], run: LoggedRun) -> list[LoggedRun]:

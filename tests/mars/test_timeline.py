@@ -15,7 +15,7 @@ import pytest
 from mars.events import EventKind
 from mars.observability import LoggedRun, read_runs, timeline
 from mars.observability.cards import CARDS
-from mars.observability.timeline import POLICY
+from mars.pages import POLICY
 
 page_module = pytest.importorskip("benchmarks.timeline_page", reason="needs the repository")
 ATTACK: str = page_module.ATTACK

@@ -319,9 +319,10 @@ def kinds(heard: Collection[EventKind | str]) -> frozenset[EventKind]:
     Raises `InvalidSetting` for what is no kind.
     """
     try:
-        return frozenset(EventKind(one) for one in heard if not isinstance(heard, str)) | {EventKind.FINAL}
+        found = {EventKind(one) for one in ([heard] if isinstance(heard, str) else heard)}
     except ValueError as error:
         raise InvalidSetting(f"heard is a set of kinds of events ({', '.join(EventKind)}): {error}") from None
+    return frozenset({*found, EventKind.FINAL})
 
 
 _BEGUN = re.compile(r"\s*\[(?:[mw]\d*)?$")

@@ -42,6 +42,7 @@ from mars.agents.rendering import citations, render_memories, render_task
 from mars.agents.roles import Assistant
 from mars.environments.playing import drafted_answer
 from mars.errors import InvalidSetting
+from mars.events import EventKind
 from mars.language import words
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Grade, Hit, NewRecord
@@ -250,10 +251,15 @@ class LoopArm:
         read: list[tuple[Evidence, ...]] = []
         result: RunResult | None = None
         stream = self._mars.stream(
-            question.text, user=question.user, namespace=NAMESPACE, conversation=question.id, now=question.at
+            question.text,
+            user=question.user,
+            namespace=NAMESPACE,
+            conversation=question.id,
+            now=question.at,
+            heard={EventKind.MEMORY_READ},
         )
         async for event in stream:
-            if event.kind == "memory_read":
+            if event.kind is EventKind.MEMORY_READ:
                 read.append(tuple(Evidence.from_plain(values) for values in event.data["records"]))
             result = event.result or result
         assert result is not None

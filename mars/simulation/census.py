@@ -240,7 +240,7 @@ def _curve(role: str, row: Record, history: Sequence[Change], until: datetime | 
             steps.append({"day": _day(change.at), "event": "told", "strength": strength})
         elif change.event in ("repeated", "restored") and steps:
             steps.append({"day": _day(change.at), "event": "repeated", "strength": steps[-1]["strength"]})
-    gone = [change.at for change in history if change.event in GONE]
+    gone = next((change for change in history if change.event in GONE), None)
     return {
         "role": role,
         "text": row.text[:LONGEST_TEXT],
@@ -248,7 +248,8 @@ def _curve(role: str, row: Record, history: Sequence[Change], until: datetime | 
         "uses": row.uses,
         "steps": steps,
         "until": None if until is None else _day(until),
-        "gone": _day(min(gone)) if gone else None,
+        "gone": None if gone is None else _day(gone.at),
+        "fate": None if gone is None else gone.event,
         "shape": rules.curve.shape.value,
         "decay": rules.curve.decay,
         "theta2": rules.tiers.theta2 if rules.tiers.forgets else None,

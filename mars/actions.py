@@ -36,7 +36,8 @@ async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
 
     async def make() -> Reply:
         message = await toolbox.run(action, mark, calls.policy.tool_timeout)
-        return Reply(body={"content": str(message.content), "failed": message.status == "error"})
+        failed, told = message.status == "error", str(message.content)
+        return Reply(body={"content": told, "failed": failed, "arguments": dict(action.arguments)})
 
     wanted = Wanted(key=key, kind="tool", name=action.tool, careful=not toolbox.repeatable(action.tool))
     try:

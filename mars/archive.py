@@ -17,9 +17,12 @@ from mars.results import RunResult, RunStatus, read_result
 from mars.state import migrated
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StateSnapshot
 
     from mars.persistence.journal import Journal, Listed
+    from mars.persistence.turns import TurnRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,26 @@ class Archive:
             )
         return await self.kept_result(found.thread, turn)
 
+    async def last_snapshot(self, thread: str, row: TurnRow) -> StateSnapshot | None:
+        """Return the last state that is kept of a turn; None where none is."""
+        if row.checkpoint is not None and not row.input:
+            return await self.snapshot(thread, row.checkpoint, row.turn)
+        saver: Any = self._graph.checkpointer
+        async for one in saver.alist(_place(thread), filter={"turn": row.turn}, limit=1):
+            return await self._graph.aget_state(one.config)
+        return None
+
+    async def snapshot(self, thread: str, id: str, turn: str) -> StateSnapshot | None:
+        """Return the state that a checkpoint holds; None where it is not kept, or is another turn's."""
+        place = _place(thread)
+        place["configurable"]["checkpoint_id"] = id
+        found = await self._graph.aget_state(place)
+        return found if (found.metadata or {}).get("turn") == turn else None
+
+    async def snapshots(self, thread: str, turn: str) -> list[StateSnapshot]:
+        """Return every state that is kept of a turn, the newest first."""
+        return [one async for one in self._graph.aget_state_history(_place(thread), filter={"turn": turn})]
+
     async def kept_result(self, thread: str, turn: str | None) -> RunResult:
         """Return the result that the last checkpoint of a turn holds."""
         over, name = await self._journal.over(thread, turn), conversation_of(thread)[1]
@@ -141,12 +164,15 @@ class Archive:
                 f"conversation {name!r} has no {'turn yet' if turn is None else f'turn {turn!r} that is over'}"
             )
         saver: Any = self._graph.checkpointer
-        place = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
-        async for one in saver.alist(place, filter={"turn": over.turn}, limit=1):
+        async for one in saver.alist(_place(thread), filter={"turn": over.turn}, limit=1):
             values = (await self._graph.aget_state(one.config)).values
             given_up = {"status": RunStatus.CANCELLED.value} if over.status == "abandoned" else {}
-            return read_result({**values, **migrated(values), **given_up})
+            return read_result({**values, **migrated(values), **given_up, "conversation": name})
         raise NotFound(
             f"nothing is kept of turn {over.turn!r} of conversation {name!r} but its words: mars.transcript({name!r}); "
             "kept are the newest turns, those that were broken off, and those with a name (mars.name_turn)"
         )
+
+
+def _place(thread: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}

@@ -66,10 +66,17 @@ async def recent_turns(
     return [{"speaker": row.speaker, "text": shown(row.text)} for row in rows]
 
 
-async def earlier_lessons(memory: Memory, task: Task, namespace: Namespace, k: int, floor: float) -> list[Reflection]:
-    """Return the lessons of earlier turns that are at least `floor` relevant to a task, the best last."""
+async def earlier_lessons(
+    memory: Memory, task: Task, namespace: Namespace, k: int, floor: float, until: datetime | None = None
+) -> list[Reflection]:
+    """Return the lessons of earlier turns that are at least `floor` relevant to a task, the best last.
+
+    With `until`, lessons that were drawn since are left out.
+    """
     kinds = frozenset({Kind.REFLECTION})
-    hits = await memory.recall(task.text, namespace=namespace, k=k, now=task.asked_at, kinds=kinds, floor=floor)
+    hits = await memory.recall(
+        task.text, namespace=namespace, k=k, now=task.asked_at, kinds=kinds, floor=floor, until=until
+    )
     found = [hit.record.metadata.get("reflection") for hit in reversed(hits)]
     lessons = [Reflection.from_plain(values) for values in found if isinstance(values, Mapping)]
     # What was not known then may be known now, so an old lesson never says to abstain.

@@ -55,6 +55,7 @@ BLANK: dict[str, Any] = {
     "status": "",
     "error": "",
     "stop_reason": "",
+    "replay": {},
     "usage": {},
     "latency": 0.0,
     "answer": "",

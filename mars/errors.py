@@ -10,6 +10,7 @@ MarsError
 │   ├── InvalidSetting      a setting outside its range
 │   └── InvalidFile         a file that is missing or cannot be read as its format
 ├── NotFound                no record, history or run has this id
+│   └── HistoryPruned       it is known, but nothing is kept of it but the words
 ├── StoreError              the database or the index
 │   ├── StoreClosed         used before it was opened or after it was closed
 │   ├── StoreReadOnly       the database cannot be written
@@ -26,6 +27,7 @@ MarsError
 ├── ConversationError       a conversation that cannot take the turn
 │   ├── ConversationBusy    another run is writing to it
 │   ├── TurnUnfinished      its last turn is half done: resume it first
+│   ├── ConversationExists  there is one of this name already
 │   ├── LeaseLost           another run has taken over; the write was refused
 │   └── StateMismatch       the saved state is of a version that this code cannot go on with
 ├── EpisodeLost             every process that played an episode of a simulation died
@@ -75,6 +77,10 @@ class InvalidFile(InvalidInput):
 
 class NotFound(MarsError, LookupError):
     """Nothing has this id."""
+
+
+class HistoryPruned(NotFound):
+    """Nothing is kept of a turn but its words."""
 
 
 class StoreError(MarsError):
@@ -131,6 +137,10 @@ class ConversationBusy(ConversationError):
 
 class TurnUnfinished(ConversationError):
     """The conversation's last turn is half done; the message names how to go on."""
+
+
+class ConversationExists(ConversationError):
+    """There is a conversation of this name already, and none is written over."""
 
 
 class LeaseLost(ConversationError):

@@ -101,7 +101,7 @@ class Kept:
         """Return the durable conversations of a graph that was compiled with the saver."""
         from mars.persistence.call_rows import StoredRows
         from mars.persistence.journal import Journal
-        from mars.persistence.ledger import DatabaseLedger, finish
+        from mars.persistence.ledger import DatabaseLedger, close
         from mars.persistence.saver import CheckpointSaver
 
         journal = Journal(
@@ -110,7 +110,7 @@ class Kept:
             lease=self.keeping.lease,
             window=window,
             summarise=summarise,
-            final=lambda wire, conversation, turn: finish(StoredRows(wire), conversation, turn),
+            final=lambda wire, *turn: close(StoredRows(wire), *turn),
         )
         asked = self.keeping
         return Conversations(

@@ -35,7 +35,7 @@ from mars.persistence.reliability import Reliability, Task
 from mars.prompting import assistant_prompt, plain_prompt
 from mars.results import RunStatus
 from mars.role_models import RoleModel
-from mars.state import State, evidence_of, fresh, namespace_of, task_of
+from mars.state import State, evidence_of, fresh, namespace_of, remembered, task_of, told_until
 from mars.summarising import Summarising
 from mars.telling import emit, failure
 from mars.tools import Toolbox, read_calls
@@ -122,7 +122,7 @@ class Loop:
         lessons = [Reflection.from_plain(values) for values in state["lessons"]]
         if not lessons and self.reflector is not None and self.reflector.reflects:
             lessons = await earlier_lessons(
-                self.memory, task, namespace_of(state), self.reflector.keep, self.lesson_floor
+                self.memory, task, namespace_of(state), self.reflector.keep, self.lesson_floor, told_until(state)
             )
         plan = self._plan({**state, "lessons": [lesson.plain() for lesson in lessons]})
         query = " ".join((task.text, *plan.terms))
@@ -132,6 +132,7 @@ class Loop:
             k=self.k * plan.widen,
             now=task.asked_at,
             kinds=REMEMBERED,
+            until=told_until(state),
             floor=self.floor,
         )
         evidence = [Evidence.of(hit, f"m{place}") for place, hit in enumerate(hits, 1)]
@@ -207,12 +208,12 @@ class Loop:
         update: dict[str, Any] = {"scratch": scratch, "pending": passed, "rejected_actions": rejected}
         if rejected >= REJECTED_ACTIONS and not passed:
             return Command(goto="consolidate", update={**update, "status": RunStatus.INVALID_ACTION.value})
-        return Command(goto=self.people.next(self.toolbox, passed), update=update)
+        return Command(goto=self.people.within(state).next(self.toolbox, passed), update=update)
 
     @placed
     async def person(self, state: State) -> Command[Literal["person", "tools", "assistant"]]:
         """Have a person decide on one action; then on the next one, if that needs it too."""
-        return await self.people.decide(self.toolbox, state)
+        return await self.people.within(state).decide(self.toolbox, state)
 
     async def _verdict_on(self, action: Action, state: State) -> Verdict:
         if self.checker is None or self.toolbox.read_only(action.tool):
@@ -281,9 +282,8 @@ class Loop:
         seen = {item.record: item.ref for item in evidence_of(state)}
         task = task_of(state)
         query = f"{task.text} {without_citations(state['draft'])}"
-        hits = await self.memory.recall(
-            query, namespace=namespace_of(state), k=self.k * 3, now=task.asked_at, kinds=REMEMBERED
-        )
+        scope: dict[str, Any] = {"namespace": namespace_of(state), "until": told_until(state)}
+        hits = await self.memory.recall(query, k=self.k * 3, now=task.asked_at, kinds=REMEMBERED, **scope)
         return [Evidence.of(hit, seen.get(hit.record.id, f"w{place}")) for place, hit in enumerate(hits, 1)]
 
     def _review(self, state: State, wider: Sequence[Evidence]) -> Review:
@@ -352,7 +352,7 @@ class Loop:
                 "approved": chosen["verdict"]["decision"] == Decision.APPROVED.value,
                 "sources": chosen["sources"],
             }
-        if self.memory is not None:
+        if self.memory is not None and remembered(state):
             turn = Turn(
                 id=state["turn"],
                 task=task_of(state),
@@ -374,7 +374,7 @@ class Loop:
     async def _count(self, state: State, approved: bool, answer: str) -> None:
         """Count the turn for those who worked on it, if it says something about them; repeated, it counts once."""
         success = succeeded(state["status"], approved, answer)
-        if self.reliability is None or success is None:
+        if self.reliability is None or success is None or not remembered(state):
             return
         tasks = [Task(state["turn"], "assistant", self.assistant.name, self.assistant_model.model_name, success)]
         if self.reflector is not None and state["reflections"]:

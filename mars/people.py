@@ -8,7 +8,7 @@ LangGraph's `interrupt` brings the decision. Nobody is asked twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from mars.agents.interfaces import Action
 from mars.calls import here
 from mars.errors import InvalidInput, ScriptError
 from mars.events import EventKind
-from mars.persistence.approvals import Approval, Asked, Decision
+from mars.persistence.approvals import CHANGES, Approval, Asked, Decision
 from mars.persistence.asks import Desk
 from mars.persistence.call_rows import Key
 from mars.state import State
@@ -47,6 +47,13 @@ class People:
     """Which actions need a person; None: none do."""
     desk: Desk = field(default_factory=Desk)
     """Where it is kept what was asked and decided."""
+
+    def within(self, state: State) -> People:
+        """Return who is asked in a turn: in one that has been before, about every action that may change something."""
+        if state.get("replay", {}).get("effects") != "ask":
+            return self
+        approval = self.approval or Approval()
+        return replace(self, approval=replace(approval, tools=(*approval.tools, CHANGES)))
 
     def wanted(self, toolbox: Toolbox, values: Mapping[str, Any]) -> bool:
         """Return whether a pending action waits for a person."""

@@ -56,6 +56,10 @@ class RoleModel:
         self._model = model
         self._bound = bound or model
 
+    def through(self, calls: Calls) -> RoleModel:
+        """Return the same model of the same role, whose calls go another way."""
+        return RoleModel(calls, self._role, self._model, self._bound)
+
     async def ainvoke(self, input: LanguageModelInput) -> AIMessage:
         """Return the reply to a prompt."""
 

@@ -1,7 +1,8 @@
 """`Mars`: what a caller may ask for.
 
 It names the turns and hands them on: those that are kept to `mars.conversations`, which runs them, or to its archive,
-which reads what is left of them; others to `mars.passing`. What it needs is opened and closed by `mars.opening`.
+which reads what is left of them; others to `mars.passing`. What asks for their past is in `mars.past`. What it needs is
+opened and closed by `mars.opening`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from mars.actions import settled
 from mars.agents.interfaces import Verifier
 from mars.agents.roles import User
-from mars.archive import Conversation
 from mars.bridge import Twin, blocking, streaming
 from mars.calls import Calls
 from mars.conversations import Conversations, OnUnfinished, named
@@ -34,9 +34,9 @@ from mars.models.prices import Prices, load_prices
 from mars.observability.observing import Began, Observer, Observers
 from mars.opening import Opening
 from mars.passing import pass_through
+from mars.past import Past
 from mars.persistence.approvals import Asked, Decision
 from mars.persistence.budgets import Budget
-from mars.persistence.transcript import Utterance
 from mars.results import RunResult
 from mars.retrying import CallPolicy
 from mars.roster import Roster
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from langgraph.types import Durability
 
 
-class Mars:
+class Mars(Past):
     """The loop over one memory.
 
     Open it with `Mars.open`, which closes what it opened and leaves alone what it was given. One instance may run many
@@ -334,34 +334,10 @@ class Mars:
         """
         return await self._conversations.cancel(conversation, namespace)
 
-    async def unfinished(self) -> list[Conversation]:
-        """Return the conversations whose last turn is not finished, those that are running now too."""
-        return [one for one in await self.conversations() if one.turn is not None]
-
-    async def conversations(self) -> list[Conversation]:
-        """Return all conversations."""
-        return await self._conversations.archive.listed()
-
-    async def transcript(self, conversation: str, *, namespace: Namespace | None = None) -> list[Utterance]:
-        """Return every word of the finished turns of a conversation, oldest first."""
-        return await self._conversations.archive.transcript(conversation, namespace)
-
-    async def name_turn(self, conversation: str, name: str, *, namespace: Namespace | None = None) -> None:
-        """Name the last finished turn, so that its checkpoint is kept for good; `NotFound` where there is none."""
-        await self._conversations.archive.name(conversation, check_text(name, "name"), namespace)
-
     def drain(self) -> None:
         """Let every run end at its next step, saved and resumable, and begin none; safe in a signal handler."""
         if self._durable is not None:
             self._durable.holder.drain()
-
-    @property
-    def _conversations(self) -> Conversations:
-        if self._durable is None:
-            raise InvalidSetting(
-                "runs leave nothing here: open Mars by a URL of SQLite or PostgreSQL, or with checkpointer=URL"
-            )
-        return self._durable
 
     def _asked(
         self,
@@ -395,3 +371,7 @@ class SyncMars(Twin[Mars]):
     conversations = blocking(Mars.conversations)
     transcript = blocking(Mars.transcript)
     name_turn = blocking(Mars.name_turn)
+    history = blocking(Mars.history)
+    fork = blocking(Mars.fork)
+    replay = blocking(Mars.replay)
+    diff = blocking(Mars.diff)

@@ -74,6 +74,10 @@ class State(TypedDict, total=False):
     """What failed, for task_error."""
     stop_reason: str
     """What ended the turn early, in words; empty else."""
+    replay: dict[str, Any]
+    """What a turn that goes on in a copy of its conversation keeps to (`mars.past`); absent or empty for any other.
+    ``of``: the turn that it was; ``effects``: ask, where a person decides on every action that may change something,
+    or run; ``remember``: whether memory hears of it; ``until``: what was said since is not recalled."""
     calls: int
     """Calls of models and tools so far in this turn: their ordinals in the ledger."""
     budget: dict[str, Any]
@@ -133,6 +137,17 @@ def task_of(state: State) -> Task:
         asked_at=datetime.fromisoformat(values["asked_at"]),
         constraints=tuple(values.get("constraints", ())),
     )
+
+
+def remembered(state: State) -> bool:
+    """Return whether memory is to hear of the turn; it does not of a replay."""
+    return bool(state.get("replay", {}).get("remember", True))
+
+
+def told_until(state: State) -> datetime | None:
+    """Return from when on what was said is not recalled: a replay does not know what came after it."""
+    until = state.get("replay", {}).get("until")
+    return datetime.fromisoformat(until) if until else None
 
 
 def evidence_of(state: State) -> list[Evidence]:

@@ -21,7 +21,7 @@ from mars.persistence.database import Database
 from mars.persistence.leases import Fence
 from mars.persistence.transcript import EPOCH, MICROSECOND
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "copy_open"]
 
 COLUMNS = (
     "namespace, conversation, turn, number, kind, tool, arguments, asked_at, expires_at, default_choice, decision, "
@@ -123,6 +123,21 @@ class Desk:
         place = (namespace, conversation)
         held = [ask for ask in self._held.values() if (ask.namespace, ask.conversation) == place]
         return sorted(held, key=lambda ask: (ask.asked_at, ask.number))
+
+
+def copy_open(wire: Wire, source: tuple[str, str], target: tuple[str, str], after: int) -> bool:
+    """Copy what nobody has decided yet, after a number, from one (conversation, turn) to another; False for nothing.
+
+    What was decided is not copied: it was decided for that conversation.
+    """
+    rest = COLUMNS.removeprefix("namespace, conversation, turn, ")
+    copied = _run(
+        wire,
+        f"INSERT INTO mars_asks ({COLUMNS}) SELECT namespace, CAST(? AS TEXT), CAST(? AS TEXT), {rest} FROM mars_asks "
+        "WHERE conversation = ? AND turn = ? AND number > ? AND decision = ''",
+        (*target, *source, after),
+    ).rowcount
+    return bool(copied)
 
 
 def _found(wire: Wire, where: str, values: tuple[Any, ...], *, lock: bool = False) -> list[Asked]:

@@ -58,6 +58,11 @@ class Call(NamedTuple):
         """Which call it is an attempt at."""
         return Key(*self[:5])
 
+    def unpaid(self, conversation: str, turn: str) -> Call:
+        """Return the same outcome on record for another turn, which has not paid for it."""
+        key = (conversation, turn, self.iteration, self.role, self.ordinal, self.attempt)
+        return Call(*key, self.kind, self.name, self.state, self.body, cost=0.0)
+
 
 class Rows(Protocol):
     """What the ledger reads and writes."""
@@ -157,7 +162,15 @@ class StoredRows:
 
     def remove_turn(self, conversation: str, turn: str) -> None:
         """Forget the attempts of a turn, and the totals of the turn and its roles."""
+        self.remove_calls(conversation, turn)
+        self.forget_totals(turn)
+
+    def remove_calls(self, conversation: str, turn: str) -> None:
+        """Forget the attempts of a turn."""
         self._wire.run(self._sql.remove_turn, (conversation, turn))
+
+    def forget_totals(self, turn: str) -> None:
+        """Forget the totals of a turn and its roles."""
         self._wire.run(self._sql.forget, (turn, f"{turn}/", f"{turn}0"))  # "0" follows "/"
 
     def spent(self, scopes: Iterable[Scope]) -> dict[Scope, Spending]:

@@ -127,6 +127,10 @@ class Statements:
         "format, body FROM mars_checkpoint_writes WHERE thread_id = ?"
     )
     """(target, source)"""
+    copy_some: str = copy + " AND checkpoint_ns = '' AND checkpoint_id {among}"
+    """(target, source, list of ids)"""
+    copy_some_writes: str = copy_writes + " AND checkpoint_ns = '' AND checkpoint_id {among}"
+    """(target, source, list of ids)"""
 
 
 @lru_cache(maxsize=2)
@@ -246,6 +250,11 @@ class Checkpoints:
             raise InvalidInput("the target thread has checkpoints: delete it first, or copy to another id")
         self._wire.run(self._sql.copy, (target, source))
         self._wire.run(self._sql.copy_writes, (target, source))
+
+    def copy_some(self, source: str, target: str, ids: Sequence[str]) -> None:
+        """Copy checkpoints of a thread's own graph, with what tasks wrote since, to a thread that has none of them."""
+        self._wire.run(self._sql.copy_some, (target, source, self._listed(ids)))
+        self._wire.run(self._sql.copy_some_writes, (target, source, self._listed(ids)))
 
     def _delete(self, place: Place, ids: Sequence[str]) -> None:
         if ids:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mars.errors import InvalidSetting
 from mars.memory.backends.wire import Wire
+from mars.persistence.branching import At, Branch, Spot, locate
 from mars.persistence.checkpoints import Place
 from mars.persistence.database import Database
 from mars.persistence.leases import Fence, Held, Leases, check
 from mars.persistence.saver import CheckpointSaver, Found, look
 from mars.persistence.transcript import Transcript, Utterance
-from mars.persistence.turns import Over, Turns, Unfinished
+from mars.persistence.turns import Over, TurnRow, Turns, Unfinished
 
 __all__ = ["Claim", "Journal", "Listed", "Opening"]
 
@@ -77,13 +79,13 @@ class Journal:
         lease: float,
         window: int,
         summarise: Callable[[str, Sequence[Utterance]], str],
-        final: Callable[[Wire, str, str], None] | None = None,
+        final: Callable[[Wire, str, str, str | None], None] | None = None,
     ) -> None:
         """Keep the journal in an open database.
 
         `saver` is ours, on the same database, or None. `lease` is in seconds, `window` in turns. `summarise` gives the
-        summary that also covers a turn that leaves the window. `final` is called with (conversation, turn) in the
-        transaction that ends a turn.
+        summary that also covers a turn that leaves the window. `final` is called with (conversation, turn, turn of
+        which nothing but the words is kept from now on) in the transaction that ends a turn.
         """
         self._database = database
         self._saver = saver
@@ -178,7 +180,8 @@ class Journal:
             if summary is not None:
                 turns.set_count(fence.thread, turn.number, summary)
             if self._final is not None:
-                self._final(wire, turn.input["conversation"], turn.turn)
+                gone = turns.leaving(fence.thread, turn.number)
+                self._final(wire, turn.input["conversation"], turn.turn, gone)
             if self._saver is not None:
                 turns.trim(fence.thread, self._saver.serde)
             if leave:
@@ -232,6 +235,33 @@ class Journal:
             return thread, conversation
 
         return await self._database.write(work)
+
+    async def branch(self, branch: Branch) -> tuple[str, str]:
+        """Make a conversation that goes on from the past of another one; return its thread and its name.
+
+        Raises `InvalidSetting` where the checkpoints are with a saver of somebody else's, and what `Branch.made` does.
+        """
+        saver = self._saver
+        if saver is None:
+            raise InvalidSetting(
+                "the checkpoints are with a saver that is not ours, and a copy could be torn: fork and replay need "
+                "runs that are kept by mars.CheckpointSaver"
+            )
+        return await self._database.write(lambda wire: branch.made(wire, saver.serde))
+
+    async def turns(self, thread: str, before: int | None, limit: int) -> tuple[list[TurnRow], list[Utterance]]:
+        """Return the newest turns of a conversation, the newest first, and what was said in them."""
+
+        def work(wire: Wire) -> tuple[list[TurnRow], list[Utterance]]:
+            rows = Turns(wire).rows(thread, before, limit)
+            newest = rows[0].number if rows else 0
+            return rows, Transcript(wire).newest(thread, len(rows), newest + 1)
+
+        return await self._database.read(work)
+
+    async def spot(self, thread: str, named: str, at: At) -> Spot:
+        """Return a place in a conversation; raises `NotFound`."""
+        return await self._database.read(lambda wire: locate(wire, thread, named, at))
 
     async def name(self, thread: str, name: str) -> bool:
         """Name the last finished turn, so that its checkpoint is kept; False where there is none."""

@@ -96,6 +96,15 @@ class Leases:
         ).fetchone()
         return Held(int(token), holder if left > 0 else None, int(turns), summary)
 
+    def make(self, thread: str, conversation: str) -> bool:
+        """Make a conversation's row, held by nobody; False where there is one already."""
+        made = _run(
+            self._wire,
+            "INSERT INTO mars_conversations VALUES (?, ?, 0, '', 0, NULL, 0, 0) ON CONFLICT (thread_id) DO NOTHING",
+            (thread, conversation),
+        ).rowcount
+        return bool(made)
+
     def take(self, thread: str, token: int, holder: str, seconds: float) -> Fence:
         """Give the lease to a holder under the next token after `token`."""
         _run(

@@ -279,6 +279,14 @@ def finish(rows: Rows, conversation: str, turn: str) -> None:
     rows.remove_turn(conversation, turn)
 
 
+def close(rows: StoredRows, conversation: str, turn: str, leaving: str | None) -> None:
+    """Forget the total of a turn that is over, and the attempts of one whose last checkpoint is kept no longer."""
+    rows.begin()
+    rows.forget_totals(turn)
+    if leaving is not None:
+        rows.remove_calls(conversation, leaving)
+
+
 def _text(body: Mapping[str, Any] | str) -> str:
     """Return a body as ASCII JSON, which every database stores; what is no JSON becomes its text."""
     return json.dumps(body, default=str)

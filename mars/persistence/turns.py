@@ -11,7 +11,7 @@ from mars.memory.backends.wire import Wire
 from mars.persistence.checkpoints import Checkpoints, Place
 from mars.persistence.deltas import COUNTERS, needed
 
-__all__ = ["KEPT", "Over", "Turns", "Unfinished"]
+__all__ = ["KEPT", "Over", "TurnRow", "Turns", "Unfinished"]
 
 KEPT = 20
 """Of so many of a conversation's newest turns the last checkpoint is kept."""
@@ -41,6 +41,23 @@ class Over(NamedTuple):
     """Id of the turn."""
     status: str
     """How it ended; ``abandoned`` where it was given up."""
+
+
+class TurnRow(NamedTuple):
+    """A turn as it is stored."""
+
+    number: int
+    """Number of the turn in its conversation, from 1."""
+    turn: str
+    """Id of the turn."""
+    status: str
+    """How it ended, or why it rests; empty while it runs."""
+    input: str
+    """The state that it began with, as JSON; empty once it is over."""
+    checkpoint: str | None
+    """Id of its last checkpoint, once it is over."""
+    name: str | None
+    """Its name, if it was given one."""
 
 
 class Turns:
@@ -91,6 +108,45 @@ class Turns:
             (thread, *parameters),
         ).fetchone()
         return Over(*row) if row else None
+
+    def rows(self, thread: str, before: int | None, limit: int) -> list[TurnRow]:
+        """Return the newest turns of a conversation, those before a number where one is given; the newest first."""
+        condition, parameters = ("", ()) if before is None else ("AND number < ? ", (before,))
+        return self._rows(f"thread_id = ? {condition}ORDER BY number DESC LIMIT ?", (thread, *parameters, limit))
+
+    def find(self, thread: str, at: int | str | None) -> TurnRow | None:
+        """Return a turn by its number, its id or its name, the newest where `at` is None; None where there is none.
+
+        Of several turns of one name the newest is meant; a text of digits that is neither id nor name is a number.
+        """
+        if at is None:
+            found = self.rows(thread, None, 1)
+        elif isinstance(at, int):
+            found = self._rows("thread_id = ? AND number = ?", (thread, at))
+        else:
+            found = self._rows("thread_id = ? AND (turn = ? OR name = ?) ORDER BY number DESC", (thread, at, at))
+            if not found and at.isascii() and at.isdigit() and len(at) < 10:
+                return self.find(thread, int(at))
+        return found[0] if found else None
+
+    def _rows(self, condition: str, parameters: tuple[Any, ...]) -> list[TurnRow]:
+        selected = "SELECT number, turn, status, input, checkpoint_id, name FROM mars_turns WHERE "
+        return [TurnRow(int(row[0]), *row[1:]) for row in self._run(selected + condition, parameters).fetchall()]
+
+    def copy(self, source: str, target: str, through: int) -> list[str]:
+        """Copy the turns up to a number, which are over, to another conversation; return their last checkpoints."""
+        self._run(
+            "INSERT INTO mars_turns SELECT CAST(? AS TEXT), number, turn, status, input, checkpoint_id, name "
+            "FROM mars_turns WHERE thread_id = ? AND number <= ? AND input = ''",
+            (target, source, through),
+        )
+        found = self._rows("thread_id = ? AND checkpoint_id IS NOT NULL ORDER BY number", (target,))
+        return [row.checkpoint for row in found if row.checkpoint is not None]
+
+    def leaving(self, thread: str, number: int) -> str | None:
+        """Return the turn whose last checkpoint is kept no longer once that of turn `number` is; None without one."""
+        found = self._rows("thread_id = ? AND number = ? AND name IS NULL", (thread, number - KEPT))
+        return found[0].turn if found else None
 
     def mark(self, turn: Unfinished, status: str) -> None:
         """Note why an unfinished turn rests."""

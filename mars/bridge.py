@@ -26,6 +26,8 @@ from anyio import CancelScope, EndOfStream, create_memory_object_stream, to_thre
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.streams.memory import MemoryObjectSendStream
 
+from mars.errors import NotOpen
+
 Original = TypeVar("Original")
 Original_co = TypeVar("Original_co", covariant=True)
 Parameters = ParamSpec("Parameters")
@@ -40,8 +42,8 @@ class Twin(Generic[Original_co]):
     """The blocking twin of an asynchronous context manager that yields the original.
 
     Use it in a `with` statement, or call `open` and `close`. Every call blocks the calling thread until the original is
-    done. An interrupt (Ctrl-C) cancels the call. Raises `RuntimeError` when used before it was opened or after it was
-    closed, from within its own event loop, or in a forked child, which has to open one of its own.
+    done. An interrupt (Ctrl-C) cancels the call. Raises `NotOpen` when used before it was opened or after it was closed,
+    or in a forked child, which has to open one of its own; and `RuntimeError` from within its own event loop.
     """
 
     def __init__(self, opening: AbstractAsyncContextManager[Original_co]) -> None:
@@ -56,7 +58,7 @@ class Twin(Generic[Original_co]):
     def original(self) -> Original_co:
         """The asynchronous object behind the twin, for reading its plain attributes."""
         if self._original is None:
-            raise RuntimeError(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
+            raise NotOpen(f"{type(self).__name__} is not open: use it in a with statement, or call open() first")
         return self._original
 
     def open(self) -> Self:
@@ -106,9 +108,9 @@ class Twin(Generic[Original_co]):
         """Return the way into the event loop."""
         name = type(self).__name__
         if self._portal is None:
-            raise RuntimeError(f"{name} is not open: use it in a with statement, or call open() first")
+            raise NotOpen(f"{name} is not open: use it in a with statement, or call open() first")
         if self._process != os.getpid():
-            raise RuntimeError(f"{name} was opened in the parent of this process: open another after the fork")
+            raise NotOpen(f"{name} was opened in the parent of this process: open another after the fork")
         return self._portal
 
     def _run(self, function: Callable[[], Awaitable[Result]]) -> Result:

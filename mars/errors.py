@@ -31,6 +31,7 @@ MarsError
 │   ├── LeaseLost           another run has taken over; the write was refused
 │   └── StateMismatch       the saved state is of a version that this code cannot go on with
 ├── EpisodeLost             every process that played an episode of a simulation died
+├── NotOpen                 a blocking twin that is not open, or was opened in the parent of this process
 ├── MissingExtra            an optional dependency is not installed
 ├── InvalidUpdate           a node of the graph returned what the state has no place for
 └── ScriptError             a double of mars.testing was used otherwise than its script says
@@ -161,6 +162,10 @@ class BudgetExhausted(MarsError):
 
 class EpisodeLost(MarsError):
     """Every process that played an episode died; the other episodes' results are kept."""
+
+
+class NotOpen(MarsError, RuntimeError):
+    """A blocking twin is not open, or was opened before the fork, in the parent of this process."""
 
 
 class MissingExtra(MarsError, ImportError):

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from mars.bridge import Twin, blocking, streaming
+from mars.errors import NotOpen
 
 
 class Adder:
@@ -122,7 +123,7 @@ def test_open_and_close() -> None:
     """A twin can be opened and closed by hand, closed twice, and not used outside that time."""
     adder = Adder()
     twin = SyncAdder(adder.opened())
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpen, match="not open"):
         twin.add(1)
     assert twin.open() is twin
     with pytest.raises(RuntimeError, match="already open"):
@@ -131,11 +132,11 @@ def test_open_and_close() -> None:
     twin.close()
     twin.close()
     assert adder.closed
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpen, match="not open"):
         twin.add(1)
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpen, match="not open"):
         list(twin.up_to(1))
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpen, match="not open"):
         twin._run(lambda: Adder().add(1))
 
 

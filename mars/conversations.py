@@ -244,8 +244,9 @@ class Conversations:
                 control=run.control,
             )
             try:
-                async for event in run.follow(source, seen, listen):
-                    yield event
+                async with aclosing(run.follow(source, seen, listen)) as events:  # it ends before the lease does
+                    async for event in events:
+                        yield event
             except GraphDrained:
                 run.stopped = "cancelled"
             except LeaseLost:

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,7 +93,7 @@ class Run:
         if self._pump is not None:
             self._pump.cancel()
 
-    async def follow(self, source: AsyncGenerator[Any, None], seen: Watch, listen: bool) -> AsyncIterator[Any]:
+    async def follow(self, source: AsyncGenerator[Any, None], seen: Watch, listen: bool) -> AsyncGenerator[Any, None]:
         """Run the graph until it ends or the run is stopped; yield the events of the turn, if they are listened to.
 
         The graph runs in a task of its own, which is cancelled once and then has the time to save what it has: a

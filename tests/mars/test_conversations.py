@@ -33,6 +33,7 @@ from mars.errors import (
     StoreUnavailable,
     TurnUnfinished,
 )
+from mars.events import EVERYTHING, EventKind
 from mars.graph import compile_graph
 from mars.holding import thread_of
 from mars.memory.interfaces import Kind
@@ -569,6 +570,21 @@ async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
             break
         await stream.aclose()
         assert (await mars.resume("c")).answer == "In Norway."
+
+
+async def test_a_stream_that_is_left_has_ended_with_its_generator(tmp_path: Path) -> None:
+    """When the stream is closed, the call that was under way is settled, and the lease is free: nothing comes later."""
+    model = ScriptedModel([Step(text="In Norway.", delay=0.02)])
+    async with Mars.open(f"sqlite:///{tmp_path / 'life.db'}", team=team(model)) as mars:
+        stream = mars.stream("Where is Oslo?", user="ann", conversation="c", heard=EVERYTHING)
+        async for event in stream:
+            if event.kind is EventKind.TOKEN:
+                break
+        await stream.aclose()  # type: ignore[attr-defined]
+        (listed,) = await mars.unfinished()
+        assert not listed.running
+        calls = await mars.calls.ledger.calls("c", listed.turn or "")
+        assert [call.state for call in calls] == ["cancelled"]
 
 
 async def test_draining_ends_runs_at_their_next_step(file: str) -> None:

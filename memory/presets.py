@@ -217,9 +217,16 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 def preset(name: str | Preset) -> Preset:
-    """Return the preset of this name, or the one given. Raises `InvalidSetting` with the names that exist."""
+    """Return the preset of this name, the one in this TOML file (`mars.memory.preset_files`), or the one given.
+
+    Raises `InvalidSetting` with the names that exist, `InvalidFile` for a file that cannot be read.
+    """
     if isinstance(name, Preset):
         return name
+    if isinstance(name, str) and name.endswith(".toml"):
+        from mars.memory.preset_files import read_preset
+
+        return read_preset(name)
     if name not in PRESETS:
         raise InvalidSetting(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mars.cli.memory_editing import app as editing
+from mars.cli.memory_fitting import app as fitting
 from mars.cli.memory_tending import app as tending
 from mars.cli.output import (
     Database,
@@ -26,7 +27,7 @@ from mars.errors import InvalidSetting, NotFound
 app = typer.Typer(
     help="Look into a memory, and tend it.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
-app.registered_commands += editing.registered_commands + tending.registered_commands
+app.registered_commands += editing.registered_commands + tending.registered_commands + fitting.registered_commands
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of records, as `mars memory list` shows them.", show_default=False)]
 """Records by their ids."""

@@ -2,7 +2,7 @@
 
 *The life.* 24 things are told in its first third: where the user keeps something. Each is asked for again and again,
 after gaps drawn between 10 and 120 days; a hit among the first `TOP` is used. All else is junk, in the mix of `MIX`:
-talk about nothing, talk about the same things that answers nothing, what others say about things of that name in the
+talk about nothing, talk about the same things that answers nothing, what others say of things of their own in the very
 same words, lessons that repeat one of a few texts, status lines. Turns are spread evenly over `SPAN` days, so that
 more turns mean more junk and not more time.
 
@@ -29,8 +29,8 @@ NEEDED = 24
 """Things that are asked for again."""
 GAPS = (10.0, 120.0)
 """Days between two questions for a thing."""
-TOP = 5
-"""Hits that a prompt has room for."""
+TOP = 8
+"""Hits that a prompt has room for, as in the loop."""
 LOOKS = 10
 """So often the store is measured."""
 TIMED = 20
@@ -43,6 +43,7 @@ LESSONS = 12
 _USER: Namespace = ("mara",)
 _PLACES = ("cellar", "attic", "garage", "pantry", "study", "shed", "hall", "loft")
 _SUBJECTS = ("The neighbour", "My brother", "Somebody at work", "The postman", "A friend", "The teacher")
+_OTHERS = ("Ann", "Bob", "Cleo", "Dirk", "Edda")
 _VERBS = ("talked about", "complained about", "laughed at", "forgot", "photographed", "asked me about", "dreamt of")
 _OBJECTS = ("the weather", "a train", "some paint", "the election", "a cousin's dog", "two tickets", "the old bridge")
 _WHENS = ("again", "this morning", "for an hour", "on the phone", "over lunch", "without a reason", "as usual")
@@ -70,12 +71,13 @@ class _Life:
     lost: list[str] = field(default_factory=list)
     looks: list[dict[str, Any]] = field(default_factory=list)
     junk: int = 0
+    said: int = 0
 
 
 async def junk(setting: Setting) -> Outcome:
     """Live through the turns, look at the store ten times on the way.
 
-    ``answered``: share of the questions that found their thing among the first five hits; ``answered_last``: of the
+    ``answered``: share of the questions that found their thing among the first eight hits; ``answered_last``: of the
     last tenth of them. ``junk_there``: share of the junk told that is still active at the end; ``merged`` and
     ``archived``: shares that went so. ``looks``: at each, turns so far, live records, share of things found, and
     milliseconds of a recall, also by the process's CPU. ``growth``: live records at the end against those half way.
@@ -90,8 +92,8 @@ async def junk(setting: Setting) -> Outcome:
             while due and due[0][0] <= now:
                 at, place = due.pop(0)
                 await _needed(memory, life, life.things[place], at, setting.broken)
-            await memory.add(_junk(draw, life.junk, draw.choice(life.things)), now=now)
-            life.junk += 1
+            await memory.add(_junk(draw, life.said, draw.choice(life.things)), now=now)
+            life.junk, life.said = life.junk + 1, life.said + 1
             if turn % (setting.turns // LOOKS) == 0:
                 life.looks.append(await _look(memory, life, turn, now))
     for thing in life.things:
@@ -112,7 +114,8 @@ def _thing(draw: Random, number: int) -> _Thing:
 async def _needed(memory: Memory, life: _Life, thing: _Thing, now: datetime, broken: Broken | None) -> None:
     """Tell a thing, or ask for it and use what is found."""
     if now == thing.told:
-        made = NewRecord(text=thing.text, namespace=_USER, conversation=thing.name, speaker="Mara")
+        made = _said(thing.text, "Mara", life.said)
+        life.said += 1
         life.ids[thing.name] = (await memory.add(made, now=now)).id
         return
     record = life.ids[thing.name]
@@ -126,9 +129,13 @@ async def _needed(memory: Memory, life: _Life, thing: _Thing, now: datetime, bro
         await memory.used(record, Grade.GOOD, f"turn {len(life.asked)}", now=now)
 
 
+def _said(text: str, speaker: str, number: int) -> NewRecord:
+    """Return what somebody said as the turn of this number; twenty turns are a conversation."""
+    return NewRecord(text=text, namespace=_USER, conversation=f"talk {number // 20}", position=number, speaker=speaker)
+
+
 def _junk(draw: Random, number: int, thing: _Thing) -> NewRecord:
     (sort,) = draw.choices(list(MIX), list(MIX.values()))
-    conversation = f"talk {number // 20}"
     if sort == "lesson":
         text = f"Lesson {draw.randrange(LESSONS)}: look at the question again before you answer it."
         return NewRecord(text=text, namespace=_USER, kind=Kind.REFLECTION, source=Source.ASSISTANT)
@@ -136,11 +143,9 @@ def _junk(draw: Random, number: int, thing: _Thing) -> NewRecord:
         text = f"Job {draw.randrange(10_000)} ended with code {draw.randrange(4)} after {draw.randrange(900)} seconds."
         return NewRecord(text=text, namespace=_USER, conversation="jobs", position=number, source=Source.OPERATOR)
     if sort == "rival":
-        text = f"{draw.choice(_SUBJECTS)} keeps the {thing.name} in the {draw.choice(_PLACES)}."
-        return NewRecord(text=text, namespace=_USER, conversation=conversation, position=number, speaker="Mara")
+        return _said(f"I keep the {thing.name} in the {draw.choice(_PLACES)}.", draw.choice(_OTHERS), number)
     about = f"the {thing.name}" if sort == "near" else draw.choice(_OBJECTS)
-    text = f"{draw.choice(_SUBJECTS)} {draw.choice(_VERBS)} {about} {draw.choice(_WHENS)}."
-    return NewRecord(text=text, namespace=_USER, conversation=conversation, position=number, speaker="Mara")
+    return _said(f"{draw.choice(_SUBJECTS)} {draw.choice(_VERBS)} {about} {draw.choice(_WHENS)}.", "Mara", number)
 
 
 async def _look(memory: Memory, life: _Life, turns: int, now: datetime) -> dict[str, Any]:

@@ -207,6 +207,27 @@ def test_what_is_told_to_measure_exists() -> None:
     assert missing == []
 
 
+# The site
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fetched"),
+    [
+        ("a.html", '<a href="https://a.test/">x</a><img src="x.png"><link rel="stylesheet" href="../x.css">', []),
+        ("a.html", '<link rel="stylesheet" href="https://fonts.test/x">', ["https://fonts.test/x"]),
+        ("a.html", '<script src="//cdn.test/x.js"></script>', ["//cdn.test/x.js"]),
+        ("a.html", '<pre class="mermaid">graph TD</pre>', ["https://unpkg.com/mermaid"]),
+        ("a.css", "@font-face { src: url( 'https://fonts.test/x.woff' ) } a { background: url(x.png) }", ["x"]),
+    ],
+)
+def test_what_a_page_fetches_from_elsewhere_is_noticed(name: str, text: str, fetched: list[str]) -> None:
+    """The build of the site refuses fonts, scripts and pictures of other places; a link may lead there."""
+    pytest.importorskip("mkdocs")
+    found = list(runpy.run_path(str(ROOT / "docs/site/repository.py"))["fetched_from_elsewhere"](name, text))
+    assert len(found) == len(fetched)
+    assert name.endswith(".css") or found == fetched
+
+
 # The picture and the reference
 
 

@@ -1,16 +1,20 @@
 """What the site shows of the repository outside of docs/: the README as its home, and each file that a page links to.
 
 MkDocs calls this (``hooks`` in mkdocs.yml). A page may link to any file as it lies in the repository,
-`../examples/x.py`; the site gets a page with its text, so that every link leads somewhere.
+`../examples/x.py`; the site gets a page with its text, so that every link leads somewhere. A site whose pages fetch
+anything from elsewhere, a font for instance, is not built.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
@@ -73,3 +77,38 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{found[1]}{os.path.relpath(target, PurePosixPath(source).parent)}{found[3]}"
 
     return LINK.sub(relinked, markdown)
+
+
+class Fetches(HTMLParser):
+    """Notes what a browser fetches from elsewhere while it shows a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        """The addresses."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag's address, unless it is a link that somebody has to follow."""
+        values = {name: value or "" for name, value in attrs}
+        if tag != "a" and values.get("rel") not in ("canonical", "prev", "next"):
+            self.found += [values[name] for name in ("src", "href", "srcset", "data", "poster") if name in values]
+        if "mermaid" in values.get("class", "").split():
+            self.found.append("https://unpkg.com/mermaid")  # the theme's script fetches it when it sees such a block
+
+
+def fetched_from_elsewhere(name: str, text: str) -> Iterator[str]:
+    """Each address outside of the site that a page or a style sheet fetches."""
+    addresses = re.findall(r"(?:url\(|@import\s+)[\s\"']*([^\s\"')]+)", text)
+    if not name.endswith(".css"):
+        page = Fetches()
+        page.feed(text)
+        addresses = page.found
+    yield from (address for address in addresses if re.match(r"\s*(?:https?:)?//", address))
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuse a site that fetches anything from elsewhere."""
+    files = [path for path in Path(config.site_dir).rglob("*") if path.suffix in (".html", ".css")]
+    found = {address for path in files for address in fetched_from_elsewhere(path.name, path.read_text("utf-8"))}
+    if found or not files:
+        raise PluginError(f"the pages fetch from elsewhere: {', '.join(sorted(found)) or 'there are none'}")

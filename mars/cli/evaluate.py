@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from mars.cli.evaluate_games import app as of_games
 from mars.cli.evaluate_memory import app as of_memory
 from mars.cli.output import JsonFlag, output
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.registered_commands += of_memory.registered_commands
+app.registered_commands += of_memory.registered_commands + of_games.registered_commands
 
 LocomoFile = Annotated[Path, typer.Argument(help="A file of LoCoMo's conversations.", show_default=False)]
 """The conversations to measure on."""

@@ -56,6 +56,7 @@ BLANK: dict[str, Any] = {
     "error": "",
     "stop_reason": "",
     "replay": {},
+    "calls": 0,
     "usage": {},
     "latency": 0.0,
     "answer": "",

@@ -311,13 +311,23 @@ def first_difference(
     """Return how many steps are the same, and the first one that differs; None where none does.
 
     A recorded run that is not `whole` says nothing of what comes after its last step. `cut` is the call at which the
-    replay found nothing on record.
+    replay found nothing on record. What was recalled and run is compared where both sides still know it.
     """
+    known = {one.iteration for one in recorded if one.what == "recall"}
+    known &= {one.iteration for one in replayed if one.what == "recall"}
+    recorded, replayed = (
+        [one for one in steps if one.what not in ("recall", "tools") or one.iteration in known]
+        for steps in (recorded, replayed)
+    )
     for place, step in enumerate(recorded):
         if place >= len(replayed):
             return place, cut or step
-        if step != replayed[place]:
-            return place, step._replace(replayed=replayed[place].recorded or "nothing")
+        other = replayed[place]
+        if step != other:
+            alike = (step.what, step.iteration) == (other.what, other.iteration)
+            return place, step._replace(
+                replayed=other.recorded if alike else f"{other.what} {other.iteration}: {other.recorded}"
+            )
     over = replayed[len(recorded) :] if whole else ()
     extra = over[0]._replace(recorded="", replayed=over[0].recorded) if over else None
     return len(recorded), extra or (cut if whole else None)

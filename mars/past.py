@@ -208,9 +208,9 @@ class Past:
         """Return the tools that a turn has run until a moment, by the ledger where it has them."""
         most = int(found.state.get("calls", 0))
         calls = await self._conversations.ledger.calls(found.state.get("conversation", ""), found.moment.turn)
-        done = [one for one in calls if one.kind == "tool" and one.state == "done" and one.ordinal <= most]
-        if not done:
+        if not calls:
             return list(tools_in(found.state.get("scratch", ())))
+        done = [one for one in calls if one.kind == "tool" and one.state == "done" and one.ordinal <= most]
         return [ToolRun.of(one.name, one.body) for one in done]
 
     async def _listed(self, conversation: str, namespace: Namespace | None) -> Listed:
@@ -316,21 +316,22 @@ class Past:
         journal, state = self._conversations.journal, of.state
         name, turn = state.get("conversation", of.moment.conversation), of.moment.turn
         calls = await self._conversations.ledger.calls(name, turn)
-        if state.get("calls") and not calls:
+        usage = of.moment.usage
+        if usage is not None and (usage.calls or usage.tool_calls) and not calls:
             raise HistoryPruned(
                 f"the calls of turn {of.moment.number} of conversation {of.moment.conversation!r} are not kept: they "
                 "go with the checkpoint of a turn without a name, 20 turns later; replay it with fresh calls"
             )
-        loop = self.roster.loop_of(state.get("team", ""))
+        loop, window = self.roster.loop_of(state.get("team", "")), self.roster.usual.window
         begun = _anew(state or (listed.unfinished.input if listed.unfinished else {}))
         begun |= {"conversation": name, "turn": turn}
         begun["replay"] = {"of": turn, "effects": "run", "remember": False, "until": begun["task"]["asked_at"]}
         if "leaving" in state:  # a Summariser was asked: its reply is one of the records
-            left = [one for one in await journal.transcript(of.thread) if one.turn == of.moment.number - loop.window]
+            left = [one for one in await journal.transcript(of.thread) if one.turn == of.moment.number - window - 1]
             begun["leaving"] = [{"speaker": one.speaker, "text": shown(one.text)} for one in left]
         asks = await self.roster.usual.people.desk.of(of.moment.namespace, name)
-        reason = str(state.get("stop_reason", "")) if state.get("status") == "budget_exhausted" else ""
-        records = Records(calls=calls, asks=[one for one in asks if one.turn == turn], stop_reason=reason)
+        mine, reason = [one for one in asks if one.turn == turn], str(state.get("stop_reason", ""))
+        records = Records(calls=calls, asks=mine, stop_reason=reason)
         to_recall = of.moment.next in ("begin", "recall")
         values = await rehearsed(loop, {} if to_recall else state, begun, records)
         there, over = steps_of(state, recalled=not to_recall), bool(state.get("status"))

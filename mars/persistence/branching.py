@@ -90,6 +90,10 @@ class Branch:
         self._half_done(wire, serde, spot, target, first)
         return target
 
+    def turn_id(self, old: str, thread: str) -> str:
+        """Return the id of a turn that goes on in another thread."""
+        return hashlib.blake2b(f"{old}\0{thread}".encode(), digest_size=12).hexdigest()
+
     def _anew(self, spot: Spot) -> bool:
         """Whether the turn is run from its beginning, and not from a checkpoint in its midst."""
         named_by_checkpoint = spot.checkpoint is not None and self.at == spot.checkpoint.id
@@ -138,7 +142,7 @@ class Branch:
     ) -> None:
         """Copy what is over before a turn, and that turn as far as it had come, or with its first state."""
         (thread, name), old = target, spot.turn
-        turn = hashlib.blake2b(f"{old.turn}\0{thread}".encode(), digest_size=12).hexdigest()
+        turn = self.turn_id(old.turn, thread)
 
         def own(values: Mapping[str, Any]) -> dict[str, Any]:
             own = {"conversation": name, "turn": turn, "task": {**values["task"], "id": turn}}

@@ -61,18 +61,40 @@ def locomo(
 
 
 @app.command()
-def answers(file: LocomoFile, json: JsonFlag = False) -> None:
+def answers(
+    file: LocomoFile,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="Let a chat model judge the answers too: openai:gpt-4o-mini.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="At most so many questions of each conversation.", min=1)
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
     """The built-in reader's answers and the Checker's verdicts on them, adversarial questions apart."""
     from mars.cli.memory_view import details
+    from mars.cli.output import run_async
     from mars.cli.progress import progress_bar
     from mars.evaluation.answers import evaluate_answers
+    from mars.evaluation.judging import judged
+    from mars.models.resolve import resolve_model
 
+    model = None if judge is None else resolve_model(judge)
     with progress_bar("questions") as progress:
-        values = evaluate_answers(file, progress=progress).as_dict()
+        report = evaluate_answers(file, limit=limit, progress=progress)
+    values = report.as_dict()
+    if model is not None:
+        with progress_bar("judgements") as progress:
+            values["judged"] = run_async(lambda: judged(report.answers, model, str(judge), progress=progress))
     if json:
         output.json(values)
         return
+    bad = values.pop("known_bad")
     output.print(details(values))
+    output.note(
+        f"{len(bad)} of these questions have an answer in the file that is known to be wrong; --json lists them"
+    )
 
 
 @app.command()

@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from mars.agents.prompts import ASSISTANT
 from mars.agents.rendering import citations, render_memories, render_task, without_citations
 from mars.agents.verdicts import Check, combine
 from mars.errors import InvalidInput
+from mars.evaluation.locomo_defects import defect_of
 from mars.evaluation.logistic import auc, fit_answerability
 from mars.ingest.locomo import CATEGORIES, LocomoConversation, LocomoQuestion, conversations
 from mars.memory.engine import Memory
@@ -112,6 +113,7 @@ class AnswersReport:
         them that cite a turn named as evidence; `abstain_adversarial`, `abstain_answerable`: share of these questions
         whose answer was not approved; `approved_right`, `approved_wrong`: share of the right and of the other answers
         (to adversarial questions too) that were approved; `auc`: answerable against adversarial, held out. NaN is null.
+        `known_bad`: questions whose answer in the file is known to be wrong; they are scored all the same.
         """
         answerable = [one for one in self.answers if one.answerable]
         given = [one for one in self.answers if one.answered]
@@ -134,8 +136,15 @@ class AnswersReport:
                 for name in CATEGORIES.values()
                 if name != CATEGORIES[5]
             },
+            "known_bad": list(self._known_bad()),
             "seconds": round(self.seconds, 3),
         }
+
+    def _known_bad(self) -> Iterator[dict[str, str]]:
+        for one in self.answers:
+            if defect := defect_of(one.conversation, one.question):
+                what = {"conversation": one.conversation, "question": one.question.text}
+                yield {**what, "why": defect.why, "note": defect.note}
 
 
 def evaluate_answers(

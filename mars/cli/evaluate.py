@@ -11,6 +11,7 @@ from rich.table import Table
 from mars.cli.evaluate_games import app as of_games
 from mars.cli.evaluate_memory import app as of_memory
 from mars.cli.output import JsonFlag, output
+from mars.errors import InvalidSetting
 
 if TYPE_CHECKING:
     from mars.memory.interfaces import Embedder
@@ -43,13 +44,24 @@ def locomo(
     decay: Annotated[
         bool, typer.Option("--decay", help="Store each turn at its own time and ask at the conversation's end.")
     ] = False,
+    arms: Annotated[
+        bool, typer.Option("--arms", help="Words and vectors each alone too, and all of it with and without decay.")
+    ] = False,
     embedder: EmbedderOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Evidence recall: the share of the turns that hold an answer among the first 5, 10 and 20 recalled."""
     from mars.cli.progress import progress_bar
-    from mars.evaluation.locomo import evaluate_locomo
+    from mars.evaluation.locomo import evaluate_arms, evaluate_locomo
 
+    if arms:
+        if decay:
+            raise InvalidSetting("--arms measures with and without decay: leave --decay out")
+        with progress_bar("questions") as progress:
+            reports = evaluate_arms(file, embedder=_embedder(embedder), progress=progress)
+        told = {arm: {name: one.as_dict() for name, one in runs.items()} for arm, runs in reports.items()}
+        output.json({"arms": told}) if json else output.print(_arms_table(told))
+        return
     with progress_bar("questions") as progress:
         report = evaluate_locomo(file, embedder=_embedder(embedder), decay=decay, progress=progress)
     values = report.as_dict()
@@ -58,6 +70,37 @@ def locomo(
     else:
         output.print(_recall_table(values))
         output.note(f"{values['embedder']}, {values['skipped']} skipped, {values['seconds']:.1f} s")
+
+
+@app.command()
+def longmemeval(
+    file: Annotated[Path, typer.Argument(help="One of LongMemEval's files.", show_default=False)],
+    decay: Annotated[
+        bool, typer.Option("--decay", help="Store each turn at its own time and ask at the question's.")
+    ] = False,
+    embedder: EmbedderOption = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="The first so many questions.", min=1)] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Evidence recall: the share of turns and sessions that hold an answer among the first 5, 10 and 20 recalled."""
+    from mars.cli.progress import progress_bar
+    from mars.evaluation.longmemeval import evaluate_longmemeval
+
+    with progress_bar("questions") as progress:
+        report = evaluate_longmemeval(file, embedder=_embedder(embedder), decay=decay, limit=limit, progress=progress)
+    values = report.as_dict()
+    if json:
+        output.json(values)
+        return
+    table = Table("", "questions", "turns @5", "@10", "@20", "MRR", "sessions @5", box=None, header_style="bold")
+    for name, row in [*values["by_category"].items(), ("all", values)]:
+        shares = [row["turns"][key] for key in ("5", "10", "20", "mrr")] + [row["sessions"]["5"]]
+        table.add_row(name, f"{row['questions']:,}", *(f"{share:.3f}" for share in shares))
+    output.print(table)
+    output.note(
+        f"{values['embedder']}, {values['abstentions']} without an answer, {values['skipped']} skipped, "
+        f"{values['seconds']:.1f} s"
+    )
 
 
 @app.command()
@@ -202,6 +245,23 @@ def _recall_table(values: dict[str, Any]) -> Table:
     for name, row in rows.items():
         figures = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("5", "10", "20", "mrr"))
         table.add_row(name, f"{row['questions']:,}", *figures)
+    return table
+
+
+def _arms_table(arms: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("category")
+    for arm in arms:
+        for name in (f"{arm} R@10", "MRR", "decayed R@10", "MRR"):
+            table.add_column(name, justify="right")
+    some = next(iter(arms.values()))["without_decay"]
+    for category in ("all", *some["by_category"]):
+        figures = list[str]()
+        for runs in arms.values():
+            for row in runs.values():
+                found = row["by_category"].get(category) or {"10": row["recall"]["10"], "mrr": row["mrr"]}
+                figures += [f"{found['10']:.3f}", f"{found['mrr']:.3f}"]
+        table.add_row(category, *figures)
     return table
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def ingest(
     file: Annotated[Path, typer.Argument(help="The conversation.", show_default=False)],
     namespace: NamespaceOption,
-    format: Annotated[str, typer.Option("--format", "-f", help="locomo, jsonl, text or langchain-messages.")],
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="locomo, longmemeval, jsonl, text or langchain-messages.")
+    ],
     db: Database = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the whole file if anything in it is broken.")

@@ -10,6 +10,7 @@ from mars.ingest.reading import Read
 
 FORMATS = {
     "locomo": "mars.ingest.locomo",
+    "longmemeval": "mars.ingest.longmemeval",
     "jsonl": "mars.ingest.jsonl",
     "text": "mars.ingest.text",
     "langchain-messages": "mars.ingest.messages",

@@ -249,19 +249,15 @@ def _recall_table(values: dict[str, Any]) -> Table:
 
 
 def _arms_table(arms: dict[str, Any]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("category")
-    for arm in arms:
-        for name in (f"{arm} R@10", "MRR", "decayed R@10", "MRR"):
-            table.add_column(name, justify="right")
-    some = next(iter(arms.values()))["without_decay"]
-    for category in ("all", *some["by_category"]):
-        figures = list[str]()
-        for runs in arms.values():
-            for row in runs.values():
-                found = row["by_category"].get(category) or {"10": row["recall"]["10"], "mrr": row["mrr"]}
-                figures += [f"{found['10']:.3f}", f"{found['mrr']:.3f}"]
-        table.add_row(category, *figures)
+    table = Table(title="R@10 and MRR", title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for name in ("category", "decay", *arms):
+        table.add_column(name, justify="right" if name in arms else "left")
+    some = next(iter(arms.values()))
+    for category in ("all", *some["with_decay"]["by_category"]):
+        for name, shown in (("without_decay", "without"), ("with_decay", "with")):
+            rows = [runs[name] for runs in arms.values()]
+            found = [row["by_category"].get(category) or {**row["recall"], "mrr": row["mrr"]} for row in rows]
+            table.add_row(category, shown, *(f"{one['10']:.3f} {one['mrr']:.3f}" for one in found))
     return table
 
 

@@ -22,7 +22,7 @@ from mars.ingest.locomo import CATEGORIES, LocomoConversation, LocomoQuestion, c
 from mars.memory.embedding import HashingEmbedder
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Embedder
-from mars.memory.presets import Preset
+from mars.memory.presets import DEFAULT, Preset
 from mars.memory.sync import SyncMemory
 
 CUTS = (5, 10, 20)
@@ -33,6 +33,9 @@ DRAWS = 10_000
 
 DEPTH = 100
 """How many turns are recalled per question; evidence below adds nothing to MRR."""
+
+ARMS: Mapping[str, float | None] = {"fused": None, "lexical": 1.0, "vector": 0.0}
+"""The arms of recall, by the share of words in the fusion: what the rows lead to, words alone, vectors alone."""
 
 Progress = Callable[[int, int], None]
 """Called with (questions done, questions in all)."""
@@ -182,6 +185,24 @@ def evaluate_locomo(
                 weights[sample.id] = _weight(memory, sample, answered[-1].question.text, moment)
     skipped = sum(len(sample.questions) for sample in samples) - len(asked)
     return LocomoReport(tuple(answered), skipped, embedder.id, time.perf_counter() - started, weights)
+
+
+def evaluate_arms(
+    path: str | Path, *, embedder: Embedder | None = None, progress: Progress | None = None
+) -> dict[str, dict[str, LocomoReport]]:
+    """Return the reports of each arm of `ARMS`, ``without_decay`` and ``with_decay``; else as `evaluate_locomo`."""
+    reports: dict[str, dict[str, LocomoReport]] = {}
+    runs = list(product(ARMS, (False, True)))
+    for number, (arm, decay) in enumerate(runs):
+
+        def told(done: int, total: int, number: int = number) -> None:
+            if progress is not None:
+                progress(number * total + done, len(runs) * total)
+
+        chosen = DEFAULT.but(lexical_weight=ARMS[arm])
+        report = evaluate_locomo(path, embedder=embedder, preset=chosen, decay=decay, progress=told)
+        reports.setdefault(arm, {})["with_decay" if decay else "without_decay"] = report
+    return reports
 
 
 def _weight(memory: SyncMemory, sample: LocomoConversation, question: str, now: datetime) -> float:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mars.cli import main
 from mars.errors import InvalidFile
-from mars.evaluation.locomo import LocomoReport, evaluate_locomo
+from mars.evaluation.locomo import LocomoReport, evaluate_arms, evaluate_locomo
 from mars.ingest.locomo import conversations, evidence_ids, read, talk_time
 from mars.ingest.reading import BrokenLine
 from mars.memory.embedding import HashingEmbedder
@@ -157,3 +158,20 @@ def test_weak_embedders(report: LocomoReport) -> None:
     assert evaluate_locomo(LOCOMO, embedder=ConstantEmbedder()).as_dict()["recall"]["10"] >= lexical - 0.005
     honest = RandomEmbedder(lexical_weight=1.0)
     assert evaluate_locomo(LOCOMO, embedder=honest).as_dict()["recall"]["10"] == lexical
+
+
+def test_arms(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Words alone, vectors alone and both, each with and without decay: recall and MRR in every category."""
+    seen: list[tuple[int, int]] = []
+    arms = evaluate_arms(file, progress=lambda done, total: seen.append((done, total)))
+    assert list(arms) == ["fused", "lexical", "vector"]
+    assert all(list(runs) == ["without_decay", "with_decay"] for runs in arms.values())
+    assert seen[-1] == (12, 12)
+    assert set(arms["lexical"]["with_decay"].weights.values()) == {1.0}
+    assert set(arms["vector"]["with_decay"].weights.values()) == {0.0}
+    assert main(["eval", "locomo", str(file), "--arms", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)["arms"]
+    assert told["vector"]["with_decay"]["by_category"]["multi_hop"].keys() == {"questions", "5", "10", "20", "mrr"}
+    assert main(["eval", "locomo", str(file), "--arms"]) == 0
+    assert "adversarial" in capfd.readouterr().out
+    assert main(["eval", "locomo", str(file), "--arms", "--decay"]) == 2

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from anyio import to_thread
 
 from mars.conversations import Conversations
 from mars.crew import Crew
@@ -57,11 +60,14 @@ class Opening(Generic[Opened]):
             durable = None
             if kept is not None:
                 keep = team.remember and roster.usual.memory is not None
-                graph = compile_graph(roster, kept.saver)
+                graph = await to_thread.run_sync(compile_graph, roster, kept.saver)
                 durable = kept.conversations(graph, recursion_limit(roster), team.window, keep, roster.loop_of)
                 stack.push_async_callback(durable.holder.close)
+            if self._crew.toolbox.tools:
+                await to_thread.run_sync(import_module, "jsonschema")  # else the first review would wait for it
+            made = await to_thread.run_sync(self._make, memory, roster, durable, self._keeping.observers)
             self._stack = stack.pop_all()
-            return self._make(memory, roster, durable, self._keeping.observers)
+            return made
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

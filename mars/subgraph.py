@@ -8,15 +8,16 @@ the roles say to each other is in no stream of the host, unless it asks for ``su
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.config import get_config, get_stream_writer
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict  # pydantic, which LangGraph's server reads schemas with, asks for this one
@@ -77,6 +78,7 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> St
     and `InvalidSetting` for what is no kind of event.
     """
     loop, limit, wanted = compile_graph(mars.roster), recursion_limit(mars.roster), kinds(heard)
+    calls = _Records(mars)
 
     async def agent(state: Talk, runtime: Runtime[Asker]) -> dict[str, Any]:
         who = runtime.context or Asker()
@@ -89,9 +91,8 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> St
 
         watch(Watch("", tell))  # the turn that goes on is another one where a resume comes without the context
         with mars.observers.run(Began.of(turn, turn["conversation"])) as over:
-            values = await loop.ainvoke(turn, {"recursion_limit": limit})
+            values = await calls.run(turn, loop.ainvoke(turn, {"recursion_limit": limit}))
             over(read_result(values))
-        await mars.roster.loop_of(values["team"]).calls.forget(values["conversation"], values["turn"])
         about = {key: values.get(key) for key in ("status", "approved", "sources", "stop_reason", "error")}
         return {"messages": [AIMessage(values["answer"], id=values["turn"], response_metadata={"mars": about})]}
 
@@ -100,6 +101,40 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> St
     graph.add_edge(START, "mars")
     graph.add_edge("mars", END)
     return graph
+
+
+class _Records:
+    """What the ledger has of a host's turns: it goes when a turn is over, or when nobody can go on with it."""
+
+    def __init__(self, mars: Mars) -> None:
+        self._mars = mars
+        self._broken: dict[str, set[tuple[str, str]]] = {}
+
+    async def run(self, turn: State, work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+        """Return the state that a turn ends with.
+
+        One that rests for a person goes on with what is on record. So may one that failed in a thread: its records go
+        when the next turn of that thread ends. Without a thread nobody can go on with it.
+        """
+        try:
+            values = await work
+        except GraphBubbleUp:
+            raise
+        except BaseException:
+            broken = (str(turn.get("team", "")), turn["turn"])
+            if get_config().get("configurable", {}).get("thread_id") is None:
+                with CancelScope(shield=True):
+                    await self._forget(turn["conversation"], {broken})
+            else:
+                self._broken.setdefault(turn["conversation"], set()).add(broken)
+            raise
+        conversation = values["conversation"]
+        await self._forget(conversation, {(values["team"], values["turn"]), *self._broken.pop(conversation, ())})
+        return values
+
+    async def _forget(self, conversation: str, turns: Collection[tuple[str, str]]) -> None:
+        for team, turn in turns:
+            await self._mars.roster.loop_of(team).calls.forget(conversation, turn)
 
 
 def agent_tool(
@@ -133,7 +168,7 @@ async def served_agent() -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]
     log = [await to_thread.run_sync(RunLog, settings.run_log)] if settings.run_log else []
     opening = Mars.open(url, model=settings.model, preset=settings.preset, checkpointer=None, observers=log)
     async with opening as mars:
-        yield agent_graph(mars).compile(name="mars")
+        yield await to_thread.run_sync(lambda: agent_graph(mars).compile(name="mars"))
 
 
 def _turn(mars: Mars, who: Asker, messages: list[AnyMessage]) -> State:

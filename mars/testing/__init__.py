@@ -1,4 +1,4 @@
-"""Doubles that are part of the product: clocks, a scripted chat model, an embedder, a store in memory, kill points.
+"""Doubles that are part of the product: clocks, models, an embedder, a store in memory, kill points, a watchdog.
 
 MARS's own tests use these and no mocks. All are deterministic, and all complain when they are used otherwise than
 their script says.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mars.testing.kills import KillPoint
     from mars.testing.recorded_models import CassetteModel
     from mars.testing.scripted import Call, ScriptedModel, Step
+    from mars.testing.watchdog import LoopWatchdog, Stall
 
 __all__ = [
     "AcceleratedClock",
@@ -28,8 +29,10 @@ __all__ = [
     "FixedClock",
     "InMemoryBackend",
     "KillPoint",
+    "LoopWatchdog",
     "RandomEmbedder",
     "ScriptedModel",
+    "Stall",
     "Step",
 ]
 
@@ -43,5 +46,6 @@ __getattr__, __dir__ = lazy_exports(
         "mars.testing.kills": ("KillPoint",),
         "mars.testing.recorded_models": ("CassetteModel",),
         "mars.testing.scripted": ("Call", "ScriptedModel", "Step"),
+        "mars.testing.watchdog": ("LoopWatchdog", "Stall"),
     },
 )

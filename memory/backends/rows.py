@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mars.errors import InvalidInput
-from mars.memory.json_pieces import encoded
+from mars.memory.json_pieces import decoded, encoded
 from mars.memory.records import Change, Draft, Kind, Namespace, Provenance, Record, Source, Status, sealed
 from mars.memory.terms import encode
 
@@ -82,7 +82,7 @@ def settled(record: Record) -> Record:
     if not record.metadata:
         return record
     fields = {name: getattr(record, name) for name in Record.__dataclass_fields__}
-    fields["metadata"] = MappingProxyType(json.loads(metadata_text(record.metadata)))
+    fields["metadata"] = MappingProxyType(decoded(metadata_text(record.metadata)))
     return Record(**fields)
 
 
@@ -155,7 +155,7 @@ def record_of(row: Sequence[Any]) -> Record:
         idempotency_key=row[41],
         content_hash=row[42],
         embedder=row[43],
-        metadata=_NOTHING if row[44] == "{}" else MappingProxyType(json.loads(row[44])),
+        metadata=_NOTHING if row[44] == "{}" else MappingProxyType(decoded(row[44])),
     )
     return sealed(draft)
 

@@ -29,6 +29,7 @@ from mars.memory.backends.statements import Statements, as_list
 from mars.memory.backends.wire import Parameters, Wire
 from mars.memory.findings import Audit, Stored
 from mars.memory.interfaces import Reader, Selection, Transaction
+from mars.memory.json_pieces import decoded
 from mars.memory.lives import Lives
 from mars.memory.loading import PART, Loaded
 from mars.memory.records import Change, Namespace, Record, Vector, check_vector
@@ -87,7 +88,7 @@ class SqlReader(Reader):
 
     def metadata(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """See `Reader.metadata`."""
-        return {one: json.loads(text) for one, text in self._rows(self._sql.metadata, self._listed(ids))}
+        return {one: decoded(text) for one, text in self._rows(self._sql.metadata, self._listed(ids))}
 
     def load(self, namespace: Namespace) -> Iterator[Loaded]:
         """See `Reader.load`."""

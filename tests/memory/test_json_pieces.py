@@ -1,4 +1,4 @@
-"""Large values are encoded piece by piece: the same text, and no single call that lasts."""
+"""Large values are encoded and decoded piece by piece: the same, and no single call that lasts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mars.errors import InvalidInput
 from mars.memory.checks import check_json
-from mars.memory.json_pieces import CHARACTERS, LARGE, encoded, is_large
+from mars.memory.json_pieces import CHARACTERS, LARGE, decoded, encoded, is_large
 
 ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 MOST = 4 * LARGE * CHARACTERS
@@ -75,3 +75,62 @@ def test_what_is_no_json_is_refused_wherever_it_is() -> None:
     for wrong in (float("nan"), object(), b"bytes", endless):
         with pytest.raises(InvalidInput):
             check_json({"rows": [{"n": number} for number in range(5000)], "wrong": wrong})
+
+
+LARGE_VALUES = [
+    {"rows": [{"id": number, "name": f"name {number}", "value": number / 7} for number in range(20_000)]},
+    {str(number): {"of": [number, None, True]} for number in range(20_000)},
+    {"text": 'x é\ud800\U0001f600"\\' * 100_000, "": [[], {}, "", 0]},
+    [[[[list(range(50_000))]]], ["a" * (LARGE * CHARACTERS // 4 - 1), 1, "b" * 70_000], {"k": [{"z": [1e300] * 9000}]}],
+]
+
+
+@pytest.mark.parametrize("value", LARGE_VALUES)
+@pytest.mark.parametrize("ascii", [True, False])
+def test_reading_in_pieces_gives_the_whole(value: Any, ascii: bool) -> None:
+    """Whatever is large in it and wherever a window ends; white space is read by one call."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=ascii)
+    assert decoded(text) == value
+    assert decoded(json.dumps(value, ensure_ascii=ascii)) == value
+
+
+@given(value=st.one_of(nested, wide, deep, st.lists(deep, max_size=2)))
+@settings(max_examples=25, deadline=None)
+def test_what_is_read_is_what_one_call_reads(value: Any) -> None:
+    """Of any text that is made here."""
+    text = ENCODER.encode([value, "x" * 70_000, value])
+    assert decoded(text) == json.loads(text)
+
+
+def test_no_call_reads_for_long() -> None:
+    """However large a text is, the decoder sees a small part of it at a time."""
+    seen: list[int] = []
+    decoder: Any = json.JSONDecoder()
+
+    def scanned(text: str, at: int) -> tuple[Any, int]:
+        seen.append(len(text))
+        value, end = decoder.scan_once(text, at)
+        return value, end
+
+    text = json.dumps(LARGE_VALUES[0], separators=(",", ":"))
+    assert decoded(text, scanned) == LARGE_VALUES[0]
+    assert 0 < max(seen) < MOST < len(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "1," * 40_000 + "]",
+        '{"a":1,' * 20_000,
+        "[" * 50 + "1" * 90_000,
+        '"' + "x" * 100_000,
+        "[" + "1," * 40_000 + "1]x",
+        "{" + '"a":1,' * 20_000 + "a:1}",
+        "[" + '"a" ' * 40_000 + "]",
+        '{"a"' + " " * 70_000 + ":}",
+    ],
+)
+def test_what_is_broken_is_refused(text: str) -> None:
+    """As by `json.loads`, wherever it breaks."""
+    with pytest.raises(ValueError, match=r"Exp|Extra|Unterm|Exceeds|Invalid"):
+        decoded(text)

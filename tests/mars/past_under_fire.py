@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import anyio
@@ -99,8 +100,9 @@ def main(url: str, torn: bool) -> dict[str, int]:
     points = ("run_after_commit",) if torn else POINTS
     killed, found = 0, []
     for number, point in enumerate(points):
-        killed += child(lambda point=point, number=number: fork(url, f"k{number}", point, torn)) is None
-        found.append(child(lambda number=number: state(url, f"k{number}")))
+        name = f"k{number}"
+        killed += child(partial(fork, url, name, point, torn)) is None
+        found.append(child(partial(state, url, name)))
     figures = {name: found.count(name) for name in ("torn", "absent", "whole")}
     if torn:
         return {"killed": killed, **figures}

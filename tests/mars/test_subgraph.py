@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -16,7 +17,7 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, StreamMode, interrupt
 
-from mars import Checker, Mars, Memory, Reflector, Team
+from mars import Assistant, Checker, Mars, Memory, Reflector, Team
 from mars.errors import InvalidInput, InvalidSetting
 from mars.events import HEARD, EventKind
 from mars.subgraph import Asker, agent_graph, agent_tool
@@ -181,6 +182,33 @@ async def test_a_tool_that_asks_reaches_the_hosts_user(memory: Memory) -> None:
     assert asked == ["Aldo's on Tuesday"]
     assert said(second)[-1] == ("ai", "Booked.")
     model.assert_finished()
+
+
+@pytest.mark.parametrize("thread", [None, "one"])
+async def test_a_turn_that_fails_leaves_no_records(tmp_path: Path, thread: str | None) -> None:
+    """Without a thread they go at once; in one they stay for whoever goes on, and go when its next turn ends."""
+
+    def reply(_: Any) -> str:
+        asked.append(1)
+        if len(asked) == 1:
+            raise AssertionError("a defect")
+        return "It is Miso."
+
+    def records() -> int:
+        with sqlite3.connect(tmp_path / "life.db") as database:
+            return int(database.execute("SELECT COUNT(*) FROM mars_calls").fetchone()[0])
+
+    asked: list[int] = []
+    model = ScriptedModel(reply)
+    team = Team(assistant=Assistant(model=model), without=frozenset({"checker"}))
+    place: Any = config(thread) if thread else {}
+    async with Mars.open(f"sqlite:///{tmp_path / 'life.db'}", team=team) as mars:
+        graph = agent_graph(mars).compile(checkpointer=InMemorySaver() if thread else None)
+        with pytest.raises(AssertionError, match="a defect"):
+            await graph.ainvoke(ASKED, place, context=ANN)
+        assert records() == (1 if thread else 0)
+        await graph.ainvoke(ASKED, place, context=ANN)
+        assert records() == 0
 
 
 @pytest.mark.parametrize("messages", [[], [("ai", "Hello.")], [("user", " ")]])

@@ -93,7 +93,7 @@ def leaves(entry: Any) -> list[str]:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the root, and one for each file outside of docs/ that a page links to."""
-    complete(config.nav, [page.src_uri for page in files.documentation_pages()])
+    complete(config.nav or [], [page.src_uri for page in files.documentation_pages()])
     for name, home in HOMES.items():
         files.append(File.generated(config, home, content=(ROOT / name).read_text(encoding="utf-8")))
     waiting = list(files.documentation_pages())

@@ -10,7 +10,8 @@ is", "call me", "I'm allergic to"), .9 for where they live and work, .8 for like
 is Y" and "the X is now Y"; .1 less where the subject is somebody else than the speaker.
 
 *Supersession* has a guard, because most contradictions that a looser rule sees are none: only the same subject in the
-same relation, only a relation that has one value at a time, only another value, only one that is not older.
+same relation, only a relation that has one value at a time, only another value, only one that is not older, and only
+from somebody whose word counts (`may_replace`): people know their own matters, and others tell them from hearsay.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 
 from mars.language import sentence_spans
 from mars.memory import fact_patterns as patterns
-from mars.memory.records import Kind, Record
+from mars.memory.records import Kind, NewRecord, Record
 
 MAX_VALUE_WORDS = 8
 """A longer value is a story, not a fact."""
@@ -89,9 +90,40 @@ def contradicts(new: Record, old: Record) -> bool:
 
     Both are facts of one namespace about the same subject (compared without case) in the same relation; the relation
     has one value at a time; the values differ, and neither only says more precisely what the other says ("Lisbon",
-    "Lisbon, Portugal"); `new` is valid from the same time on or a later one.
+    "Lisbon, Portugal"); `new` is valid from the same time on or a later one; and who says it may, by `may_replace`.
     """
-    return same_matter(new, old) and new.valid_from >= old.valid_from and differ(new.value or "", old.value or "")
+    return (
+        same_matter(new, old)
+        and new.valid_from >= old.valid_from
+        and differ(new.value or "", old.value or "")
+        and may_replace(new, old)
+    )
+
+
+def may_replace(new: Record | NewRecord, old: Record | NewRecord) -> bool:
+    """Return whether the source of `new` may correct `old`: its subject may, and whoever said `old`.
+
+    What anybody else says of a subject is a claim of its own beside what others say: "Mara's dentist is Dr Keller.",
+    said by Ben, ends neither Mara's own word nor Zoe's. Later, Mara's own word ends all of them.
+    """
+    return is_first_hand(new) or same_source(new, old)
+
+
+def is_first_hand(fact: Record | NewRecord) -> bool:
+    """Return whether a fact comes from whom it is about; of things ("the office is …"), whoever speaks of them.
+
+    What a caller stores without a speaker is the caller's own word and counts as such; words that an untrusted source
+    puts into somebody's mouth are hearsay.
+    """
+    if fact.speaker is None or fact.relation == patterns.STATE:
+        return True
+    return fact.source.trusted and fact.speaker.casefold() == (fact.subject or "").casefold()
+
+
+def same_source(one: Record | NewRecord, other: Record | NewRecord) -> bool:
+    """Return whether two facts were told by one speaker, or both by nobody who is named, with the same trust."""
+    speakers = ((one.speaker or "").casefold(), (other.speaker or "").casefold())
+    return speakers[0] == speakers[1] and one.source.trusted == other.source.trusted
 
 
 def same_matter(one: Record, other: Record) -> bool:

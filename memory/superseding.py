@@ -2,7 +2,8 @@
 
 Nothing is overwritten: the older fact's validity ends, in the world (``valid_to``) where the newer one's begins and in
 the store (``known_to``) at the time of writing. An older fact that is told after a newer one is superseded on arrival,
-so that the order in which conversations are read does not matter.
+so that the order in which conversations are read does not matter. Hearsay (`mars.memory.facts.may_replace`) is kept
+beside what the subject says of itself, and ends only what the same speaker said before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from mars.memory.duplicates import comparable, conflict, united
-from mars.memory.facts import contradicts, differ, is_single_valued, repeats, same_matter
+from mars.memory.facts import (
+    contradicts,
+    differ,
+    is_first_hand,
+    is_single_valued,
+    repeats,
+    same_matter,
+    same_source,
+)
 from mars.memory.presets import Preset
 from mars.memory.records import NewRecord, Record, Status
 from mars.memory.views import is_expired, is_forgotten, unswept
@@ -37,6 +46,7 @@ def repeated(
             and not is_forgotten(other, preset, now)
             and comparable(other)
             and other.trust == trust
+            and _one_voice(new, other)
             and (other.subject or "").casefold() == (new.subject or "").casefold()
             and other.relation == new.relation
             and other.value is not None
@@ -47,6 +57,11 @@ def repeated(
             if not any(begins <= rival.valid_from <= other.valid_from for rival in _rivals(after, others, now)):
                 return other, after
     return None
+
+
+def _one_voice(new: NewRecord, other: Record) -> bool:
+    """Return whether one fact can stand for both: hearsay that agrees is no word of the subject's own."""
+    return same_source(new, other) or (is_first_hand(new) and is_first_hand(other))
 
 
 def _rivals(record: Record, others: Sequence[Record], now: datetime) -> Iterator[Record]:

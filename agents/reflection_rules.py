@@ -5,7 +5,8 @@ issue            plan                                                why
 ================ =================================================== ===================================================
 stale            avoid what is to blame, prefer what was said from   the newer record names the value that holds now
                  the newer record's day on, recall twice as wide
-speaker          recall twice as wide, that person's own words       somebody else's words on the same topic were taken
+speaker          recall twice as wide, that person's own words;      somebody else's words on the same topic were taken
+                 of "my …": avoid what others say of themselves
 unsupported      recall twice as wide; avoid what is to blame        the right record may lie deeper
 unanswered       recall twice as wide, with the question's words     the right record may lie deeper
 misquoted,       no change of recall; the directive is the lesson    the record was right, its rendering was not
@@ -30,10 +31,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from mars.agents.evidence.reading import asked_about
+from mars.agents.evidence.case import Case
+from mars.agents.evidence.ownership import words_of_others
+from mars.agents.evidence.reading import FIRST_PERSON, person_asked
 from mars.agents.interfaces import Evidence, Review
 from mars.agents.reflections import Plan, Reflection
 from mars.agents.verdicts import Issue, IssueKind, Verdict
+from mars.language import words
 
 WIDER = 2
 """By how much one reflection widens recall."""
@@ -55,8 +59,14 @@ def _newer(review: Review, issue: Issue) -> Plan:
 
 
 def _own_words(review: Review, issue: Issue) -> Plan:
-    asked = asked_about(review.task, (*review.evidence, *review.wider))
-    return Plan(widen=WIDER, speaker=min(asked) if len(asked) == 1 else None, abstain=True)
+    asked = person_asked(review.task, (*review.evidence, *review.wider))
+    theirs = words_of_others(Case(review)) if _asks_for_own(review) else ()
+    return Plan(widen=WIDER, speaker=asked, avoid=tuple(item.record for item in theirs), abstain=True)
+
+
+def _asks_for_own(review: Review) -> bool:
+    """Return whether the question is about the asker, so that what others say of themselves cannot answer it."""
+    return bool(FIRST_PERSON.intersection(words(review.task.text)))
 
 
 def _deeper(review: Review, issue: Issue) -> Plan:

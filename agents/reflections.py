@@ -32,6 +32,11 @@ class Plan:
     abstain: bool = False
     """Answer that it is not known unless the evidence is clear."""
 
+    @property
+    def redirects(self) -> bool:
+        """Whether other records go first in the next recall, or are left out of it; widening only adds to its end."""
+        return bool(self.avoid or self.not_before or self.speaker or self.terms)
+
     def merged(self, other: Plan) -> Plan:
         """Return this plan followed by `other`, which wins where they disagree; widening multiplies, capped."""
         return Plan(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -119,6 +120,11 @@ class Verdict(BaseModel):
     def approved(self) -> bool:
         """Whether the draft may leave."""
         return self.decision is Decision.APPROVED
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values, from which it can be rebuilt."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        return values
 
 
 def combine(checks: Sequence[Check], used: Iterable[str] = (), origin: str = "rules") -> Verdict:

@@ -12,6 +12,7 @@ from mars.agents.evidence.reading import (
     asked_about,
     claim,
     neighbours,
+    person_asked,
     pool,
     rarities,
     read,
@@ -83,6 +84,11 @@ class Case:
     def asked(self) -> frozenset[str]:
         """The speakers whom the question is about."""
         return asked_about(self.review.task, self.evidence)
+
+    @cached_property
+    def person(self) -> str | None:
+        """The one person whose matter the question asks for, whether they speak or not; None if that is not clear."""
+        return person_asked(self.review.task, self.evidence)
 
     @cached_property
     def topic(self) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from datetime import date
 from mars.agents.evidence.case import Case, plain
 from mars.agents.evidence.contradiction import tells_a_change
 from mars.agents.evidence.reading import (
-    FIRST_PERSON,
     FORM_WORDS,
     NEGATIONS,
     NUMBER_WORDS,
     Days,
+    asked_text,
     days_named,
     is_negated,
     numbers,
@@ -114,7 +114,7 @@ def _on_topic(case: Case, item: Evidence) -> bool:
 
 def content_issues(case: Case) -> Iterator[Issue]:
     """Yield it if the draft says nothing that answers: no content at all, or only the question's own words."""
-    asked = text_terms(case.review.task.text)
+    asked = text_terms(asked_text(case.review.task.text))
     said = text_terms(case.claim)
     if not case.claim or not (said - STOP_STEMS - asked or numbers(case.claim)):
         wholes = {plain(sentence) for text in case.sources for sentence in sentences(text)}
@@ -314,23 +314,3 @@ def _asks_negated(case: Case) -> bool:
     """Return whether a question asks what is not so; titles and conditions in it do not count."""
     asked = re.split(r"\bif\b|\bwho\s+(?:has|have|did|do|does)n't\b", _QUOTED.sub(" ", case.review.task.text))[0]
     return any(word.endswith("n't") or word in NEGATIONS for word in words(asked))
-
-
-def speaker_issues(case: Case) -> Iterator[Issue]:
-    """Yield it if the sentence behind the claim is somebody else's about themselves."""
-    if len(case.asked) != 1:
-        return
-    (asked,) = case.asked
-    for item in case.cited:
-        behind = case.behind(item)
-        if behind is None or item.speaker is None or item.speaker in case.asked:
-            continue
-        spoken = words(behind.text)
-        named = text_terms(asked) & text_terms(item.text)
-        if behind.own == 1.0 and FIRST_PERSON.intersection(spoken) and not named:
-            yield Issue(
-                kind=IssueKind.SPEAKER,
-                evidence=f"{item.ref} is {item.speaker} about themselves, and the question is about {asked}",
-                directive=f"Rely on what {asked} said, or answer that it is not known.",
-                records=(item.ref,),
-            )

@@ -3,8 +3,9 @@
 A newer record contradicts the cited one if it is the same person's, about the same topic, and gives another value in
 one of four ways: it is a fact in the same respect; it says that something has changed ("moved to", "instead", "no
 longer"); it holds another date, time or number of as many digits ("the gate wants 7788"); or it says the same sentence
-with another end ("my favourite colour is green"). A question about the past is contradicted by a correction only: two
-trips are two trips. Few false alarms matter more than finding every change.
+with another end ("my favourite colour is green"). A question about the past is contradicted by a correction only, for
+two trips are two trips, and by the same words with another deadline, for a thing has one deadline at a time. What
+others tell of somebody corrects nobody but themselves. Few false alarms matter more than finding every change.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 
 from mars.agents.evidence.case import Case, plain
 from mars.agents.evidence.reading import days_named, neighbours, numbers, share, text_terms
@@ -61,6 +63,11 @@ _PUT_ASIDE = re.compile(
     r"\b(?:instead\s+of|rather\s+than|not|no\s+longer|from|used\s+to\s+be|wasn't|isn't)\W+(?:(?!to\b)\w+\W+){0,3}$",
     re.I,
 )
+_DEADLINE = re.compile(
+    r"\b(?:by|until|till|before|not\s+later\s+than|at\s+the\s+latest(?:\s+on)?|due(?:\s+(?:on|by|at|in))?)\s+(?:the\s+)?$",
+    re.IGNORECASE,
+)
+"""What stands right before a date or time that is a deadline."""
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
 _CLOCK = re.compile(r"\b\d{1,2}(?::\d{2}|\s*(?:am|pm|o'clock))\b", re.IGNORECASE)
 _NAME = re.compile(r"(?<=[\w,;:]\s)[A-Z][a-z]\w+")
@@ -142,8 +149,15 @@ def _same_person(case: Case, item: Evidence, cited: Evidence) -> bool:
         people = {
             name.casefold() for name in (*case.asked, case.review.task.user, cited.speaker or "", cited.subject or "")
         }
-        return (item.subject or item.speaker or "").casefold() in people
+        return (item.subject or item.speaker or "").casefold() in people and _may_correct(item, cited)
     return item.speaker == cited.speaker
+
+
+def _may_correct(item: Evidence, cited: Evidence) -> bool:
+    """Return whether a fact comes from whom it is about, from the cited record's speaker, or from nobody named."""
+    if item.speaker is None or item.subject is None:
+        return True
+    return item.speaker.casefold() in (item.subject.casefold(), (cited.speaker or "").casefold())
 
 
 def _contradicts(case: Case, cited: Evidence, item: Evidence, topical: set[str]) -> Newer | None:
@@ -178,6 +192,8 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
     here = _with_related(sentence)
     around = here.union(text_terms(item.text), *(text_terms(turn.text) for turn in turns))
     needed = {term: case.rarity[term] for term in topical}
+    if _other_deadline(cited, item, sentence):
+        return "a newer deadline"
     if case.about_the_past:
         return "a newer correction" if _CORRECTED.search(sentence) and share(needed, here) >= SAME_TOPIC else ""
     if case.is_list and not _CORRECTED.search(sentence):
@@ -191,6 +207,25 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
         return ""
     measured = _sorts(case, case.claim, cited) & _sorts(case, sentence, item) - {"name"}
     return "a newer statement of another value" if measured or _same_frame(cited.text, sentence) else ""
+
+
+def _other_deadline(cited: Evidence, item: Evidence, sentence: str) -> bool:
+    """Return whether a sentence and one of the cited record are the same but for the date of a deadline."""
+    stated = _without_deadline(sentence, item)
+    if stated is None:
+        return False
+    frame, days = stated
+    before = (_without_deadline(each, cited) for each in sentences(cited.text))
+    return any(each is not None and each[0] == frame and each[1] != days for each in before)
+
+
+def _without_deadline(sentence: str, item: Evidence) -> tuple[list[str], tuple[date, date]] | None:
+    """Return the words of a sentence without its deadline, and the deadline's first and last day; None without one."""
+    for named in days_named(sentence, item.said_at):
+        before, after = sentence[: named.offset], sentence[named.offset + len(named.phrase) :]
+        if _DEADLINE.search(before):
+            return _spoken(f"{before} {after}"), (named.start, named.end)
+    return None
 
 
 def _sorts(case: Case, text: str, item: Evidence) -> set[str]:

@@ -152,8 +152,42 @@ def asked_about(task: Task, evidence: Iterable[Evidence]) -> frozenset[str]:
     return frozenset(asked)
 
 
+_POSSESSOR = re.compile(r"\b([A-Z]\w+)['\u2019]s?\b")
+"""A name in the possessive: "Emma's", "Agnes'"."""
+
+
+def person_asked(task: Task, evidence: Iterable[Evidence]) -> str | None:
+    """Return the one person whose matter a question asks for, also if no record is theirs; None if that is not clear.
+
+    That is the one speaker whom it names; else who asks, where it says "I" or "my"; else a name in the possessive.
+    """
+    asked = asked_about(task, evidence)
+    if asked:
+        return min(asked) if len(asked) == 1 else None
+    if FIRST_PERSON.intersection(words(task.text)):
+        return task.user or None
+    named = set(_POSSESSOR.findall(task.text))
+    return named.pop() if len(named) == 1 else None
+
+
 def _is_called(speaker: str, name: str) -> bool:
     return speaker == name or any(part.startswith(name) for part in speaker.split())
+
+
+_INSTRUCTION = re.compile(
+    r"\s*(?:please\s+)?(?:choose|pick|select|answer|reply|respond|name|state|give|use|cite)\b[^?]*$", re.IGNORECASE
+)
+"""A sentence that says how to answer: "Choose among A, B and C."."""
+
+
+def asked_text(text: str) -> str:
+    """Return a task without the sentences that say how to answer, and offer answers; all of it if it is nothing else.
+
+    What they name is no topic: a record about the question need not hold every answer that could be chosen.
+    """
+    found = sentences(text)
+    kept = [sentence for sentence in found if not _INSTRUCTION.match(sentence)]
+    return " ".join(kept) if kept and len(kept) < len(found) and any("?" in one for one in kept) else text
 
 
 def topic(task: Task, evidence: Iterable[Evidence]) -> tuple[str, ...]:
@@ -163,7 +197,7 @@ def topic(task: Task, evidence: Iterable[Evidence]) -> tuple[str, ...]:
     for name in _CAPITALISED.findall(task.text):
         if len(name) > 2 and any(_is_called(speaker, name) for speaker in speakers):
             names.add(stem(name.lower()))
-    found = [term for term in query_terms(task.text) if term not in names]
+    found = [term for term in query_terms(asked_text(task.text)) if term not in names]
     return tuple(term for term in found if term not in FORM_WORDS) or tuple(found)
 
 

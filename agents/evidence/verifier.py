@@ -13,10 +13,10 @@ from mars.agents.evidence.claims import (
     date_issues,
     negation_issues,
     number_issues,
-    speaker_issues,
     support_issues,
 )
 from mars.agents.evidence.contradiction import staleness_issues
+from mars.agents.evidence.ownership import speaker_issues
 from mars.agents.evidence.sources import Claim
 from mars.agents.evidence.support import (
     ClaimModels,

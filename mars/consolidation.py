@@ -13,7 +13,7 @@ from mars.agents.interfaces import Evidence, Task
 from mars.agents.memory_review import review_memory
 from mars.agents.reflections import Reflection
 from mars.agents.rendering import shown
-from mars.agents.verdicts import Decision
+from mars.agents.verdicts import Decision, IssueKind
 from mars.errors import NotFound, StoreReadOnly
 from mars.language import dates_said, tells, words
 from mars.memory.interfaces import Grade, Kind, Namespace, NewRecord, Provenance, Source, Status
@@ -217,6 +217,7 @@ def _transcript(turn: Turn) -> list[NewRecord]:
 
 
 def _lessons(turn: Turn) -> list[NewRecord]:
+    """Return the lessons to keep: that a draft cited nothing, as the rules say it, teaches nothing for another one."""
     return [
         NewRecord(
             text=f"{turn.task.text}\n{reflection.text}",
@@ -241,4 +242,5 @@ def _lessons(turn: Turn) -> list[NewRecord]:
             },
         )
         for place, reflection in enumerate(turn.reflections, 1)
+        if set(reflection.causes) != {IssueKind.NO_CITATION.value} or reflection.origin != "rules"
     ]

@@ -96,6 +96,7 @@ def make_loop(
         iterations=team.iterations,
         k=team.k,
         floor=team.floor,
+        memory_words=team.memory_words,
         window=team.window,
         remember=team.remember,
         grades="decay" not in team.without,

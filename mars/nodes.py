@@ -32,7 +32,7 @@ from mars.events import EventKind
 from mars.memory.interfaces import Kind
 from mars.people import People
 from mars.persistence.reliability import Reliability, Task
-from mars.prompting import assistant_prompt, plain_prompt
+from mars.prompting import affordable, assistant_prompt, count_words, plain_prompt, words_left
 from mars.results import RunStatus
 from mars.role_models import RoleModel
 from mars.state import State, evidence_of, fresh, namespace_of, remembered, task_of, told_until
@@ -82,6 +82,8 @@ class Loop:
     """How many records the first recall of a turn brings."""
     floor: float = 0.1
     """Least relevance of a recalled record, in [0, 1]."""
+    memory_words: int | None = None
+    """The most words of memories in all prompts of a turn; see `mars.team.Team`."""
     lesson_floor: float = 0.6
     """Least relevance of an earlier lesson, in [0, 1]."""
     window: int = 6
@@ -136,17 +138,22 @@ class Loop:
             floor=self.floor,
         )
         evidence = [Evidence.of(hit, f"m{place}") for place, hit in enumerate(hits, 1)]
-        records = [item.plain() for item in evidence]
         fitting = [fitted(lesson, task, evidence).plain() for lesson in lessons]
+        spent = state.get("memory_words", 0)
+        if self.memory_words is not None:
+            left = words_left(self.memory_words, spent, may_retry=self.checker is not None and self.iterations > 1)
+            evidence = affordable(evidence, self._plan({**state, "lessons": fitting}), left)
+        spent += sum(count_words(item) for item in evidence)
+        records = [item.plain() for item in evidence]
         emit(
             EventKind.MEMORY_READ,
             "memory",
-            f"recalled {len(hits)} records and {len(lessons)} lessons",
+            f"recalled {len(records)} records and {len(lessons)} lessons",
             records=records,
             lessons=fitting,
             widened=plan.widen,
         )
-        return {"evidence": records, "lessons": fitting, "scratch": [], "actions": 0}
+        return {"evidence": records, "lessons": fitting, "memory_words": spent, "scratch": [], "actions": 0}
 
     def _plan(self, state: State) -> Plan:
         return combined_plan([Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]])
@@ -195,7 +202,7 @@ class Loop:
             except Exception as error:  # noqa: BLE001 - a provider may raise anything
                 return Command(goto="consolidate", update=failure(error))
             judge = self.checker.name if self.checker else "runtime"
-            emit(EventKind.VERDICT, judge, verdict.decision.value, action=values, verdict=_plain(verdict))
+            emit(EventKind.VERDICT, judge, verdict.decision.value, action=values, verdict=verdict.plain())
             if verdict.approved:
                 passed.append(values)
                 rejected = 0
@@ -247,7 +254,7 @@ class Loop:
                 verdict = await review_output(self.checker, self.judge, self._review(state, wider))
             except Exception as error:  # noqa: BLE001 - a provider may raise anything
                 failed = failure(error)
-        told = _plain(verdict)
+        told = verdict.plain()
         if self.checker is not None:
             role, decision = self.checker.name, verdict.decision.value
             emit(EventKind.VERDICT, role, decision, verdict=told, iteration=state["iteration"])
@@ -332,9 +339,12 @@ class Loop:
                 return Command(goto="consolidate", update=failure(error))
             emit(EventKind.REFLECTION, self.reflector.name, lesson.text, reflection=lesson.plain())
             update["reflections"] = [*state["reflections"], lesson.plain()][-self.reflector.keep :]
+        plan = self._plan({**state, "reflections": update.get("reflections", state["reflections"])})
+        if "reflections" in update:
             verdicts = [Verdict.model_validate(attempt["verdict"]) for attempt in state["attempts"]]
-            plan = self._plan({**state, "reflections": update["reflections"]})
             update["strategy"] = strategy_note(plan, verdicts, self.iterations - state["iteration"])
+        if goto == "recall" and self.memory_words is not None and not plan.redirects:
+            return Command(goto="consolidate", update={**update, "status": RunStatus.NO_PROGRESS.value})
         return Command(goto=goto, update=update)
 
     @placed
@@ -381,8 +391,3 @@ class Loop:
             words = self.reflector_model.model_name if self.reflector_model else "rules"
             tasks.append(Task(state["turn"], "reflector", self.reflector.name, words, success))
         await self.reliability.note(tasks, here().fence)
-
-
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    plain: dict[str, Any] = verdict.model_dump(mode="json")
-    return plain

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage, message_to_dict, messages_from_dict
 
-from mars.agents.reflections import Reflection
+from mars.agents.interfaces import Evidence
+from mars.agents.reflections import Plan, Reflection
 from mars.agents.rendering import (
     as_line,
     block,
@@ -16,6 +19,7 @@ from mars.agents.rendering import (
     render_task,
 )
 from mars.agents.roles import Assistant, Reflector
+from mars.language import words
 from mars.state import State, evidence_of, task_of
 
 if TYPE_CHECKING:
@@ -47,6 +51,61 @@ def assistant_prompt(assistant: Assistant, reflector: Reflector | None, state: S
     blocks += render_conversation(state.get("summary", ""), state["window"])
     blocks += render_task(task_of(state))
     return [SystemMessage(assistant.prompt.text), HumanMessage(blocks), *messages_from_dict(state["scratch"])]
+
+
+FIRST_SHARE = 3 / 4
+"""Share of a turn's budget of words that a first draft may use which may be rejected."""
+
+
+def words_left(budget: int, spent: int, *, may_retry: bool) -> int:
+    """Return how many words of memories the next prompt of a turn may hold."""
+    return int(budget * FIRST_SHARE) if may_retry and not spent else budget - spent
+
+
+def count_words(item: Evidence) -> int:
+    """Return the words of a memory, as a budget counts them."""
+    return len(words(item.text))
+
+
+def affordable(evidence: Sequence[Evidence], plan: Plan, budget: int) -> list[Evidence]:
+    """Return the first memories that have no more words together than `budget`, named m1, m2, … anew.
+
+    What the plan prefers goes first, for what it says to avoid nothing is spent, and the same is not said twice; else
+    the order of the recall stays.
+    """
+
+    def preferred(item: Evidence) -> bool:
+        late = plan.not_before is None or item.said_at >= plan.not_before
+        return late and (plan.speaker is None or item.speaker == plan.speaker)
+
+    told = once(one for one in evidence if one.record not in plan.avoid)
+    return within(sorted(told, key=lambda one: not preferred(one)), budget)
+
+
+def within(evidence: Iterable[Evidence], budget: int) -> list[Evidence]:
+    """Return the first memories that have no more words together than the budget, named m1, m2, … anew."""
+    taken: list[Evidence] = []
+    for item in evidence:
+        budget -= count_words(item)
+        if budget < 0:
+            break
+        taken.append(replace(item, ref=f"m{len(taken) + 1}"))
+    return taken
+
+
+def once(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """Return each memory once: of the same words of one speaker the newest, of a fact and its sentence the sentence."""
+    newest: dict[tuple[str | None, str], Evidence] = {}
+    for item in evidence:
+        said = (item.speaker, item.text)
+        if said not in newest or item.said_at > newest[said].said_at:
+            newest[said] = item
+    moments = {(item.speaker, item.said_at): item.text for item in newest.values() if item.kind != "fact"}
+    return [
+        item
+        for item in newest.values()
+        if item.kind != "fact" or not item.value or item.value not in moments.get((item.speaker, item.said_at), "")
+    ]
 
 
 def plain_prompt(messages: list[BaseMessage]) -> list[dict[str, Any]]:

@@ -38,6 +38,8 @@ class State(TypedDict, total=False):
     """The current iteration, from 1."""
     evidence: list[dict[str, Any]]
     """Recalled records in the Assistant's prompt."""
+    memory_words: int
+    """Words of memories that the turn's prompts have held so far."""
     wider: list[dict[str, Any]]
     """What the Checker's own search found for the current draft."""
     window: list[dict[str, Any]]
@@ -98,7 +100,7 @@ def fresh() -> dict[str, Any]:
     """Return what every turn begins with."""
     lists = ("evidence", "wider", "lessons", "reflections", "strategy", "scratch", "pending", "attempts", "sources")
     words = ("draft", "status", "error", "stop_reason", "answer")
-    counts = ("actions", "rejected_actions", "calls")
+    counts = ("actions", "rejected_actions", "calls", "memory_words")
     return {
         "version": VERSION,
         "iteration": 1,

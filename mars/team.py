@@ -53,6 +53,9 @@ class Team:
     """How many records the first recall of a turn brings."""
     floor: float = 0.1
     """Least relevance of a recalled record, in [0, 1]."""
+    memory_words: int | None = None
+    """The most words of memories in all prompts of one turn together; three quarters of them for a first draft that may
+    be rejected, the rest for the later ones. None: as many as `k` records have, and the plans' wider recalls bring."""
     window: int = 6
     """How many of the conversation's newest turns the prompt holds."""
     remember: bool = True
@@ -73,6 +76,8 @@ class Team:
             raise InvalidSetting(f"k must be 1 or more; got {self.k}")
         if not 0.0 <= self.floor <= 1.0:
             raise InvalidSetting(f"floor must lie in [0, 1]; got {self.floor!r}")
+        if self.memory_words is not None and self.memory_words < 1:
+            raise InvalidSetting(f"memory_words must be 1 or more, or None; got {self.memory_words}")
         if self.window < 0:
             raise InvalidSetting(f"window must be 0 or more; got {self.window}")
         unknown = self.without - set(SWITCHES)
@@ -117,7 +122,7 @@ class Team:
 
 
 _ROLES = ("assistant", "checker", "reflector", "summariser")
-_LIMITS = ("iterations", "k", "floor", "window", "remember", "keep_prompts")
+_LIMITS = ("iterations", "k", "floor", "memory_words", "window", "remember", "keep_prompts")
 _CODE = ("verifiers", "action_verifiers")
 
 
@@ -172,6 +177,7 @@ class _TeamValues(_Values):
     iterations: int | None = None
     k: int | None = None
     floor: float | None = None
+    memory_words: int | None = None
     window: int | None = None
     remember: bool | None = None
     keep_prompts: bool | None = None

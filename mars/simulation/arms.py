@@ -17,9 +17,9 @@ mars-no-decay        the same without decay
 oracle               the true records of the moment; for the upper end only
 ==================== ==========================================================================================
 
-*Budget.* An arm's memories have at most `budget` words together, taken in the order of the arm's rank. The loop takes
-its hits by number: so many as fit if each is as long as the longest statement of the worlds (`LONGEST`). What was read
-in fact is reported as tokens; the loop's retries and reflections read more, and that is its price.
+*Budget.* An arm's memories have at most `budget` words together for each question, in the order of the arm's rank. The
+loop has the same for all its drafts of a question together (`mars.team.Team.memory_words`): a retry is shown what
+the first draft left. What the prompts and lessons cost beside is reported as tokens.
 
 *What the loop does not see.* What is told goes to its memory directly, as an episode with its speaker; only questions
 are turns. An answer strengthens what it cites: in the loop if the Checker approved it, else always. No arm is told
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,15 +39,16 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from mars.agents.interfaces import Evidence, Task
 from mars.agents.prompts import ASSISTANT
 from mars.agents.rendering import citations, render_memories, render_task
-from mars.agents.roles import Assistant
+from mars.agents.roles import Assistant, Checker
+from mars.agents.verifiers import CallableVerifier
 from mars.environments.playing import drafted_answer
 from mars.errors import InvalidSetting
 from mars.events import EventKind
-from mars.language import words
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Grade, Hit, NewRecord
 from mars.memory.presets import Preset, preset
 from mars.models.prices import Price, load_prices, price_of
+from mars.prompting import within
 from mars.runtime import Mars
 from mars.simulation.databases import IN_MEMORY
 from mars.simulation.worlds import START, USER, Question, Statement
@@ -63,6 +64,8 @@ NAMESPACE = (USER,)
 """Where an arm's memory lies."""
 LONGEST = 12
 """Words of the longest statement of the worlds; a test compares."""
+RECALLED = 16
+"""Records that the loop recalls for a first draft, before the budget cuts them."""
 FREE = ("mars-reader-1", "mars-rules")
 """Models that cost nothing."""
 _NOTHING = Price(input=0.0, output=0.0)
@@ -285,9 +288,14 @@ LOOPS: dict[str, frozenset[str]] = {
 """Variants of the loop, and what each goes without."""
 VARIANTS = (*DIRECT, *LOOPS)
 """All variants; ``oracle`` is none, for it knows the truth."""
-SABOTAGES = ("memory", "decay", "scorer")
+SABOTAGES = ("memory", "decay", "scorer", "checker")
 """What can be broken on purpose: the memory is emptied, the least retained come first, answers are marked by other
-references."""
+references, the Checker of the loop approves whatever it is shown."""
+
+
+_APPROVES = Checker(
+    verifiers=(CallableVerifier(lambda review: True, name="approves", decisive=True),), evidence_rules=False
+)
 
 
 @asynccontextmanager
@@ -328,7 +336,12 @@ async def open_arm(
             )
             return
         team = Team(
-            assistant=Assistant(model=model), k=limits.budget // LONGEST, without=LOOPS[variant], remember=False
+            assistant=Assistant(model=model),
+            checker=_APPROVES if sabotage == "checker" else Checker(),
+            k=RECALLED,
+            memory_words=limits.budget,
+            without=LOOPS[variant],
+            remember=False,
         )
         mars = await stack.enter_async_context(Mars.open(memory, team=team, prices=dict.fromkeys(FREE, _NOTHING)))
         yield LoopArm(mars, clock)
@@ -382,15 +395,3 @@ def spoken(statements: Sequence[Statement]) -> list[Evidence]:
         )
         for place, one in enumerate(statements, start=1)
     ]
-
-
-def within(evidence: Sequence[Evidence], budget: int) -> list[Evidence]:
-    """Return the first memories that have no more words together than the budget, named anew."""
-    taken: list[Evidence] = []
-    left = budget
-    for one in evidence:
-        left -= len(words(one.text))
-        if left < 0:
-            break
-        taken.append(replace(one, ref=f"m{len(taken) + 1}"))
-    return taken

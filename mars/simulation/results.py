@@ -20,7 +20,7 @@ from mars.simulation.episodes import EpisodeTask
 
 DATABASE, LINES = "results.db", "results.jsonl"
 """Files of a folder of results."""
-METHOD = 1
+METHOD = 2
 """Raised whenever an arm or a policy changes so that the same task may end otherwise; older rows are not used then."""
 
 _metadata = MetaData()

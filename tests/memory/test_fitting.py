@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,52 +9,16 @@ import numpy as np
 import pytest
 
 from mars.errors import InvalidInput
-from mars.memory.curves import EXPONENTIAL, Curve, Shape, retention
+from mars.memory.curves import EXPONENTIAL, Curve, Shape
 from mars.memory.engine import Memory
 from mars.memory.fitting import LEAST_USES, fit, fit_values, minimised
-from mars.memory.presets import DEFAULT, MEMORYBANK, Preset
+from mars.memory.presets import DEFAULT, MEMORYBANK
 from mars.memory.records import Grade, Kind, NewRecord
-from mars.memory.reviews import Reviewed, Step, replayed, reviewed
-from mars.memory.strength import FIRST_DIFFICULTY, strengthen
+from mars.memory.reviews import replayed, reviewed
 from mars.testing import FixedClock
+from mars.testing.lived import lived, shuffled
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
-
-
-def lived(seed: int, curve: Curve, scale: float, *, records: int = 300, preset: Preset = DEFAULT) -> list[Reviewed]:
-    """Draw records that are asked for five times, whose uses go well with the chance that a curve gives."""
-    draw, made = random.Random(seed), list[Reviewed]()
-    for number in range(records):
-        kind = draw.choice(list(Kind))
-        base = preset.base_strength[kind]
-        strength, difficulty, day, last = base * scale, FIRST_DIFFICULTY, 0.0, 0.0
-        steps = list[Step]()
-        for _ in range(5):
-            day += base * 10.0 ** draw.uniform(-0.5, 1.5)
-            left = retention(curve, day - last, strength)
-            grade = Grade.GOOD if draw.random() < left else Grade.AGAIN
-            after = strengthen(
-                preset.policy,
-                grade,
-                strength=strength,
-                difficulty=difficulty,
-                retention=left,
-                tau_days=day - last,
-                base=base * scale,
-            )
-            strength, difficulty = after.days, after.difficulty
-            last = day if after.restarts else last
-            steps.append(Step(day, grade))
-        made.append(Reviewed(str(number), kind, base, 1.0, tuple(steps)))
-    return made
-
-
-def shuffled(records: Sequence[Reviewed], seed: int) -> list[Reviewed]:
-    """Deal all outcomes anew: what is left of the log says nothing about any curve."""
-    grades = [step.grade for one in records for step in one.steps]
-    random.Random(seed).shuffle(grades)
-    left = iter(grades)
-    return [replace(one, steps=tuple(replace(step, grade=next(left)) for step in one.steps)) for one in records]
 
 
 def test_known_parameters_are_recovered() -> None:

@@ -1,7 +1,7 @@
 """LongMemEval's questions, each with months of chat between a user and an assistant (Wu et al. 2024, arXiv:2410.10813).
 
-* A file is a JSON list; each question brings sessions of its own (``haystack_sessions``), so each has a namespace of its
-  own, ``(*namespace, question_id)``.
+* A file is a JSON list; each question brings its own sessions (``haystack_sessions``), so each has its own namespace,
+  ``(*namespace, question_id)``.
 * Turns are ids ``SESSION:3``, counted from 1; those that hold the answer are marked ``has_answer`` in the file.
 * "2023/05/20 (Sat) 02:21" is read as UTC; all turns of a session have its time.
 * A question whose id ends in ``_abs`` has no answer: the right reply is that it is not known.
@@ -105,7 +105,7 @@ def _turns(
     path: Path, item: Mapping[str, Any], namespace: Namespace, numbers: Iterator[int], *, strict: bool
 ) -> Iterator[NewRecord | BrokenLine]:
     question = str(item["question_id"])
-    ids, dates = (item.get(name) if isinstance(item.get(name), list) else [] for name in _LISTS)
+    ids, dates = (_list(item.get(name)) for name in ("haystack_session_ids", "haystack_dates"))
     sessions = []
     for place, session in enumerate(item["haystack_sessions"]):
         said = session_time(dates[place]) if place < len(dates) else None
@@ -122,7 +122,8 @@ def _turns(
                 yield broken(path, number, f"{question}, {name}, turn {position + 1}: {error}", strict=strict)
 
 
-_LISTS = ("haystack_session_ids", "haystack_dates")
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _turn(turn: object, namespace: Namespace, session: str, position: int, said: datetime) -> NewRecord:

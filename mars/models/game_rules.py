@@ -2,8 +2,9 @@
 
 They are **no language model**, and look at nothing but the strings of their messages: the task, the memories, and what
 the tool ``play`` returned. They give the commands that scored in this very game as a memory has them, as far as the
-game takes them. Then they give what they have not given, rather what shares words with the task; not what only
-looks, nor what a memory says has lost this game. The rest is drawn from the seed and the words of the task.
+game takes them. Then they give what they have not given, or, of ways, not in this room: what shares words
+with the task first, what gives things away last; not what only looks, nor what a memory says has lost this game. The
+rest is drawn from the seed and the words of the task.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ _LISTED = re.compile(r"^You can: (.+)\.$", re.MULTILINE)
 _OVER = "*** The End ***"
 _IDLE = ("examine", "look", "inventory", "drop", "close", "lock")
 """First words of commands that only look, or take back what was done."""
+
+_LATER = ("put", "insert")
+"""First words of commands that are given after the others: they give away what was taken."""
+_ROOM = re.compile(r"-= (.+?) =-")
 
 
 class GameRulesModel(BaseChatModel):
@@ -84,23 +89,20 @@ class GameRulesModel(BaseChatModel):
         asked = max((place for place, one in enumerate(messages) if isinstance(one, HumanMessage)), default=-1)
         since = messages[asked + 1 :]
         results = [str(one.text) for one in since if isinstance(one, ToolMessage)]
-        given = [
-            str(call["args"].get("command", ""))
-            for one in since
-            if isinstance(one, AIMessage)
-            for call in one.tool_calls
-        ]
+        given, room = _given(since, _room(prompt.question, ""))
         told = next((text for text in reversed(results) if _LISTED.search(text) or _OVER in text), prompt.question)
         listed = _LISTED.search(told)
         if _OVER in told or listed is None or (results and results[-1] is not told):
             return None, _OVER in told  # the last command was refused: none are left
         taken = listed[1].split("; ")
-        known = next((one for one in _known_line(prompt) if one not in given), None)
+        before = {one for _, one in given}
+        known = next((one for one in _known_line(prompt) if one not in before), None)
         if known in taken:
             return known, False
         lost = {found[2] for found in _of_game(_LOST, prompt)}
         left = [one for one in taken if one not in lost]
-        return self._untried(left, given, prompt.question), False
+        counted = [one for place, one in given if place == room or not one.startswith("go ")]
+        return self._untried(left, counted, prompt.question), False
 
     def _untried(self, taken: Sequence[str], given: Sequence[str], task: str) -> str | None:
         useful = [one for one in taken if one.split()[0] not in _IDLE] or list(taken)
@@ -109,11 +111,29 @@ class GameRulesModel(BaseChatModel):
         draw = random.Random(f"{self.seed} {task} {len(given)}")
         order = draw.sample(range(len(useful)), len(useful))
 
-        def rank(place: int) -> tuple[int, int, int]:
-            shared = len({stem(word) for word in words(useful[place])} & asked)
-            return given.count(useful[place]), -shared, order[place]
+        def rank(place: int) -> tuple[int, int, bool, int]:
+            command = useful[place]
+            shared = len({stem(word) for word in words(command)} & asked)
+            return given.count(command), -shared, command.split()[0] in _LATER, order[place]
 
         return useful[min(range(len(useful)), key=rank)] if useful else None
+
+
+def _room(text: str, room: str) -> str:
+    """Return the room that a text says one is in; the one from before, if it says none."""
+    named = _ROOM.findall(text)
+    return named[-1] if named else room
+
+
+def _given(messages: Sequence[BaseMessage], room: str) -> tuple[list[tuple[str, str]], str]:
+    """Return the commands that were given, each with the room where it was, and the room of now."""
+    given = []
+    for message in messages:
+        if isinstance(message, AIMessage):
+            given += [(room, str(call["args"].get("command", ""))) for call in message.tool_calls]
+        elif isinstance(message, ToolMessage):
+            room = _room(str(message.text), room)
+    return given, room
 
 
 def _known_line(prompt: Prompt) -> list[str]:

@@ -40,7 +40,7 @@ class Cloakroom:
         for guest, hook in self.hooks.items():
             yield self._request(f"The coat of {guest} hangs on hook {hook}.")
         self.hooks[self.moved] += 100
-        yield self._request(f"The coat of {self.moved} now hangs on hook {self.hooks[self.moved]}.")
+        yield self._request(f"The coat of {self.moved} hangs on hook {self.hooks[self.moved]}.")
         for guest in GUESTS:
             yield self._request(f"On which hook hangs the coat of {guest}?")
 

@@ -13,11 +13,14 @@ original method; type checkers see them too.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures.thread  # noqa: F401 - see `_close_all`
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from threading import Event
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -38,12 +41,27 @@ _left: list[object] = []
 """What a forked child has of its parent's twins, kept so that it is never closed here: its threads are the parent's."""
 
 
+_open: list[Twin[Any]] = []
+"""Twins whose loops run in this process."""
+
+
+def _close_all() -> None:
+    """Close what is still open when the program ends: Python waits for the threads of a loop before it ends itself."""
+    with ExitStack() as closing:
+        for twin in _open:
+            closing.callback(twin.close)
+
+
+# As `concurrent.futures` does, and after it, so that this runs first; `atexit` would come when Python waits already.
+getattr(threading, "_register_atexit", lambda call: None)(_close_all)
+
+
 class Twin(Generic[Original_co]):
     """The blocking twin of an asynchronous context manager that yields the original.
 
     Use it in a `with` statement, or call `open` and `close`. Every call blocks the calling thread until the original is
-    done. An interrupt (Ctrl-C) cancels the call. Raises `NotOpen` when used before it was opened or after it was closed,
-    or in a forked child, which has to open one of its own; and `RuntimeError` from within its own event loop.
+    done. An interrupt (Ctrl-C) cancels the call. Raises `NotOpen` when used before it was opened, after it was
+    closed, or in a forked child, which has to open one of its own; and `RuntimeError` from within its own event loop.
     """
 
     def __init__(self, opening: AbstractAsyncContextManager[Original_co]) -> None:
@@ -74,6 +92,7 @@ class Twin(Generic[Original_co]):
         except BaseException as error:
             self._stop(type(error), error, error.__traceback__)
             raise
+        _open.append(self)
         return self
 
     def close(self) -> None:
@@ -87,6 +106,8 @@ class Twin(Generic[Original_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         entered, self._entered, self._original = self._entered, None, None
+        if self in _open:
+            _open.remove(self)
         if self._process != os.getpid():
             _left.append((entered, self._thread))
             self._thread = self._portal = None
@@ -116,6 +137,10 @@ class Twin(Generic[Original_co]):
     def _run(self, function: Callable[[], Awaitable[Result]]) -> Result:
         """Run an asynchronous function of no arguments on the twin's event loop and return its result."""
         return _wait(self._running().start_task_soon(function))
+
+    async def _arun(self, function: Callable[[], Awaitable[Result]]) -> Result:
+        """Do what `_run` does for a coroutine on another event loop, which goes on meanwhile."""
+        return await asyncio.wrap_future(self._running().start_task_soon(function))
 
     def _iterate(self, function: Callable[[], AsyncIterator[Result]]) -> Iterator[Result]:
         """Yield what an asynchronous iterator yields, one item at a time; leaving early cancels it."""

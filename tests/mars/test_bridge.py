@@ -1,6 +1,8 @@
 """The bridge: a synchronous twin of every asynchronous class, also inside a running event loop."""
 
 import inspect
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -117,6 +119,29 @@ def test_streams() -> None:
                 break
         assert adder.ended.wait(5)
         assert twin.add(1) == 1
+
+
+LEFT_OPEN = """
+from mars import Mars
+mars = Mars.open_sync("memory:").open()
+print(mars.run("The cat is called Miso.", user="ann").answer)
+"""
+
+
+@pytest.mark.parametrize(("sabotage", "ends"), [("", True), ("from mars import bridge; bridge._open.clear()", False)])
+def test_a_program_that_closes_nothing_ends(sabotage: str, ends: bool) -> None:
+    """Python does not wait for a twin that was left open; where nobody closes it, it would, for ever."""
+    with subprocess.Popen([sys.executable, "-c", LEFT_OPEN + sabotage], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "Noted.\n"
+        try:
+            assert program.wait(60 if ends else 2) == 0
+        except subprocess.TimeoutExpired:
+            assert not ends
+        else:
+            assert ends
+        finally:
+            program.kill()
 
 
 def test_open_and_close() -> None:

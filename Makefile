@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve conformance bench-memory bench-runtime soak-memory soak-runtime bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve examples conformance bench-memory bench-runtime soak-memory soak-runtime bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,9 @@ docs: $(DEV)  ## Build the documentation as a site into build/site; a broken lin
 
 docs-serve: $(DEV)  ## Show the documentation at http://127.0.0.1:8000 while you write it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --livereload $(ARGS)
+
+examples: $(DEV)  ## Run every example and say what came of it, network off (ARGS="--only chat.py")
+	$(OFFLINE) $(BIN)/python -m benchmarks.examples $(ARGS)
 
 conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our store, saver and retriever (fetches them)
 	.venv-conformance/bin/python tests/conformance/run.py $(ARGS)

@@ -8,23 +8,24 @@ the roles say to each other is in no stream of the host, unless it asks for ``su
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from anyio import CancelScope, to_thread
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.config import get_config, get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph, add_messages
-from langgraph.runtime import Runtime
+from langgraph.runtime import get_runtime
 from typing_extensions import TypedDict  # pydantic, which LangGraph's server reads schemas with, asks for this one
 
 from mars.agents.rendering import shown
 from mars.conversations import BLANK
-from mars.errors import InvalidInput
+from mars.errors import InvalidInput, InvalidSetting
 from mars.events import HEARD, Event, EventKind, kinds
 from mars.graph import compile_graph, recursion_limit
 from mars.memory.interfaces import Namespace
@@ -32,7 +33,7 @@ from mars.memory.records import check_namespace, check_text
 from mars.observability.observing import Began
 from mars.observability.run_log import RunLog
 from mars.results import read_result
-from mars.runtime import Mars
+from mars.runtime import Mars, SyncMars
 from mars.settings import load_settings
 from mars.state import State, asked
 from mars.watching import Watch, watch
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 __all__ = ["Asker", "Talk", "agent_graph", "agent_tool", "served_agent"]
+
+Result = TypeVar("Result")
 
 TURNS = 6
 """How many earlier turns of the host's messages the prompt holds."""
@@ -67,7 +70,9 @@ class Asker:
     """Name of the team that works; empty for the usual one."""
 
 
-def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> StateGraph[Any, Asker, Any, Any]:
+def agent_graph(
+    mars: Mars | SyncMars, *, heard: Collection[EventKind | str] = HEARD
+) -> StateGraph[Any, Asker, Any, Any]:
     """Return the builder of a graph that answers the last message of `Talk`; compile it with what the host uses.
 
     ``agent_graph(mars).compile()`` is a Runnable, and a node of a host whose state has ``messages``. The answer is an
@@ -76,13 +81,19 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> St
     `mars.events` says; the last one is the message. Turns are recalled from the host's messages, memories from
     `mars.memory`; `mars` has to stay open. Raises `InvalidInput` where the last message is no user's, or has no text,
     and `InvalidSetting` for what is no kind of event.
-    """
-    loop, limit, wanted = compile_graph(mars.roster), recursion_limit(mars.roster), kinds(heard)
-    calls = _Records(mars)
 
-    async def agent(state: Talk, runtime: Runtime[Asker]) -> dict[str, Any]:
-        who = runtime.context or Asker()
-        turn = _turn(mars, who if isinstance(who, Asker) else Asker(**who), state.get("messages", []))
+    Over the blocking twin (`Mars.open_sync`) the graph has `invoke` and `stream` too: in plain code, in a thread, and
+    in a cell of a notebook whose event loop is running. Its nodes run on the twin's loop, and so the host's
+    checkpointer has to have asynchronous methods, as `CheckpointSaver` and LangGraph's `InMemorySaver` do. Over a
+    `Mars` of an event loop it is for that loop: `invoke` raises `InvalidSetting`.
+    """
+    twin, own = _both(mars)
+    loop, limit, wanted = compile_graph(own.roster), recursion_limit(own.roster), kinds(heard)
+    calls = _Records(own)
+
+    async def agent(graph: CompiledStateGraph[Any, Any, Any, Any], state: Talk) -> dict[str, Any]:
+        who = get_runtime(Asker).context or Asker()
+        turn = _turn(own, who if isinstance(who, Asker) else Asker(**who), state.get("messages", []))
         writer = get_stream_writer()
 
         def tell(event: Event) -> None:
@@ -90,17 +101,23 @@ def agent_graph(mars: Mars, *, heard: Collection[EventKind | str] = HEARD) -> St
                 writer(event.plain())
 
         watch(Watch("", tell))  # the turn that goes on is another one where a resume comes without the context
-        with mars.observers.run(Began.of(turn, turn["conversation"])) as over:
-            values = await calls.run(turn, loop.ainvoke(turn, {"recursion_limit": limit}))
+        with own.observers.run(Began.of(turn, turn["conversation"])) as over:
+            values = await calls.run(turn, graph.ainvoke(turn, {"recursion_limit": limit}))
             over(read_result(values))
         about = {key: values.get(key) for key in ("status", "approved", "sources", "stop_reason", "error")}
         return {"messages": [AIMessage(values["answer"], id=values["turn"], response_metadata={"mars": about})]}
 
-    graph = StateGraph(Talk, context_schema=Asker)
-    graph.add_node("mars", agent)
-    graph.add_edge(START, "mars")
-    graph.add_edge("mars", END)
-    return graph
+    def answer(state: Talk) -> dict[str, Any]:
+        return _blocking(twin, lambda: agent(loop, state))
+
+    async def aanswer(state: Talk) -> dict[str, Any]:
+        return await (agent(loop, state) if twin is None else twin._arun(lambda: agent(loop, state)))
+
+    builder = StateGraph(Talk, context_schema=Asker)
+    builder.add_node("mars", RunnableLambda(answer, aanswer, name="mars"))
+    builder.add_edge(START, "mars")
+    builder.add_edge("mars", END)
+    return builder
 
 
 class _Records:
@@ -137,8 +154,22 @@ class _Records:
             await self._mars.roster.loop_of(team).calls.forget(conversation, turn)
 
 
+def _both(mars: Mars | SyncMars) -> tuple[SyncMars | None, Mars]:
+    return (mars, mars.original) if isinstance(mars, SyncMars) else (None, mars)
+
+
+def _blocking(twin: SyncMars | None, work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do asynchronous work for somebody who waits for it, on the twin's event loop."""
+    if twin is None:
+        raise InvalidSetting(
+            "a Mars of Mars.open belongs to its event loop: use ainvoke or astream there; for invoke and stream, give "
+            "the blocking twin of Mars.open_sync"
+        )
+    return twin._run(work)
+
+
 def agent_tool(
-    mars: Mars,
+    mars: Mars | SyncMars,
     *,
     user: str = "user",
     namespace: Namespace | None = None,
@@ -147,16 +178,24 @@ def agent_tool(
 ) -> BaseTool:
     """Return a tool that puts a question to `mars`; its artifact is the `RunResult`, as JSON values.
 
-    It is asynchronous, as `mars` is. Raises `InvalidInput` for a bad namespace.
+    Over the blocking twin (`Mars.open_sync`) it can be called from everywhere, else from the event loop of `mars` only.
+    Raises `InvalidInput` for a bad namespace.
     """
+    twin, own = _both(mars)
     where = check_namespace(namespace if namespace is not None else (user,))
 
-    async def ask(question: str) -> tuple[str, dict[str, Any]]:
-        result = await mars.run(question, user=user, namespace=where)
+    async def answered(question: str) -> tuple[str, dict[str, Any]]:
+        result = await own.run(question, user=user, namespace=where)
         return result.answer or result.stop_reason, result.plain()
 
+    def ask(question: str) -> tuple[str, dict[str, Any]]:
+        return _blocking(twin, lambda: answered(question))
+
+    async def aask(question: str) -> tuple[str, dict[str, Any]]:
+        return await (answered(question) if twin is None else twin._arun(lambda: answered(question)))
+
     return StructuredTool.from_function(
-        coroutine=ask, name=name, description=description, response_format="content_and_artifact"
+        ask, aask, name=name, description=description, response_format="content_and_artifact"
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from anyio import to_thread
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,9 +19,10 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, StreamMode, interrupt
 
-from mars import Assistant, Checker, Mars, Memory, Reflector, Team
+from mars import Assistant, Checker, CheckpointSaver, Mars, MarsError, Memory, Reflector, Team
 from mars.errors import InvalidInput, InvalidSetting
 from mars.events import HEARD, EventKind
+from mars.people import ask_user
 from mars.subgraph import Asker, agent_graph, agent_tool
 from mars.testing import FixedClock, ScriptedModel, Step
 
@@ -209,6 +212,95 @@ async def test_a_turn_that_fails_leaves_no_records(tmp_path: Path, thread: str |
         assert records() == (1 if thread else 0)
         await graph.ainvoke(ASKED, place, context=ANN)
         assert records() == 0
+
+
+@pytest.fixture
+def url(tmp_path: Path, clock: FixedClock) -> str:
+    """A file that knows one thing of Ann's."""
+    url = f"sqlite:///{tmp_path / 'life.db'}"
+    with Memory.open_sync(url, clock=clock) as memory:
+        memory.add("The cat is called Miso.", ("ann",))
+    return url
+
+
+def visited(state: Host) -> dict[str, Any]:
+    """Count the visits, in plain code."""
+    return {"visits": state.get("visits", 0) + 1}
+
+
+@pytest.mark.parametrize("saver", ["memory", "ours"])
+def test_plain_code_invokes_it_over_the_blocking_twin(url: str, saver: str) -> None:
+    """A host without an event loop: as a node of its own graph, with its checkpointer; streamed, and asked again."""
+    with Mars.open_sync(url) as mars, CheckpointSaver.open(url) as ours:
+        builder = StateGraph(Host, context_schema=Asker)
+        builder.add_node("count", visited)
+        builder.add_node("mars", agent_graph(mars).compile())
+        builder.add_edge(START, "count")
+        builder.add_edge("count", "mars")
+        graph = builder.compile(checkpointer=ours if saver == "ours" else InMemorySaver())
+        values = graph.invoke(ASKED, config(), context=ANN)
+        told = list(graph.stream(ASKED, config(), context=ANN, stream_mode="custom", subgraphs=True))
+        assert said(values) == [("human", "What is the cat called?"), ("ai", "The cat is called Miso.")]
+        assert "".join(part["text"] for _, part in told if part["kind"] == "token") == "The cat is called Miso. [m1]"
+        assert graph.get_state(config()).values["visits"] == 2
+        reply = agent_tool(mars, user="ann").invoke({"question": "What is the cat called?"})
+    assert reply == "The cat is called Miso."
+
+
+async def test_the_blocking_twin_serves_a_running_event_loop_too(url: str) -> None:
+    """In a cell of a notebook `invoke` works, and in a thread of a server; `ainvoke` keeps no loop waiting."""
+    with Mars.open_sync(url) as mars:
+        graph = agent_graph(mars).compile()
+        here = graph.invoke(ASKED, context=ANN)
+        there = await to_thread.run_sync(lambda: graph.invoke(ASKED, context=ANN))
+        awaited = await graph.ainvoke(ASKED, context=ANN)
+        tool = agent_tool(mars, user="ann")
+        replies = tool.invoke({"question": "The cat?"}), await tool.ainvoke({"question": "The cat?"})
+    assert said(here) == said(there) == said(awaited)
+    assert len(set(replies)) == 1
+
+
+def test_a_question_reaches_the_user_of_plain_code(url: str) -> None:
+    """`interrupt` passes through the twin, and `Command(resume=…)` goes on with the same turn."""
+    model = ScriptedModel([Step(tool_calls=(("ask_user", {"question": "Which cat?"}),)), "Miso, then."])
+    with Mars.open_sync(url, model=model, tools=[ask_user], team=Team(without=frozenset({"checker"}))) as mars:
+        graph = agent_graph(mars).compile(checkpointer=InMemorySaver())
+        first = graph.invoke(ASKED, config(), context=ANN)
+        assert first["__interrupt__"][0].value["arguments"] == {"question": "Which cat?"}
+        last = graph.invoke(Command(resume={"choice": "answer", "text": "Miso"}), config(), context=ANN)
+    assert said(last)[-1] == ("ai", "Miso, then.")
+    model.assert_finished()
+
+
+def test_a_child_of_a_fork_is_told_to_open_its_own(url: str) -> None:
+    """A forked child has none of its parent's threads; a graph over a twin of its own works."""
+    with Mars.open_sync(url) as mars:
+        graph = agent_graph(mars).compile()
+        assert said(graph.invoke(ASKED, context=ANN))[-1] == ("ai", "The cat is called Miso.")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                graph.invoke(ASKED, context=ANN)
+            except (RuntimeError, MarsError):
+                with Mars.open_sync(url) as own:
+                    values = agent_graph(own).compile().invoke(ASKED, context=ANN)
+                    status = 0 if values["messages"][-1].text == "The cat is called Miso." else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+async def test_blocking_calls_over_a_mars_of_a_loop_say_what_to_use(memory: Memory) -> None:
+    """`invoke`, `stream` and a tool's `invoke` name `ainvoke` and the twin, wherever they are called."""
+    async with Mars.open(memory) as mars:
+        graph, tool = agent_graph(mars).compile(), agent_tool(mars, user="ann")
+        with pytest.raises(InvalidSetting, match=r"ainvoke.*open_sync"):
+            graph.invoke(ASKED, context=ANN)
+        with pytest.raises(InvalidSetting, match="open_sync"):
+            await to_thread.run_sync(lambda: list(graph.stream(ASKED, context=ANN)))
+        with pytest.raises(InvalidSetting, match="open_sync"):
+            tool.invoke({"question": "The cat?"})
 
 
 @pytest.mark.parametrize("messages", [[], [("ai", "Hello.")], [("user", " ")]])

@@ -68,6 +68,7 @@ _DEADLINE = re.compile(
     re.IGNORECASE,
 )
 """What stands right before a date or time that is a deadline."""
+_DEADLINE_MOVED = "a newer deadline"
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
 _CLOCK = re.compile(r"\b\d{1,2}(?::\d{2}|\s*(?:am|pm|o'clock))\b", re.IGNORECASE)
 _NAME = re.compile(r"(?<=[\w,;:]\s)[A-Z][a-z]\w+")
@@ -173,7 +174,7 @@ def _contradicts(case: Case, cited: Evidence, item: Evidence, topical: set[str])
         if sentence.rstrip().endswith("?") or sentence.startswith("[image:"):
             continue
         how = _how(case, cited, item, sentence, topical)
-        if how and _other_value(case, cited, item, sentence):
+        if how and (how == _DEADLINE_MOVED or _other_value(case, cited, item, sentence)):
             return Newer(item, how, sentence)
     return None
 
@@ -193,7 +194,7 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
     around = here.union(text_terms(item.text), *(text_terms(turn.text) for turn in turns))
     needed = {term: case.rarity[term] for term in topical}
     if _other_deadline(cited, item, sentence):
-        return "a newer deadline"
+        return _DEADLINE_MOVED
     if case.about_the_past:
         return "a newer correction" if _CORRECTED.search(sentence) and share(needed, here) >= SAME_TOPIC else ""
     if case.is_list and not _CORRECTED.search(sentence):

@@ -397,6 +397,97 @@ def test_contradiction_names_the_newest_record() -> None:
     assert found.item.ref == "m3"
 
 
+@pytest.mark.parametrize("text", ["My dentist is Omar Haddad.", "We moved, and my dentist is Omar Haddad now."])
+def test_my_is_the_askers_also_where_the_asker_never_spoke(text: str) -> None:
+    """What others say of their own dentists answers nobody's "my dentist"."""
+    zoe = said("2023-05-08", "Zoe", text)
+    assert IssueKind.SPEAKER in kinds(check("Who is my dentist?", f"{text} [m1]", zoe, user="mara"))
+    assert IssueKind.SPEAKER not in kinds(check("Who is my dentist?", f"{text} [m1]", zoe, user="zoe"))
+
+
+def test_a_name_in_the_possessive_is_whose_it_is() -> None:
+    """ "Emma's dentist" is not Zoe's; whoever tells of Emma may be believed."""
+    zoe = said("2023-05-08", "Zoe", "My dentist is Omar Haddad.")
+    emma = said("2023-05-08", "Zoe", "Emma was there too, and her dentist is Omar Haddad.")
+    asked = "Who is Emma's dentist?"
+    assert IssueKind.SPEAKER in kinds(check(asked, "My dentist is Omar Haddad. [m1]", zoe))
+    assert IssueKind.SPEAKER not in kinds(check(asked, f"{emma.text} [m1]", emma))
+
+
+@pytest.mark.parametrize("day", ["2023-05-01", "2023-05-20"])
+def test_hearsay_gives_way_to_ones_own_word(day: str) -> None:
+    """What others say of the asker is rejected where the asker says otherwise, before or after; never the reverse."""
+    own = said("2023-05-08", "Mara", "My bookshop is the Old Mill.", 1)
+    hearsay = said(day, "Ben", "Mara's bookshop is the Corner House.", 2)
+    drawn = said(
+        day,
+        "Ben",
+        "Mara's bookshop is the Corner House.",
+        3,
+        kind="fact",
+        subject="Mara",
+        relation="bookshop",
+        value="the Corner House",
+    )
+    asked = "What is my bookshop?"
+    for ref, item in (("m2", hearsay), ("m3", drawn)):
+        wrong = check(asked, f"{item.text} [{ref}]", own, hearsay, drawn, user="mara")
+        assert IssueKind.SPEAKER in kinds(wrong)
+        right = check(asked, f"{own.text} [m1]", own, hearsay, drawn, user="mara")
+        assert IssueKind.STALE not in kinds(right)
+        assert not any("says otherwise" in issue.evidence for issue in right.issues)
+    alone = check(asked, f"{hearsay.text} [m1]", replace(hearsay, ref="m1"), user="mara")
+    assert IssueKind.SPEAKER not in kinds(alone)
+
+
+PROMISE = "I promised Karim the contract by 12 May."
+
+
+@pytest.mark.parametrize(
+    ("later", "stale"),
+    [
+        ("I promised Karim the contract by 20 May.", True),
+        ("I promised Karim the contract by 12 May.", False),
+        ("I promised Karim the invoice by 20 May.", False),
+        ("I promised Sofia the contract by 20 May.", False),
+    ],
+)
+def test_a_thing_has_one_deadline_at_a_time(later: str, stale: bool) -> None:
+    """The same words with another deadline take the older ones' place, also in a question about the past."""
+    old, new = said("2023-03-01", "Ann", PROMISE, 1), said("2023-03-20", "Ann", later, 9)
+    checked = check("What did I promise by 12 May?", f"{PROMISE} [m1]", old, new, user="Ann")
+    assert (IssueKind.STALE in kinds(checked)) == stale
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "question", "stale"),
+    [
+        ("The report is due on 3 June.", "The report is due on 17 June.", "What was due on 3 June?", True),
+        (
+            "The tax form must be in by 1 July.",
+            "The tax form must be in by 1 August.",
+            "What did I file by 1 July?",
+            True,
+        ),
+        ("I saw the dentist on 3 May.", "I saw the dentist on 17 May.", "What did I do on 3 May?", False),
+        ("We met by the lake on 3 May.", "We met by the lake on 17 May.", "Where did we meet on 3 May?", False),
+    ],
+)
+def test_two_events_are_no_deadline(old: str, new: str, question: str, stale: bool) -> None:
+    """Other words for a deadline count alike; what happened on two days happened twice."""
+    before, after = said("2023-05-18", "Ann", old, 1), said("2023-05-20", "Ann", new, 9)
+    checked = check(question, f"{old} [m1]", before, after, user="Ann")
+    assert (IssueKind.STALE in kinds(checked)) == stale
+
+
+def test_how_to_answer_is_no_topic() -> None:
+    """Answers that are offered need not stand in the source, and to choose one of them is to say something."""
+    log = said("2023-05-08", "ann", "Procedure Delta fixed the pump leak.")
+    offered = "Which procedure fixes the pump leak? Choose among Alpha, Bravo, Delta, Kilo, Sierra."
+    assert kinds(check(offered, "Procedure Delta fixed the pump leak. [m1]", log)) == []
+    assert kinds(check(offered, "Delta", log)) == [IssueKind.NO_CITATION]
+
+
 def test_answerability_is_stable_under_repetition_and_order() -> None:
     """The same evidence gives the same score, and a wider recall of unrelated turns hardly changes it."""
     noise = tuple(

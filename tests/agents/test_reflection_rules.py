@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -253,3 +254,19 @@ def test_an_abstention_without_issues_widens() -> None:
     reflection = reflect_by_rules(REVIEW, combine([Check.undecided("test")]), ())
     assert reflection.plan == Plan(widen=WIDER)
     assert "no check says why" in reflection.text
+
+
+def test_of_ones_own_matter_others_words_are_left_out() -> None:
+    """After somebody else's words for "my …" the next draft is drawn from no other's, and says that it is not known."""
+    asked = task("What is my dentist?")
+    others = (
+        *told("My dentist is Omar Haddad.", speaker="Zoe"),
+        *(replace(one, ref="m2", record="record-b") for one in told("The dentist was late today.", speaker="Ben")),
+        *(replace(one, ref="m3", record="record-c") for one in told("user-1 has a new car.", speaker="Ben")),
+    )
+    first = draft(asked, others)
+    assert "Omar Haddad" in first
+    lesson = reflect_by_rules(Review(task=asked, draft=first, evidence=others), verdict_on(asked, first, others), ())
+    assert (lesson.plan.speaker, lesson.plan.avoid) == ("user-1", ("record-1", "record-b"))
+    assert lesson.plan.redirects
+    assert draft(asked, others, lesson) == NOT_KNOWN

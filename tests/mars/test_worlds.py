@@ -157,8 +157,16 @@ async def test_no_prompt_of_any_variant_holds_a_reference(world: str) -> None:
         await played(EpisodeTask(world=world, variant=variant, cell=cell, seed=1, limits=limits), model)
         assert len(heard.texts) >= len(twin.canaries())
         assert "canary" not in "".join(heard.texts)
-        if not variant.startswith("mars"):
-            assert max(map(remembered_words, heard.texts)) <= limits.budget
+        assert max(words_of_each_question(heard.texts).values()) <= limits.budget
+
+
+def words_of_each_question(prompts: list[str]) -> dict[str, int]:
+    """Words of the memories in all prompts of each question together."""
+    counts: dict[str, int] = {}
+    for prompt in prompts:
+        before, _, asked = prompt.rpartition("<task>")
+        counts[asked] = counts.get(asked, 0) + remembered_words(before.partition("<lessons>")[0] + "<task>")
+    return counts
 
 
 def remembered_words(prompt: str) -> int:
@@ -183,6 +191,15 @@ async def test_an_emptied_memory_turns_red(world: str) -> None:
     healthy, emptied = [await outcome(world, "fsrs", cell, sabotage=one) for one in (None, "memory")]
     assert emptied.right == (await outcome(world, "none", cell)).right
     assert healthy.success > emptied.success + 0.2
+
+
+async def test_a_checker_that_always_approves_turns_red() -> None:
+    """It leaves the loop no better than one without a Checker, where the real one wards off others' answers."""
+    cell = Cell(noise=3, change=0.5, repeat=0, gap=20)
+    healthy, approved = [await outcome("assistant", "mars", cell, sabotage=one) for one in (None, "checker")]
+    unchecked = await outcome("assistant", "mars-no-checker", cell)
+    assert healthy.success >= unchecked.success + 0.1
+    assert abs(approved.success - unchecked.success) <= 0.05
 
 
 async def test_an_inverted_decay_turns_red() -> None:

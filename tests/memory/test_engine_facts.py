@@ -365,3 +365,67 @@ async def test_no_facts_unless_asked(memory: Memory) -> None:
     """By default nothing is drawn from episodes."""
     await memory.add("I live in Rome.", HOME, speaker="Ann")
     assert await live(memory) == []
+
+
+async def said(memory: Memory, speaker: str, text: str, day: int) -> None:
+    """Let somebody say something on a day, in a store that draws facts."""
+    await memory.add(text, HOME, speaker=speaker, event_time=DAY + timedelta(days=day), now=DAY + timedelta(days=day))
+
+
+TOLD = (
+    ("Mara", "My dentist is Anna Keller.", 0),
+    ("Zoe", "Mara's dentist is Omar Haddad.", 10),
+    ("Ben", "Mara's dentist is Ruth Ferrari.", 20),
+    ("Zoe", "Mara's dentist is Pavel Orlov.", 30),
+)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+async def test_hearsay_ends_nobody_elses_word(store: str, clock: FixedClock, order: tuple[int, ...]) -> None:
+    """What others say of somebody stays beside their own word and ends only what the same speaker said before."""
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        for one in order:
+            await said(memory, *TOLD[one])
+        assert await live(memory) == ["Anna Keller", "Pavel Orlov", "Ruth Ferrari"]
+        assert not (await memory.doctor()).findings
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_ones_own_word_ends_what_others_said_before(
+    store: str, clock: FixedClock, order: tuple[int, ...]
+) -> None:
+    """The subject's newer word takes the place of all older ones, in whatever order the conversations are read."""
+    told = (TOLD[0], TOLD[1], ("mara", "My dentist is now Ingrid Dahl.", 40))
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        for one in order:
+            await said(memory, *told[one])
+        assert [value for value in await live(memory) if value != "Ingrid Dahl"] == []
+        assert not (await memory.doctor()).findings
+
+
+async def test_hearsay_that_agrees_is_no_word_of_ones_own(store: str, clock: FixedClock) -> None:
+    """Somebody else's words are not merged into one's own fact, and lend nobody its authority."""
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        await said(memory, "Zoe", "Mara's dentist is Anna Keller.", 0)
+        await said(memory, "Mara", "My dentist is Anna Keller.", 5)
+        await said(memory, "Zoe", "Mara's dentist is Omar Haddad.", 10)
+        facts = {(row.speaker, row.value) for row in await memory.list(HOME, kinds={Kind.FACT})}
+        assert facts == {("Mara", "Anna Keller"), ("Zoe", "Omar Haddad")}
+
+
+async def test_things_belong_to_nobody(store: str, clock: FixedClock) -> None:
+    """Of what cannot speak for itself the newest word holds, whoever says it."""
+    async with Memory.open(store, clock=clock, extract_facts=True) as memory:
+        await said(memory, "Zoe", "The standup has moved to 9:30.", 0)
+        await said(memory, "Ben", "The standup has moved to 10:15.", 5)
+        assert await live(memory) == ["10:15"]
+
+
+async def test_words_that_a_page_puts_into_ones_mouth_are_hearsay(memory: Memory) -> None:
+    """A released record of an untrusted source does not end what somebody said, though it names them as its speaker."""
+    await tell(memory, "Rome", speaker="Ann")
+    page = await tell(memory, "Oslo", 30, speaker="Ann", source=Source.WEB)
+    await memory.review(page.id, passed=True)
+    assert await live(memory) == ["Oslo", "Rome"]
+    await tell(memory, "Graz", 60, speaker="Ann")
+    assert await live(memory) == ["Graz"]

@@ -259,6 +259,24 @@ def test_guard(make_record: Build) -> None:
         assert not contradicts(replace(new, **change), old)
 
 
+@pytest.mark.parametrize(
+    ("new", "old", "may"),
+    [
+        ("Ann", "Bob", True),
+        ("Bob", "Ann", False),
+        ("bob", "Bob", True),
+        ("Bob", "Zoe", False),
+        (None, "Ann", True),
+        ("Bob", None, False),
+    ],
+)
+def test_whose_word_replaces_whose(make_record: Build, new: str | None, old: str | None, may: bool) -> None:
+    """A fact about Ann is replaced by Ann, by who said it, and by a caller who names no speaker."""
+    fact = make_record(1, kind=Kind.FACT, subject="Ann", relation="lives in", value="Rome", speaker=old)
+    later = replace(fact, id="new", value="Oslo", speaker=new, metadata={})
+    assert contradicts(later, fact) == may
+
+
 def test_unknown_relations_have_many_values(make_record: Build) -> None:
     """A relation that nobody has called single-valued supersedes nothing; a caller can say that it is."""
     fact = make_record(1, kind=Kind.FACT, subject="Ann", relation="visited", value="Rome")

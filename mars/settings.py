@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     embedder: str | None = None
     """``MARS_EMBEDDER``: a folder with MiniLM-class weights; ``hashing``, built in and keyless, if unset."""
     preset: str = "default"
-    """``MARS_PRESET``: how memory forgets: default, paper, memorybank, generative-agents, or a TOML file of a preset."""
+    """``MARS_PRESET``: how memory forgets: default, paper, memorybank, generative-agents, or a TOML file."""
     model: str | None = None
     """``MARS_MODEL``: a model string such as ``ollama:llama3``; the built-in reader if unset."""
     run_log: str | None = None

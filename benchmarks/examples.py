@@ -286,7 +286,10 @@ def main() -> None:
             print(f"{example.name:<20} {seconds:>6.1f} s  {outcome}", flush=True)
     failed = sum(row["outcome"] != "ran" for row in rows)
     if given.json:
-        print(json.dumps({"examples": len(rows), "failed": failed, "rows": rows}))
+        from benchmarks.timeline_page import browser
+
+        ran = {"examples": len(rows), "ran": len(rows) - failed, "failed": failed, "browser": browser() is not None}
+        print(json.dumps({**ran, "rows": rows}))
     sys.exit(bool(failed))
 
 

@@ -54,26 +54,31 @@ def finish(mars: SyncMars, result: RunResult) -> None:
         print(f"({result.error or result.stop_reason})")
 
 
+def talk(mars: SyncMars) -> None:
+    """Finish what an earlier process left, then chat until there are no more lines."""
+    try:
+        for left in mars.unfinished():
+            print(f"You had asked: {left.task}")
+            finish(mars, show(mars.stream_resume(TALK, on_busy="queue")))  # a killed process holds it for 15 s more
+        while True:
+            line = input("you> ").strip()
+            try:
+                if line:
+                    finish(mars, show(mars.stream(line, user=USER, conversation=TALK, on_unfinished="abandon")))
+            except KeyboardInterrupt:
+                print("(stopped)")
+    except (EOFError, KeyboardInterrupt):
+        print()
+
+
 def main() -> None:
-    """Chat until there are no more lines."""
+    """Open the memory, and talk."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="such as openai:gpt-…; the built-in reader if left out")
     parser.add_argument("--db", default="chat.db", help="the file that remembers")
     options = parser.parse_args()
     with Mars.open_sync(f"sqlite:///{options.db}", model=options.model, tools=[ask_user]) as mars:
-        try:
-            for left in mars.unfinished():
-                print(f"You had asked: {left.task}")
-                finish(mars, show(mars.stream_resume(TALK)))
-            while True:
-                line = input("you> ").strip()
-                try:
-                    if line:
-                        finish(mars, show(mars.stream(line, user=USER, conversation=TALK, on_unfinished="abandon")))
-                except KeyboardInterrupt:
-                    print("(stopped)")
-        except (EOFError, KeyboardInterrupt):
-            print()
+        talk(mars)
 
 
 if __name__ == "__main__":

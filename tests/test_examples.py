@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from mars import Mars
 
 examples_module: ModuleType = pytest.importorskip("benchmarks.examples", reason="needs the repository")
 Example = examples_module.Example
@@ -31,15 +37,14 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     BY_NAME[name].try_it(EXAMPLES / name, tmp_path)
 
 
-@pytest.mark.parametrize(("told", "instead"), [("Porto", "Paris"), ('mars.run("My', 'print("My')])
-def test_a_spoilt_example_is_noticed(told: str, instead: str, tmp_path: Path) -> None:
-    """With another fact, or one that is not stored, the first example fails."""
+def test_a_spoilt_example_is_noticed(tmp_path: Path) -> None:
+    """Where the fact is not stored, the first example fails."""
     spoilt = tmp_path / "remembering.py"
     text = (EXAMPLES / spoilt.name).read_text("utf-8")
-    assert told in text
-    spoilt.write_text(text.replace(told, instead, 1).replace('await print("My', 'print("My'))
+    assert 'await mars.run("My' in text
+    spoilt.write_text(text.replace('await mars.run("My', 'str("My').replace('.", user="ann")', '.")'))
     outcome, _ = examples_module.tried(BY_NAME[spoilt.name], tmp_path)
-    assert outcome.startswith("failed: AssertionError")
+    assert outcome.startswith("failed: AssertionError: 'lives in Porto.' is missing"), outcome
 
 
 def test_every_example_is_tried_and_told_of() -> None:
@@ -52,6 +57,58 @@ def test_every_example_is_tried_and_told_of() -> None:
     long = {path.name: path.read_text("utf-8").count("\n") for path in EXAMPLES.glob("*.py")}
     assert {name: lines for name, lines in long.items() if lines > 100} == {}
     assert all(ast.get_docstring(ast.parse(path.read_text("utf-8"))) for path in EXAMPLES.glob("*.py"))
+
+
+SLOW_CHAT = """
+import sys, time
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from chat import talk
+from mars import Mars, Team
+from mars.testing import ScriptedModel
+
+def replies(messages):
+    if "slow" in str(messages[-1].content):
+        Path("called").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+    return "Here you are."
+
+model, team = ScriptedModel(replies), Team(without={"checker"})
+with Mars.open_sync("sqlite:///chat.db", model=model, team=team, lease=1) as mars:
+    talk(mars)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_chat_that_is_interrupted(end: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C stops the answer and not the chat, which goes on; a chat that is killed finishes the answer afterwards."""
+    command = [sys.executable, "-c", SLOW_CHAT, str(EXAMPLES)]
+    begin = functools.partial(subprocess.Popen, command, cwd=tmp_path, stdin=-1, stdout=-1, text=True, bufsize=1)
+    with begin() as process:
+        assert process.stdin is not None
+        process.stdin.write("A slow one.\n")
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "called").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(end)
+        if end == signal.SIGKILL:
+            process.wait(60)
+        (tmp_path / "go").touch()
+        said, _ = process.communicate("Another.\n" if end == signal.SIGINT else None, timeout=60)
+    if end == signal.SIGINT:
+        examples_module.in_order(said, "(stopped)", "Here you are.")
+        assert process.returncode == 0
+    else:
+        with begin() as process:
+            said, _ = process.communicate("", timeout=60)
+        examples_module.in_order(said, "You had asked: A slow one.", "Here you are.", "you>")
+    with Mars.open_sync(f"sqlite:///{tmp_path}/chat.db") as mars:
+        words = [one.text for one in mars.transcript("me")]
+        assert words == ["Another." if end == signal.SIGINT else "A slow one.", "Here you are."]
+        assert mars.unfinished() == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn forks")

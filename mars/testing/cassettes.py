@@ -2,14 +2,17 @@
 
 A cassette is JSONL: a line that says what it is, then one line a call, with the request (messages, tools, the form that
 was asked for, settings) and the reply (text, calls of tools, tokens, or the pieces of a stream). It holds no key and no
-header, because it is made above the provider's client, and what looks like a secret in a text is blotted out. What
-differs from run to run and says nothing (ids of messages and of calls) is left out. A call that failed leaves nothing.
+header, because it is made above the provider's client. Blotted out are what looks like a secret in a text, also where
+it is cut into the pieces of a stream, what stands under a name such as ``password``, and the values of variables of the
+environment whose names end in KEY, TOKEN, SECRET or PASSWORD. What differs from run to run and says nothing (ids of
+messages and of calls) is left out. A call that failed leaves nothing.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mars.errors import CassetteMismatch, InvalidFile, InvalidSetting, ScriptError
+from mars.observability.appending import secrets_of
 from mars.role_models import name_of
 
 if TYPE_CHECKING:
@@ -31,12 +35,23 @@ REDACTED = "[redacted]"
 """What stands for a secret."""
 
 SECRETS = (
-    r"\b(?:sk|pk|rk|xox[abp]|gh[opsu]|glpat|hf|AKIA|AIza)[-_A-Za-z0-9]{12,}",
-    r"(?i)\bbearer\s+[-._~+/=A-Za-z0-9]{8,}",
+    r"\b(?:sk|pk|rk|gsk|xai|nvapi|npm|pypi|xox[abeprs]|gh[oprsu]|github_pat|glpat|hf|r8|AKIA|ASIA|AIza)[-_A-Za-z0-9]{12,}",
+    r"\b(?:ya29|SG)\.[-._A-Za-z0-9]{16,}|\beyJ[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]{8,}\.[-_A-Za-z0-9]*",
+    r"(?i)\b(?:bearer|basic)\s+[-._~+/=A-Za-z0-9]{8,}",
     r"(?i)(?<=api[_-]key[=:])\s*\S{6,}|(?<=password[=:])\s*\S{6,}|(?<=secret[=:])\s*\S{6,}",
+    r"(?i)[\"']?(?:api[_-]?key|passw(?:or)?d|secret|access[_-]?token)[\"']?\s*[=:]\s*[\"'](?!\[redacted)[^\"'\s]{6,}[\"']",
+    r"(?<=://)[^\s/@:\"]+:[^\s/@\"]+(?=@)",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----",
 )
 """Regular expressions of what is blotted out wherever it stands."""
+
+PRIVATE = re.compile(
+    r"api[_-]?key|passw(or)?d|secret|authorization|(access|auth|refresh|bearer)[_-]?token", re.IGNORECASE
+)
+"""Names under which a text is a secret, whatever it looks like."""
+
+TEXTS = ("content", "text", "args", "partial_json")
+"""Where the pieces of a stream hold text that goes on in the next piece."""
 
 Mode = Literal["replay", "record"]
 """``replay`` answers from the file alone; ``record`` asks the model, and begins the file anew."""
@@ -64,7 +79,8 @@ class Cassette:
         self._used: set[int] = set()
         self._lock = threading.Lock()
         try:
-            self._secrets = re.compile("|".join(f"(?:{one})" for one in (*_plain(SECRETS), *redact)))
+            known = (re.escape(value) for value in secrets_of(os.environ))
+            self._secrets = re.compile("|".join(f"(?:{one})" for one in (*known, *_plain(SECRETS), *redact)))
         except re.error as error:
             raise InvalidSetting(f"redact takes regular expressions: {error}") from None
         if mode == "record":
@@ -90,7 +106,7 @@ class Cassette:
 
     def keep(self, request: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
         """Add a call to the end of the file."""
-        entry = {"request": self.redacted(request), "reply": self.redacted(reply)}
+        entry = {"request": self.redacted(request), "reply": self.redacted(self._joined(reply))}
         with self._lock:
             self.entries.append(entry)
             with self.path.open("a", encoding="utf-8") as file:
@@ -114,10 +130,38 @@ class Cassette:
         if isinstance(value, str):
             return self._secrets.sub(REDACTED, value)
         if isinstance(value, Mapping):
-            return {str(key): self.redacted(item) for key, item in value.items()}
+            return {str(key): self._under(str(key), item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.redacted(item) for item in value]
         return value
+
+    def _under(self, name: str, value: Any) -> Any:
+        secret = isinstance(value, str) and value and PRIVATE.search(name)
+        return REDACTED if secret else self.redacted(value)
+
+    def _joined(self, reply: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a reply whose pieces hold no secret that only the whole shows: its text then stands in the first."""
+        if "chunks" not in reply:
+            return reply
+        copied: dict[str, Any] = json.loads(json.dumps(reply))
+        for places in _texts(copied["chunks"]).values():
+            cut = [holder[name] for holder, name in places]
+            clean = self._clean("".join(cut))
+            if clean != "".join(map(self.redacted, cut)):
+                for place, (holder, name) in enumerate(places):
+                    holder[name] = "" if place else clean
+        return copied
+
+    def _clean(self, text: str) -> str:
+        """Return a text without its secrets; the arguments of a call stay JSON."""
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            return str(self.redacted(text))
+        clean = self.redacted(values)
+        return text if clean == values else json.dumps(clean)
 
     def _difference(self, asked: Mapping[str, Any], times: int) -> str:
         if times:
@@ -150,7 +194,7 @@ class Cassette:
             if not right:
                 raise InvalidFile(f"line {number} of {self.path} is no line of a cassette of version {VERSION}")
             if number > 1:
-                self.entries.append(entry)
+                self.entries.append({**entry, "request": self.redacted(entry["request"])})
         if not lines:
             raise InvalidFile(f"the cassette {self.path} is empty: record it with mode='record'")
 
@@ -159,6 +203,18 @@ def _plain(patterns: Iterable[str]) -> Iterator[str]:
     """Yield patterns whose flags hold for them alone, so that they can be joined."""
     for one in patterns:
         yield f"(?i:{one.removeprefix('(?i)')})" if one.startswith("(?i)") else one
+
+
+def _texts(chunks: Iterable[Mapping[str, Any]]) -> dict[tuple[str, Any], list[tuple[dict[str, Any], str]]]:
+    """Return where the texts of a stream stand, piece by piece: of the answer, of each block, of each call."""
+    found: dict[tuple[str, Any], list[tuple[dict[str, Any], str]]] = {}
+    for chunk in chunks:
+        blocks = chunk["content"] if isinstance(chunk["content"], list) else []
+        for holder in (chunk, *blocks, *chunk["calls"]):
+            for name in TEXTS:
+                if isinstance(holder, dict) and isinstance(holder.get(name), str):
+                    found.setdefault((name, holder.get("index")), []).append((holder, name))
+    return found
 
 
 def _lines(request: Mapping[str, Any]) -> list[str]:

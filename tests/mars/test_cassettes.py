@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
 from mars import Assistant, Checker, Mars, Reflector, RunResult, Team
@@ -191,6 +193,63 @@ async def test_no_secret_is_kept(tmp_path: Path) -> None:
         assert secret not in text
     model = Cassette(path, redact=[r"Tom-\d+"]).wrap()
     assert model.invoke(prompt).text == "Then use [redacted] for [redacted]."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Basic YW5uOmh1bnRlcjIyMjI=",
+        '{"api_key": "hunter2222-hunter"}',
+        "postgresql://ann:hunter2222-hunter@host/db",
+        "github_pat_11ABCDEFG0hunter2222",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJodW50ZXIyMjIyIn0.aaaabbbbcccc",
+        "gsk_hunter2222hunter2222",
+        "the value of the environment is vault-9931-9931",
+    ],
+)
+async def test_what_looks_like_a_secret_is_blotted_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Whole or streamed word by word, in the prompt and in the reply; replay finds the call all the same."""
+    monkeypatch.setenv("VAULT_TOKEN", "vault-9931-9931")
+    path = tmp_path / "talk.jsonl"
+    model = Cassette(path, "record").wrap(ScriptedModel([f"So: {text}", f"So: {text}"]))
+    model.invoke(text)
+    list(model.stream(text))
+    kept = path.read_text("utf-8")
+    for secret in ("hunter", "YW5uO", "eyJ", "vault-9931"):
+        assert secret not in kept
+    assert "redacted" in kept
+    again = Cassette(path).wrap()
+    assert again.invoke(text).text.startswith("So: ")
+    assert "".join(chunk.text for chunk in again.stream(text)).startswith("So: ")
+
+
+async def test_a_secret_that_is_cut_into_pieces_is_found(tmp_path: Path) -> None:
+    """A stream that gives it bit by bit, in its text and in the arguments of a call, which stay arguments."""
+
+    class Cutting(ScriptedModel):
+        def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+            pieces = (
+                ("Take sk-li", "look", '{"pass'),
+                ("ve01234567", None, 'word": "hunt'),
+                ("89abcdef.", None, 'er2222"}'),
+            )
+            for text, name, call in pieces:
+                of: Any = [{"name": name, "args": call, "id": name and "1", "index": 0, "type": "tool_call_chunk"}]
+                yield ChatGenerationChunk(message=AIMessageChunk(text, tool_call_chunks=of))
+
+    path = tmp_path / "talk.jsonl"
+    list(Cassette(path, "record").wrap(Cutting([])).stream("hi"))
+    kept = path.read_text("utf-8")
+    for secret in ("sk-li", "ve0123", "89abc", "hunt", "er2222"):
+        assert secret not in kept
+    first, *rest = Cassette(path).wrap().stream("hi")
+    whole = first
+    for piece in rest:
+        whole = whole + piece
+    assert whole.text == "Take [redacted]."
+    assert [call["args"] for call in whole.tool_calls] == [{"password": "[redacted]"}]
 
 
 async def test_a_call_that_failed_leaves_nothing(tmp_path: Path) -> None:

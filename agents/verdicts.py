@@ -79,17 +79,17 @@ class Check(BaseModel):
 
     @classmethod
     def passed(cls, name: str, *, decisive: bool = False, score: float | None = None) -> Check:
-        """Return a check that holds."""
+        """Return a check that holds; `score` is in [0, 1], and a `decisive` one approves where nothing fails."""
         return cls(name=name, outcome=Outcome.PASSED, decisive=decisive, score=score)
 
     @classmethod
     def failed(cls, name: str, *issues: Issue, score: float | None = None) -> Check:
-        """Return a check that vetoes."""
+        """Return a check that vetoes, with what is wrong; `score` is in [0, 1]."""
         return cls(name=name, outcome=Outcome.FAILED, issues=issues, score=score)
 
     @classmethod
     def undecided(cls, name: str, score: float | None = None) -> Check:
-        """Return a check that says nothing."""
+        """Return a check that says nothing: it neither approves nor vetoes; `score` is in [0, 1]."""
         return cls(name=name, outcome=Outcome.UNDECIDED, score=score)
 
 

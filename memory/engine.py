@@ -67,7 +67,8 @@ class Memory(Tending):
 
     Use it in an ``async with`` statement. Every method takes `now`, the time at which it happens; without it the clock
     is asked. Naive times raise `InvalidTime`, everything after `close` raises `StoreClosed`, and each method raises the
-    `StoreError` that the database gives rise to.
+    `StoreError` that the database gives rise to. What takes ids, one or several, returns their records as they are
+    afterwards, each once, in the order of the ids; an unknown id raises `NotFound`, and nothing was written.
     """
 
     @classmethod

@@ -51,7 +51,7 @@ class Price:
                 raise InvalidSetting(f"a price's {name} must be 0 or more; got {value!r}")
 
     def of(self, read: int, written: int, from_cache: int = 0) -> float:
-        """Return the cost of so many tokens; `from_cache` are among those read."""
+        """Return the cost of so many tokens, in US dollars; `from_cache` are among those read."""
         cheaper = self.input if self.cached_input is None else self.cached_input
         return ((read - from_cache) * self.input + from_cache * cheaper + written * self.output) / 1e6
 

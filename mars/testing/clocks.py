@@ -23,7 +23,7 @@ class FixedClock:
         return self._now
 
     def advance(self, *, days: float = 0.0, hours: float = 0.0, minutes: float = 0.0, seconds: float = 0.0) -> datetime:
-        """Move the clock by so much, backwards too, and return where it stands."""
+        """Move the clock by the sum of these, backwards too, and return where it stands (with its zone)."""
         self._now += timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         return self._now
 

@@ -1,10 +1,10 @@
 """Forks of conversations in processes that are killed, for `test_past.py`.
 
-python past_under_fire.py URL [--torn]
+python past_under_fire.py URL
 
 Each piece of work runs in a child that is forked from this process, which has one thread and opens nothing. A fork is
-killed at each point of a transaction; then another child looks at what is there. With ``--torn``, the copy is made in
-two transactions. Prints figures as JSON.
+killed at each point of a transaction; then another child looks at what is there. Sabotaged, the copy is made in two
+transactions. Prints figures as JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mars.holding import thread_of
 from mars.persistence.transcript import Transcript
 from mars.persistence.turns import Turns
 from mars.testing import KillPoint, ScriptedModel
+from mars.testing.killed_turns import warm
 from mars.testing.kills import Fork
 
 SOURCE = thread_of(("ann",), "c")
@@ -73,15 +74,19 @@ async def fork(url: str, into: str, point: str, torn: bool) -> bool:
     return True
 
 
-async def state(url: str, name: str) -> str:
-    """Return whether a fork is absent, whole, or torn."""
+async def states(url: str, count: int) -> list[str]:
+    """Return whether each fork is absent, whole, or torn."""
     async with opened(url) as mars:
-        if name not in [one.name for one in await mars.conversations()]:
-            return "absent"
-        said = [one.text for one in await mars.transcript(name)]
-        turns = [(one.number, one.kept) for one in await mars.history(name)]
-        source = [one.text for one in (await mars.transcript("c"))][:4]
-        return "whole" if said == source and turns == [(2, True), (1, True)] else "torn"
+        source = [one.text for one in await mars.transcript("c")][:4]
+        there = [one.name for one in await mars.conversations()]
+
+        async def state(name: str) -> str:
+            said = [one.text for one in await mars.transcript(name)]
+            turns = [(one.number, one.kept) for one in await mars.history(name)]
+            return "whole" if said == source and turns == [(2, True), (1, True)] else "torn"
+
+        names = [f"k{number}" for number in range(count)]
+        return [await state(name) if name in there else "absent" for name in names]
 
 
 async def finish(url: str) -> dict[str, Any]:
@@ -94,23 +99,25 @@ async def finish(url: str) -> dict[str, Any]:
         return {"answer": result.answer, "calls": result.usage.calls}
 
 
-def main(url: str, torn: bool) -> dict[str, int]:
+def main(url: str) -> dict[str, Any]:
     """Kill, look and count."""
+    warm()
     child(lambda: talk(url, 3))
-    points = ("run_after_commit",) if torn else POINTS
-    killed, found = 0, []
-    for number, point in enumerate(points):
-        name = f"k{number}"
-        killed += child(partial(fork, url, name, point, torn)) is None
-        found.append(child(partial(state, url, name)))
-    figures = {name: found.count(name) for name in ("torn", "absent", "whole")}
-    if torn:
-        return {"killed": killed, **figures}
+    kills = [*((point, False) for point in POINTS), ("run_after_commit", True)]
+    killed = sum(
+        child(partial(fork, url, f"k{number}", point, torn)) is None for number, (point, torn) in enumerate(kills)
+    )
+    found = child(lambda: states(url, len(kills)))
     killed += child(lambda: talk(url, 1, "call_settled")) is None
     went_on = child(lambda: finish(url))
-    finished = {"finished": int(went_on["answer"] == "Said 1."), "paid_again": went_on["calls"]}
-    return {"killed": killed, **figures, **finished}
+    return {
+        "killed": killed,
+        **{name: found[:-1].count(name) for name in ("torn", "absent", "whole")},
+        "sabotaged": found[-1],
+        "finished": int(went_on["answer"] == "Said 1."),
+        "paid_again": went_on["calls"],
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], "--torn" in sys.argv)))
+    print(json.dumps(main(sys.argv[1])))

@@ -25,6 +25,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 gc.freeze()
             dog.collected = 0.0
             load = Load(mars, folder, time.monotonic() + options.seconds)
-            turns = [load.repeat("turns", lambda n, who=who: load.turn(who, n)) for who in range(options.at_once)]
+            turns = [load.repeat("turns", partial(load.turn, who)) for who in range(options.at_once)]
             others = [load.repeat(name, getattr(load, name)) for name in ("add", "heavy", "read")]
             await asyncio.gather(*turns, *others)
         ticking.cancel()

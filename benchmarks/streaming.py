@@ -58,7 +58,7 @@ class TimedModel(BaseChatModel):
         prompt = str(messages[-1].content)
         mark = prompt[prompt.rindex("item ") + 5 :].partition("?")[0]
         for number, piece in enumerate(PIECES):
-            message = AIMessageChunk(piece, chunk_position="last" if number == len(PIECES) - 1 else None)
+            message = AIMessageChunk(content=piece, chunk_position="last" if number == len(PIECES) - 1 else None)
             if number == 0:
                 self._said[mark] = time.perf_counter()
             yield ChatGenerationChunk(message=message)

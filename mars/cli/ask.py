@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -50,6 +50,13 @@ def ask(
     max_tokens: Annotated[int | None, typer.Option(help="The most tokens, read and written together.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="The most it may cost, in US dollars.")] = None,
     remember: Annotated[bool, typer.Option("--remember", help="Store the turn in the memory, too.")] = False,
+    conversation: Annotated[
+        str | None, typer.Option(help="Ask in this conversation: durable, and resumable by `mars resume`.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Ask at most once in the conversation; asked again, its turn is finished, or told."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Answer a question from a memory, with sources, retention and the Checker's verdict."""
@@ -60,19 +67,29 @@ def ask(
     team = Team(k=k, iterations=iterations, remember=remember, budget=budget)
     if question.strip() and not remember and not asks(question):
         question = question.rstrip(" .!") + "?"  # here nothing is told: what is not stored must not be "Noted."
-    run_async(_ask, question, namespace, db, user, model, team, json)
+    run_async(_ask, question, namespace, db, user, model, team, conversation, key, json)
 
 
 async def _ask(
-    question: str, namespace: Namespace, db: str, user: str | None, model: str, team: Team, json: bool
+    question: str,
+    namespace: Namespace,
+    db: str,
+    user: str | None,
+    model: str,
+    team: Team,
+    conversation: str | None,
+    key: str | None,
+    json: bool,
 ) -> None:
     from mars.runtime import Mars
 
+    kept = db if conversation is not None and db != "memory:" else None
+    asking: dict[str, Any] = {"user": user or namespace[-1], "namespace": namespace, "conversation": conversation}
     result: RunResult | None = None
     async with open_memory(db) as memory:
         await known_namespace(memory, namespace)
-        async with Mars.open(memory, model=model, team=team, observers=run_log()) as mars:
-            events = mars.stream(question, user=user or namespace[-1], namespace=namespace, heard=EVERYTHING)
+        async with Mars.open(memory, model=model, team=team, checkpointer=kept, observers=run_log()) as mars:
+            events = mars.stream(question, **asking, key=key, heard=EVERYTHING)
             async for event in events:
                 if not json:
                     show_step(event)

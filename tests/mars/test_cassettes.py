@@ -237,7 +237,7 @@ async def test_a_secret_that_is_cut_into_pieces_is_found(tmp_path: Path) -> None
             )
             for text, name, call in pieces:
                 of: Any = [{"name": name, "args": call, "id": name and "1", "index": 0, "type": "tool_call_chunk"}]
-                yield ChatGenerationChunk(message=AIMessageChunk(text, tool_call_chunks=of))
+                yield ChatGenerationChunk(message=AIMessageChunk(content=text, tool_call_chunks=of))
 
     path = tmp_path / "talk.jsonl"
     list(Cassette(path, "record").wrap(Cutting([])).stream("hi"))

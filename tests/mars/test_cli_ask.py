@@ -137,3 +137,20 @@ def test_a_budget_ends_a_question_early(db: str, capfd: pytest.CaptureFixture[st
     assert (result["status"], result["usage"]["calls"], result["usage"]["cost"]) == ("completed", 1, 0.0)
     assert main([*asked, "--max-calls", "-1"]) == 2
     assert "calls must be 0 or more" in capfd.readouterr().err
+
+
+def test_a_key_asks_once(db: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """In a conversation of a name; asked again, the same turn is told, and another question under it refused."""
+    asked = ["ask", "Where did Ann move?", "-n", "ann", "--db", db, "--json", "--conversation", "mail", "--key", "17"]
+    turns = []
+    for _ in range(2):
+        assert main(asked) == 0
+        turns.append(json.loads(capfd.readouterr().out))
+    assert "Bern" in turns[0]["answer"]
+    assert turns[0]["turn"] == turns[1]["turn"]
+    assert main(["conversations", "--db", db, "--json"]) == 0
+    assert [(one["name"], one["turns"]) for one in json.loads(capfd.readouterr().out)] == [("mail", 1)]
+    assert main([*asked[:1], "Where does Bo live?", *asked[2:]]) == 2
+    assert "stands for another task" in capfd.readouterr().err
+    assert main(["ask", "Where did Ann move?", "-n", "ann", "--db", db, "--key", "17"]) == 2
+    assert "name that, too" in capfd.readouterr().err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,62 @@ async def test_the_time_of_a_person_is_not_the_turns(tmp_path: Path, hosted: boo
             status = (await mars.resume("bill")).status
     assert status == RunStatus.COMPLETED
     assert till.paid == [(5, "Bo")]
+
+
+PROCESS = """
+import asyncio, os, sys
+from pathlib import Path
+from mars import Mars, Team
+from mars.persistence.approvals import Approval
+from mars.testing import ScriptedModel, Step
+
+till = Path(sys.argv[2])
+
+def pay(amount: int, to: str) -> str:
+    "Pay somebody."
+    with till.open("a") as file:
+        file.write(f"{amount} {to}\\n")
+    return "paid"
+
+def reply(messages):
+    return "Paid." if messages[-1].type == "tool" else Step(tool_calls=(("pay", {"amount": 5, "to": "Bo"}),))
+
+async def main():
+    team = Team(approval=Approval(), without=frozenset({"checker", "reflection"}))
+    async with Mars.open(sys.argv[1], model=ScriptedModel(reply), tools=[pay], team=team) as mars:
+        if sys.argv[3] == "ask":
+            result = await mars.run("Pay Bo.", conversation="bill")
+            print(result.status.value, flush=True)
+            os._exit(0)  # nothing is closed
+        decided = await mars.decide("bill", {"choice": "edit", "arguments": {"amount": 4, "to": "Cy"}, "by": "ann"})
+        print(decided.decision.by, (await mars.resume("bill")).answer, flush=True)
+        os._exit(0)
+
+asyncio.run(main())
+"""
+"""A program that asks and ends, or decides and goes on; in each process the model, the tools and the store are new."""
+
+
+def test_a_question_outlives_its_process(url: str, tmp_path: Path) -> None:
+    """It is asked in a process that ends without closing anything, decided and done in another, and read in a third."""
+    till = tmp_path / "till.txt"
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PROCESS, url, str(till), step],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for step in ("ask", "decide")
+    ]
+    assert said == ["waiting\n", "ann Paid.\n"]
+    assert till.read_text() == "4 Cy\n"
+    with Mars.open_sync(url) as mars:
+        (row,) = mars.asked("bill")
+        assert mars.result("bill").answer == "Paid."
+    assert row.decision is not None
+    assert (row.tool, row.arguments, row.decision.choice, row.decision.by) == ("pay", PAY[1], "edit", "ann")
 
 
 async def test_two_decide_at_once(fresh_database: Callable[[], str]) -> None:

@@ -239,7 +239,7 @@ def test_plain_code_invokes_it_over_the_blocking_twin(url: str, saver: str) -> N
         builder.add_edge("count", "mars")
         graph = builder.compile(checkpointer=ours if saver == "ours" else InMemorySaver())
         values = graph.invoke(ASKED, config(), context=ANN)
-        told = list(graph.stream(ASKED, config(), context=ANN, stream_mode="custom", subgraphs=True))
+        told: Any = list(graph.stream(ASKED, config(), context=ANN, stream_mode="custom", subgraphs=True))
         assert said(values) == [("human", "What is the cat called?"), ("ai", "The cat is called Miso.")]
         assert "".join(part["text"] for _, part in told if part["kind"] == "token") == "The cat is called Miso. [m1]"
         assert graph.get_state(config()).values["visits"] == 2

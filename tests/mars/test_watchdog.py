@@ -43,7 +43,9 @@ async def busy(folder: Path, tool: Any, conversations: int) -> LoopWatchdog:
             async def tend() -> None:
                 await memory.add_many([NewRecord(text=f"Box {n} is blue.", namespace=("bob",)) for n in range(200)])
                 one = await memory.add("A report.", ("bob",), metadata=large)
-                assert (await memory.get(one.id)).metadata == large
+                found = await memory.get(one.id)
+                assert found is not None
+                assert found.metadata == large
                 await memory.recall("which box is blue", namespace=("bob",))
                 await memory.list(namespace=("bob",))
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from anyio import to_thread
 from langchain_core.tools import BaseTool, StructuredTool
@@ -144,13 +144,19 @@ class _State:
     over: bool = False
 
 
-class NewFact(NamedTuple):
-    """What a try has brought to light."""
+@dataclass(slots=True)
+class _Known:
+    """What all tries of a game have brought to light."""
 
-    text: str
-    """In words."""
-    value: str
-    """What a newer one supersedes."""
+    points: int = 0
+    line: tuple[str, ...] = ()
+    lost: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        """Return it in words."""
+        scored = f"these commands, in this order, score {self.points} points: {'; '.join(self.line)}."
+        lost = f"These lose it: {'; '.join(self.lost)}."
+        return " ".join([*([scored] if self.line else []), *([lost] if self.lost else [])])
 
 
 class TextWorld(Discovering):
@@ -170,8 +176,8 @@ class TextWorld(Discovering):
         """The game that is played now."""
         self._state = _State()
         self._environment: Any = None
-        self._best: dict[str, int] = {}
-        self._found: dict[tuple[str, str], NewFact] = {}
+        self._known: dict[str, _Known] = {}
+        self._learned: set[str] = set()
 
     @property
     def tools(self) -> Sequence[BaseTool]:
@@ -236,40 +242,39 @@ class TextWorld(Discovering):
         return self._told(found.feedback)
 
     def discoveries(self, namespace: Namespace) -> Sequence[NewRecord]:
-        """Return the commands that scored points, if they were more than ever before, and what lost a game.
+        """Return a fact for each game of which more is known: the commands that scored most, and those that lose it.
 
         The commands are the game's own words (`CommandVerifier` lets no other pass) and the points are its count, so
-        they are trusted as a database's catalogue is.
+        they are trusted as a database's catalogue is. A newer fact about a game supersedes the one before.
         """
-        found, self._found = self._found, {}
+        found, self._learned = sorted(self._learned), set()
         return [
             NewRecord(
-                text=fact.text,
+                text=f'In the game "{name}" {told}',
                 namespace=namespace,
                 kind=Kind.FACT,
                 subject=name,
-                relation=relation,
-                value=fact.value,
+                relation="known",
+                value=told,
                 metadata={SINGLE_VALUED: True},
                 source=Source.OPERATOR,
             )
-            for (name, relation), fact in found.items()
+            for name in found
+            for told in [self._known[name].told()]
         ]
 
     def _scored(self, command: str, points: int) -> None:
-        name, line = self.current.name, self._state.scoring
+        known, line = self._known.setdefault(self.current.name, _Known()), self._state.scoring
         line.append(command)
-        if points > self._best.get(name, 0):
-            self._best[name] = points
-            told = "; ".join(line)
-            text = f'In the game "{name}" these commands, in this order, score {points} points: {told}.'
-            self._found[name, "best line"] = NewFact(text, f"{points}: {told}")
+        if points > known.points:
+            known.points, known.line = points, tuple(line)
+            self._learned.add(self.current.name)
 
     def _lost(self, command: str) -> None:
-        name = self.current.name
-        self._found[name, f"lost by {command}"] = NewFact(
-            f'In the game "{name}" this command loses: {command}.', command
-        )
+        known = self._known.setdefault(self.current.name, _Known())
+        if command not in known.lost:
+            known.lost.append(command)
+            self._learned.add(self.current.name)
 
     def _begin(self) -> str:
         """Begin the current game anew, and return what it shows first."""

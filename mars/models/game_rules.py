@@ -34,8 +34,10 @@ DONE = "Done."
 """What they say when the game is over."""
 
 _GAME = re.compile(r'[Gg]ame "(?P<name>[^"]+)"')
-_LINE = re.compile(r'In the game "([^"]+)" these commands, in this order, score (\d+) points: (.+)\.$')
-_LOST = re.compile(r'In the game "([^"]+)" this command loses: (.+)\.$')
+_KNOWN = re.compile(
+    r'In the game "(?P<name>[^"]+)" (?:these commands, in this order, score (?P<points>\d+) points: (?P<line>[^.]+)\.)?'
+    r"(?: ?These lose it: (?P<lost>[^.]+)\.)?$"
+)
 _LISTED = re.compile(r"^You can: (.+)\.$", re.MULTILINE)
 _OVER = "*** The End ***"
 _IDLE = ("examine", "look", "inventory", "drop", "close", "lock")
@@ -96,10 +98,10 @@ class GameRulesModel(BaseChatModel):
             return None, _OVER in told  # the last command was refused: none are left
         taken = listed[1].split("; ")
         before = {one for _, one in given}
-        known = next((one for one in _known_line(prompt) if one not in before), None)
+        line, lost = _known(prompt)
+        known = next((one for one in line if one not in before), None)
         if known in taken:
             return known, False
-        lost = {found[2] for found in _of_game(_LOST, prompt)}
         left = [one for one in taken if one not in lost]
         counted = [one for place, one in given if place == room or not one.startswith("go ")]
         return self._untried(left, counted, prompt.question), False
@@ -136,14 +138,11 @@ def _given(messages: Sequence[BaseMessage], room: str) -> tuple[list[tuple[str, 
     return given, room
 
 
-def _known_line(prompt: Prompt) -> list[str]:
-    """Return the commands that a memory has of the game that is asked for; the line of most points."""
-    found = _of_game(_LINE, prompt)
-    return max(found, key=lambda one: int(one[2]))[3].split("; ") if found else []
-
-
-def _of_game(pattern: re.Pattern[str], prompt: Prompt) -> list[re.Match[str]]:
-    """Return what the memories say by a pattern of the game that is asked for."""
+def _known(prompt: Prompt) -> tuple[list[str], set[str]]:
+    """Return what the memories have of the game that is asked for: the line of most points, and what lost it."""
     asked = _GAME.search(prompt.question)
-    lines = [found for one in prompt.passages if one.ref and (found := pattern.match(one.text))]
-    return [found for found in lines if asked is not None and found[1] == asked["name"]]
+    told = [found for one in prompt.passages if one.ref and (found := _KNOWN.match(one.text))]
+    own = [found for found in told if asked is not None and found["name"] == asked["name"]]
+    lines = [found for found in own if found["line"]]
+    line = max(lines, key=lambda one: int(one["points"]))["line"].split("; ") if lines else []
+    return line, {command for found in own if found["lost"] for command in found["lost"].split("; ")}

@@ -36,12 +36,13 @@ def command(*prompts: HumanMessage | ToolMessage) -> str:
 def test_the_rules_do_what_scored_in_this_game_and_not_what_lost_it() -> None:
     listed = "eat milk; look; open door; open chest"
     assert command(*prompt(listed)) == "eat milk"  # it shares a word with the task
-    lost = 'In the game "Ashford 10" this command loses: eat milk.'
+    lost = 'In the game "Ashford 10" These lose it: eat milk.'
     assert command(*prompt(listed, lost)) in {"open door", "open chest"}
     assert command(*prompt(listed, lost.replace("10", "11"))) == "eat milk"
     line = 'In the game "Ashford 10" these commands, in this order, score 2 points: open chest; take key.'
     assert command(*prompt(listed, lost, line)) == "open chest"
     assert command(*prompt(listed, line.replace("10", "11"))) == "eat milk"
+    assert command(*prompt(listed, f"{line} These lose it: open chest.")) == "open chest"  # what scored goes first
 
 
 def test_the_rules_end_with_the_game_and_give_up_without_commands() -> None:

@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve examples conformance bench-memory bench-runtime soak-memory soak-runtime bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve examples conformance bench-memory bench-ray bench-runtime soak-memory soak-runtime bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ DEMO := $(VENV)/.demo-$(PROJECT)
 DEV := $(VENV)/.dev-$(PROJECT)
 CONFORMANCE := .venv-conformance/.ready-$(PROJECT)
 PEERS := .venv-peers/.ready-$(PROJECT)
+RAY := .venv-ray/.ready-$(PROJECT)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OFFLINE := $(BIN)/python tests/offline.py --
 
@@ -70,6 +71,9 @@ conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our
 bench-memory: $(PEERS)  ## Measure our memory beside others', network off (ARGS="--rows 1000 --systems mars,chroma")
 	.venv-peers/bin/python tests/offline.py -- .venv-peers/bin/python -m benchmarks.peers $(ARGS)
 
+bench-ray: $(RAY)  ## Play the same episodes on SQLite, PostgreSQL and Ray, and kill one of Ray's workers, network off
+	.venv-ray/bin/python tests/offline.py -- .venv-ray/bin/python -m benchmarks.simulation_engines $(ARGS)
+
 bench-runtime: $(DEV)  ## Measure a turn beside an empty graph, and 1,000 turns, into benchmarks/results/runtime.json
 	$(BIN)/python -m benchmarks.runtime_speed $(ARGS)
 
@@ -83,7 +87,7 @@ bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 fo
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ISSUE),--issue $(ISSUE)) $(if $(ALL),--all) $(ARGS)
 
 clean:  ## Remove the environments, the builds and the caches
-	rm -rf .venv .venv-wheel .venv-conformance .venv-peers build dist out ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-wheel .venv-conformance .venv-peers .venv-ray build dist out ./*.egg-info .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -121,4 +125,11 @@ $(PEERS): | $(BIN)/python
 	@$(BIN)/python -m venv --clear .venv-peers
 	@.venv-peers/bin/python -m pip install -qq --upgrade 'pip>=25.1'
 	@.venv-peers/bin/python -m pip install -qq --group peers --editable .
+	@touch $@
+
+$(RAY): | $(BIN)/python
+	@echo "Installing Ray into .venv-ray; this takes a minute or two the first time."
+	@$(BIN)/python -m venv --clear .venv-ray
+	@.venv-ray/bin/python -m pip install -qq --upgrade 'pip>=25.1'
+	@.venv-ray/bin/python -m pip install -qq --group ray --editable .
 	@touch $@

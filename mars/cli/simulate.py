@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,18 @@ def simulate(
         str | None,
         typer.Option("--sabotage", help="Break something on purpose: memory, decay, scorer.", show_default=False),
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="Who plays: local processes, or ray (extra ray; RAY_ADDRESS if it runs).")
+    ] = "local",
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            help="PostgreSQL for memories and results.",
+            envvar="MARS_SIMULATION_DATABASE",
+            show_default="the file's, or memory",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Play all of it in a temporary folder, and leave nothing.")
     ] = False,
@@ -32,11 +46,12 @@ def simulate(
     """Let every variant live through a world, and compare them; killed half way, it goes on where it was."""
     if fresh and out is not None:
         raise InvalidSetting("--fresh leaves nothing, and --out says where to leave it: choose one")
+    played = partial(_simulated, config, sabotage=sabotage, engine=engine, database=database)
     if not fresh:
-        values = _simulated(config, out or Path("out") / config.stem, sabotage)
+        values = played(out or Path("out") / config.stem)
     else:
         with tempfile.TemporaryDirectory(prefix="mars-simulate-") as folder:
-            values = {**_simulated(config, Path(folder), sabotage), "folder": None}
+            values = {**played(Path(folder), fresh=True), "folder": None}
     if json:
         output.json(values)
         return
@@ -52,20 +67,27 @@ def simulate(
         output.note(f"each is a line of {values['folder']}/results.jsonl")
 
 
-def _simulated(config: Path, folder: Path, sabotage: str | None) -> dict[str, Any]:
+def _simulated(
+    config: Path, folder: Path, *, sabotage: str | None, engine: str, database: str | None, fresh: bool = False
+) -> dict[str, Any]:
     """Run a simulation and return its report."""
     from mars.cli.progress import progress_bar
     from mars.evaluation.simulations import simulation_report
     from mars.simulation.config import read_config
+    from mars.simulation.databases import IN_MEMORY, masked
     from mars.simulation.episodes import WORLDS
+    from mars.simulation.results import canonical_hash
     from mars.simulation.running import Simulated
     from mars.simulation.running import simulate as run
 
     read, began = read_config(config), time.perf_counter()
+    if database is not None:
+        read = replace(read, database=database)
+    kept = IN_MEMORY if fresh else read.database
 
     async def work() -> Simulated:
         with progress_bar("episodes") as progress:
-            return await run(read, folder, sabotage=sabotage, progress=progress)
+            return await run(read, folder, sabotage=sabotage, engine=engine, kept=kept, progress=progress)
 
     done = run_async(work)
     episodes = [({**task.plain(), "cell": task.cell.name}, outcome) for task, outcome in done.episodes]
@@ -76,6 +98,9 @@ def _simulated(config: Path, folder: Path, sabotage: str | None) -> dict[str, An
         "played": done.played,
         "sabotage": sabotage,
         "oracle_feedback": False,
+        "engine": engine,
+        "database": masked(read.database),
+        "canonical": canonical_hash(done.episodes),
         "folder": str(folder),
         "seconds": round(time.perf_counter() - began, 2),
     }

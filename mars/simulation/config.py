@@ -7,6 +7,7 @@ episodes = 1                   # episodes of each seed and cell
 variants = ["none", "mars"]    # all of them if left out
 concurrency = 2                # processes at once
 model = "openai:gpt-4o-mini"   # who answers; the world's keyless policy if left out
+database = "postgresql://h/d"  # where memories and results live; in memory, and in the folder, if left out
 
 [grid]                         # every combination is a cell
 noise = [2, 8]
@@ -25,12 +26,13 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mars.errors import InvalidFile, InvalidSetting
 from mars.simulation.arms import VARIANTS, Limits
+from mars.simulation.databases import IN_MEMORY, check_database
 from mars.simulation.episodes import ORACLE, WORLDS, EpisodeTask
 from mars.simulation.worlds import Cell
 
@@ -62,6 +64,8 @@ class SimulationConfig:
     """Processes that play at once."""
     model: str | None = None
     """Who answers; None for the world's keyless policy."""
+    database: str = IN_MEMORY
+    """URL of the database in which each episode's memory gets a place of its own; PostgreSQL holds the results too."""
 
     def __post_init__(self) -> None:
         if self.world not in WORLDS:
@@ -79,9 +83,16 @@ class SimulationConfig:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
                 raise InvalidSetting(f"{name} must be a whole number from 1 to {most:,}; got {value!r}")
+        check_database(self.database)
         count = len(self.cells) * len(self.seeds) * self.episodes * (len(self.variants) + 2)
         if count > MOST_EPISODES:
             raise InvalidSetting(f"these are {count:,} episodes, and at most {MOST_EPISODES:,} are played: take fewer")
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values, without the database: its URL may hold a password."""
+        values = asdict(self)
+        values.pop("database", None)
+        return {**values, "cells": [cell.name for cell in self.cells]}
 
     def tasks(self, sabotage: str | None = None) -> list[EpisodeTask]:
         """Return all episodes, cell by cell."""
@@ -109,14 +120,15 @@ def read_config(path: str | Path) -> SimulationConfig:
         raise InvalidFile(f"the simulation {path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise InvalidFile(f"{path} is no TOML: {error}") from None
-    known = ("world", "seeds", "episodes", "variants", "concurrency", "model", "grid", "limits")
+    known = ("world", "seeds", "episodes", "variants", "concurrency", "model", "database", "grid", "limits")
     _only(values, known, str(path))
     if "world" not in values or "seeds" not in values:
         raise InvalidSetting(f'{path}: name a world and seeds: world = "assistant", seeds = [1, 2]')
     lists: dict[str, Any] = {
         name: tuple(_listed(values[name], f"{path}: {name}")) for name in ("seeds", "variants") if name in values
     }
-    rest: dict[str, Any] = {name: values[name] for name in ("episodes", "concurrency", "model") if name in values}
+    names = ("episodes", "concurrency", "model", "database")
+    rest: dict[str, Any] = {name: values[name] for name in names if name in values}
     limits = _table(values.get("limits", {}), ("budget", "capacity"), f"{path}: limits")
     return SimulationConfig(
         world=values["world"],

@@ -15,6 +15,7 @@ from anyio import CancelScope, to_thread
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from mars.errors import InvalidSetting
 from mars.memory.backends.connecting import BUSY_TIMEOUT, engine_for, shown
 from mars.memory.backends.faults import translate
 
@@ -26,6 +27,8 @@ PREFIX = "mars_episode_"
 
 def check_database(url: str) -> str:
     """Return the URL; `InvalidSetting` if it names no database we speak to, `MissingExtra` if its driver is missing."""
+    if not isinstance(url, str):
+        raise InvalidSetting(f"database must be a URL such as postgresql://host/name; got {url!r}")
     if url != IN_MEMORY:
         engine_for(url).dispose()
     return url
@@ -34,6 +37,11 @@ def check_database(url: str) -> str:
 def on_server(url: str) -> bool:
     """Tell whether a URL names a database that several hosts can share."""
     return url != IN_MEMORY and make_url(url).get_backend_name() == "postgresql"
+
+
+def masked(url: str) -> str:
+    """Return a URL without its password."""
+    return url if url == IN_MEMORY else make_url(url).render_as_string(hide_password=True)
 
 
 @asynccontextmanager

@@ -53,7 +53,7 @@ class Local:
                 return await to_process.run_sync(
                     play_episode, task, None, self._database, cancellable=True, limiter=self._limiter
                 )
-            except BrokenWorkerProcess:
+            except (BrokenWorkerProcess, ProcessLookupError):  # the latter is anyio's for one that dies as it begins
                 continue
         raise _lost(task, self._retries)
 
@@ -102,17 +102,15 @@ async def _local(at_once: int, database: str, retries: int) -> AsyncIterator[Eng
 @asynccontextmanager
 async def _with_ray(at_once: int, database: str, retries: int) -> AsyncIterator[Engine]:
     """Join the cluster that ``RAY_ADDRESS`` names, or begin one of `at_once` workers here, and end it afterwards."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import, and whatever anybody has set it to
+    alone = "RAY_ADDRESS" not in os.environ
+    _prepare_environment(alone)
     try:
         import ray
     except ImportError:
         raise MissingExtra("--engine ray", "ray") from None
     folder = Path(tempfile.mkdtemp(prefix="mars-ray-", dir="/tmp" if os.path.isdir("/tmp") else None))
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if "RAY_ADDRESS" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray leaves one in the home folder
+    if alone:
         settings |= {"address": "local", "num_cpus": at_once, "num_gpus": 0, "include_dashboard": False}
         settings |= {"object_store_memory": OBJECTS, "_temp_dir": str(folder)}
     try:
@@ -122,6 +120,14 @@ async def _with_ray(at_once: int, database: str, retries: int) -> AsyncIterator[
         with CancelScope(shield=True):
             await to_thread.run_sync(ray.shutdown)
             await to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _prepare_environment(alone: bool) -> None:
+    """Tell Ray what it reads when it is imported: to report to nobody, and what opens its own cluster."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # whatever anybody has set it to
+    if alone and not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray leaves one in the home folder
 
 
 ENGINES: Mapping[str, Callable[[int, str, int], AbstractAsyncContextManager[Engine]]] = {

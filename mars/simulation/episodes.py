@@ -63,6 +63,11 @@ class EpisodeTask:
         """Return it as JSON values, with the version of its world."""
         return {**asdict(self), "version": WORLDS[self.world].version}
 
+    @property
+    def name(self) -> str:
+        """The hash of `plain`, 32 characters of 0 to 9 and a to f."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()[:32]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -116,8 +121,7 @@ async def played(task: EpisodeTask, model: BaseChatModel | None = None, database
     policy = model or _policy(episode, task)
     if task.variant == ORACLE:
         return await _through(episode, OracleArm(policy, task.limits, episode.truth), None)
-    name = hashlib.sha256(json.dumps(task.plain(), sort_keys=True).encode()).hexdigest()[:32]
-    lent = own_database(database, name)
+    lent = own_database(database, task.name)
     async with open_arm(
         task.variant, policy, task.limits, seed=task.seed, sabotage=task.sabotage, database=lent
     ) as arm:

@@ -1,16 +1,18 @@
-"""A simulation is run: what is missing of it is played, in processes of its own, and kept as soon as it is over."""
+"""A simulation is run: what is missing of it is played, in other processes, and kept as soon as it is over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anyio import CapacityLimiter, Lock, create_task_group, to_process, to_thread
+from anyio import Lock, create_task_group, to_thread
 
 from mars.simulation.config import SimulationConfig
-from mars.simulation.episodes import EpisodeTask, play_episode
+from mars.simulation.engines import Engine, open_engine
+from mars.simulation.episodes import EpisodeTask
 from mars.simulation.results import Results
 
 
@@ -29,35 +31,44 @@ async def simulate(
     folder: str | Path,
     *,
     sabotage: str | None = None,
+    engine: str = "local",
+    kept: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
-    """Play what the folder lacks of a simulation, and return all of it.
+    """Play what is missing of a simulation, and return all of it.
 
-    Killed at any moment, the same call plays only what is missing. `progress` is told (done, total). Raises
-    `InvalidSetting` for an unknown sabotage, `StoreUnavailable` for a folder that cannot be written, and what an
-    episode raises; what was over before is kept.
+    The results are in the folder; where `kept`, by default the config's database, is a PostgreSQL, they are there.
+    Killed at any moment, the same call plays only what is missing, by whichever `engine` (`mars.simulation.engines`).
+    `progress` is told (done, total). Raises `InvalidSetting` for an unknown sabotage or engine, `StoreUnavailable` for
+    a folder that cannot be written, `EpisodeLost`, and what an episode raises; what was over before is kept.
     """
     tasks = config.tasks(sabotage)
-    results = await to_thread.run_sync(Results, folder)
+    playing = open_engine(engine, config.concurrency, config.database)
+    results = await to_thread.run_sync(Results, folder, config.database if kept is None else kept)
     try:
+        await to_thread.run_sync(results.note, config.plain(), sabotage, tasks)
         missing = await to_thread.run_sync(results.missing, tasks)
-        await _play(missing, config.concurrency, results, lambda done: _tell(progress, tasks, missing, done))
+        if missing:
+            async with playing as opened:
+                told = partial(_tell, progress, tasks, missing)
+                await _play(missing, config.concurrency, results, told, opened)
         await to_thread.run_sync(results.export, tasks)
         return Simulated(episodes=await to_thread.run_sync(results.of, tasks), played=len(missing))
     finally:
         results.close()
 
 
-async def _play(tasks: Sequence[EpisodeTask], at_once: int, results: Results, told: Callable[[int], None]) -> None:
-    """Play tasks in processes, `at_once` of them at a time."""
+async def _play(
+    tasks: Sequence[EpisodeTask], at_once: int, results: Results, told: Callable[[int], None], engine: Engine
+) -> None:
+    """Have tasks played, `at_once` of them at a time."""
     waiting, one_writes, done = iter(tasks), Lock(), 0
-    limiter = CapacityLimiter(at_once)
     told(0)
 
     async def work() -> None:
         nonlocal done
         for task in waiting:
-            outcome = await to_process.run_sync(play_episode, task, cancellable=True, limiter=limiter)
+            outcome = await engine.play(task)
             async with one_writes:
                 await to_thread.run_sync(results.add, task, outcome)
                 done += 1

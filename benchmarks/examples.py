@@ -237,7 +237,7 @@ def facts(example: Path, scratch: Path) -> None:
     assert report["days"] == 60
 
 
-MARS = [sys.executable, "-m", "mars.cli"]
+MARS = [sys.executable, "-c", "from mars.cli import main; main()"]
 
 ALL = (
     Example("remembering.py", script("lives in Porto.", "Not known.")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,16 @@ def test_a_connection_that_is_left(tmp_path: Path) -> None:
     with Mars.open_sync(f"sqlite:///{tmp_path}/life.db", model=model) as mars:
         assert [one.text for one in mars.transcript("talk")] == ["My first.", "One two three.", "Next.", "Four."]
         assert not any(one.running for one in mars.conversations())
+
+
+def test_two_tabs_that_speak_at_once(tmp_path: Path) -> None:
+    """Their messages are answered one after the other, and none is lost."""
+    with serving(tmp_path / "life.db") as address, ThreadPoolExecutor(2) as tabs:
+        messages = [{"text": f"My cat is called {name}.", "key": name} for name in ("Miso", "Soba")]
+        replies = tabs.map(lambda one: httpx.post(f"{address}/talks/talk", json=one, timeout=60).text, messages)
+        assert [heard(reply)[-1]["text"] for reply in replies] == ["Noted.", "Noted."]
+        said = [text for _, text in httpx.get(f"{address}/talks/talk").json()["said"]]
+    assert sorted(said) == sorted([*(one["text"] for one in messages), "Noted.", "Noted."])
 
 
 def test_the_page_is_its_own() -> None:

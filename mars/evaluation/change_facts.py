@@ -2,6 +2,9 @@
 
 *The truth* of a case is a list of tellings: from when on a value holds, and when the store was told. What holds at a
 time is the value of the latest beginning up to then; of two with one beginning, the one told last.
+
+Left out, because the store is known to get it wrong (docs/evaluation.md): a value that is told again before something
+in between is told late.
 """
 
 from __future__ import annotations

@@ -62,8 +62,11 @@ class Outcome(StrEnum):
     """How a single check ended."""
 
     PASSED = "passed"
+    """It holds."""
     FAILED = "failed"
+    """It does not: a veto."""
     UNDECIDED = "undecided"
+    """The check cannot say; it counts for nothing."""
 
 
 class Check(BaseModel):
@@ -97,8 +100,11 @@ class Decision(StrEnum):
     """What a Checker decides."""
 
     APPROVED = "approved"
+    """Nothing fails, and a decisive check or the judge says yes."""
     REJECTED = "rejected"
+    """A check fails, or the judge says no."""
     ABSTAINED = "abstained"
+    """Nobody can tell; never an approval."""
 
 
 class Verdict(BaseModel):

@@ -79,9 +79,16 @@ class Curve:
 
 
 EXPONENTIAL = Curve(Shape.EXPONENTIAL)
+"""``exp(-τ/S)``: S is the days until 1/e, .368. MARS eq. 10 (arXiv 2503.19271), MemoryBank (arXiv 2305.10250)."""
+
 EXPONENTIAL90 = Curve(Shape.EXPONENTIAL90)
+"""``0.9 ** (τ/S)``: S is the days until .9, as in SuperMemo's stability."""
+
 POWER = Curve(Shape.POWER)
+"""``(1 + F·τ/S) ** -d``, ``F = 0.9 ** (-1/d) - 1``, d = .1542: S is the days until .9, then a long tail. FSRS-6."""
+
 EBBINGHAUS1885 = Curve(Shape.EBBINGHAUS1885)
+"""``k / (log10(minutes) ** c + k)``, k = 1.84, c = 1.25, without S: Ebbinghaus's savings of 1885, for plots."""
 
 
 @overload

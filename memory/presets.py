@@ -188,6 +188,7 @@ class Preset:
 
 
 DEFAULT = Preset(name="default")
+"""The long tail of the power law, FSRS's strengthening, tiers that forget."""
 
 PAPER = Preset(
     name="paper",
@@ -197,6 +198,7 @@ PAPER = Preset(
     tiers=TierRule(theta1=0.7, theta2=0.3),
     retention_floor=0.0,
 )
+"""The paper's own (arXiv 2503.19271): exponential with a base of one day, tiers at .7 and .3, each use adds a base."""
 
 MEMORYBANK = Preset(
     name="memorybank",
@@ -205,10 +207,12 @@ MEMORYBANK = Preset(
     policy=Policy.MEMORYBANK,
     tiers=TierRule(theta1=0.7, theta2=0.3, forgets=False),
 )
+"""MemoryBank's (arXiv 2305.10250) curve and strengthening; what has faded is ranked lower, and never put away."""
 
 GENERATIVE_AGENTS = Preset(
     name="generative-agents", tiers=TierRule(forgets=False), relevance_floor=0.0, weights=Weights()
 )
+"""Generative Agents' (arXiv 2304.03442) sum of recency, importance and relevance, each scaled to [0, 1]."""
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {preset.name: preset for preset in (DEFAULT, PAPER, MEMORYBANK, GENERATIVE_AGENTS)}

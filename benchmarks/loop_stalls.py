@@ -6,9 +6,11 @@ From a cold start, `Mars.open` included: so many conversations at once on SQLite
 model calls a tool (which the Checker reviews) and then answers, with checkpoints, ledger and lease; beside them records
 are added one by one and by the hundred, recalled, listed, read, graded and archived, one of them with 5 MB of metadata,
 and a file of 400 messages is ingested again and again. `mars.testing.LoopWatchdog` times every callback of the loop:
-``blocked_ms`` is the longest that one of them ran or waited; what the machine, the process's other threads or Python's
-collector of garbage took from it is left out, and ``wall_ms`` has it. ``collector_ms`` is the longest collection after
-what is there once `Mars` is open was frozen, as docs/runtime.md advises for servers (``--thaw``: without that).
+``blocked_ms`` is the longest that one of them ran or waited in a call; what the machine, the process's other threads or
+Python's collector of garbage took from it is left out, and ``wall_ms`` has it. Run it alone: where other programs take
+the processor from a thread that holds the interpreter, that looks like waiting in a call; ``computed_ms``, the longest
+that a callback computed, does not depend on them. ``collector_ms`` is the longest collection after what is there once
+`Mars` is open was frozen, as docs/runtime.md advises for servers (``--thaw``: without that).
 ``late_ms`` is by how much a task that sleeps a millisecond at a time wakes too late: what it waits for all callbacks
 before it. ``--sabotage`` makes a tool block, which must be found. Prints what blocked longest for people, then one line
 of JSON.
@@ -151,6 +153,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     cuts = statistics.quantiles(times, n=100)
     return {
         "blocked_ms": worst[0].plain()["blocked"] if worst else 0.0,
+        "computed_ms": round(1000 * max((stall.ran - stall.collecting for stall in worst), default=0.0), 1),
         "over_20_ms": sum(stall.blocked > 0.02 for stall in worst),
         "wall_ms": max((stall.plain()["wall"] for stall in worst), default=0.0),
         "over_20_ms_by_the_wall": len(worst),

@@ -240,7 +240,7 @@ async def test_a_secret_that_is_cut_into_pieces_is_found(tmp_path: Path) -> None
                 yield ChatGenerationChunk(message=AIMessageChunk(content=text, tool_call_chunks=of))
 
     path = tmp_path / "talk.jsonl"
-    list(Cassette(path, "record").wrap(Cutting([])).stream("hi"))
+    list(Cassette(path, "record").wrap(Cutting(script="")).stream("hi"))
     kept = path.read_text("utf-8")
     for secret in ("sk-li", "ve0123", "89abc", "hunt", "er2222"):
         assert secret not in kept

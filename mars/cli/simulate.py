@@ -13,11 +13,18 @@ import typer
 from rich.table import Table
 
 from mars.cli.output import JsonFlag, output, run_async
+from mars.cli.simulation_report import finished, reported
 from mars.errors import InvalidSetting
 
 
 def simulate(
-    config: Annotated[Path, typer.Argument(help="A TOML file, such as examples/quick.toml.", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A TOML file, such as examples/quick.toml; or a folder of results, to report them anew.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder of the results.", show_default="out/ and the file's name"),
@@ -41,9 +48,15 @@ def simulate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Play all of it in a temporary folder, and leave nothing.")
     ] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page of the report in a browser.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Let every variant live through a world, and compare them; killed half way, it goes on where it was."""
+    if config.is_dir():
+        if fresh or out is not None or sabotage is not None:
+            raise InvalidSetting(f"{config} is a folder of results: nothing is played, and its report is written there")
+        _told(reported(config), show, json)
+        return
     if fresh and out is not None:
         raise InvalidSetting("--fresh leaves nothing, and --out says where to leave it: choose one")
     played = partial(_simulated, config, sabotage=sabotage, engine=engine, database=database)
@@ -52,6 +65,13 @@ def simulate(
     else:
         with tempfile.TemporaryDirectory(prefix="mars-simulate-") as folder:
             values = {**played(Path(folder), fresh=True), "folder": None}
+    _told(values, show, json)
+
+
+def _told(values: dict[str, Any], show: bool, json: bool) -> None:
+    """Print a report, and open its page if that is wanted."""
+    if show and values.get("page"):
+        typer.launch(values["page"])
     if json:
         output.json(values)
         return
@@ -60,11 +80,14 @@ def simulate(
         output.print(f"\n{_claimed(values['claim'])}")
     for problem in values["problems"]:
         output.error(problem)
-    output.note(
-        f"{values['episodes']:,} episodes, {values['played']:,} of them played now in {values['seconds']:.0f} s"
-    )
-    if values["folder"]:
+    if "played" in values:
+        output.note(
+            f"{values['episodes']:,} episodes, {values['played']:,} of them played now in {values['seconds']:.0f} s"
+        )
+    if values.get("folder"):
         output.note(f"each is a line of {values['folder']}/results.jsonl")
+    if values.get("page"):
+        output.note(f"the report: {values['page']}")
 
 
 def _simulated(
@@ -91,8 +114,12 @@ def _simulated(
 
     done = run_async(work)
     episodes = [({**task.plain(), "cell": task.cell.name}, outcome) for task, outcome in done.episodes]
+    if fresh:
+        values = simulation_report(read.world, episodes, exact_floor=WORLDS[read.world].exact_floor)
+    else:
+        values = finished(folder, [task for task, _ in done.episodes], kept)
     return {
-        **simulation_report(read.world, episodes, exact_floor=WORLDS[read.world].exact_floor),
+        **values,
         "cells": len(read.cells),
         "episodes": len(episodes),
         "played": done.played,

@@ -60,6 +60,8 @@ class Origin:
     """What was broken on purpose."""
     oracle_feedback: bool = False
     """Whether somebody in the loop knew references."""
+    missing: int = 0
+    """How many episodes are not finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ def verdict(values: Mapping[str, Any], origin: Origin) -> Verdict:
     """Return what a report's numbers come to, in plain words."""
     claim, world = values["claim"], values["world"]
     warnings = [f"This cannot be believed: {problem}." for problem in values["problems"]]
+    if origin.missing:
+        warnings.insert(0, f"Unfinished: {origin.missing:,} episodes are missing. The same command plays them.")
     if origin.sabotage:
         warnings.insert(0, f"Sabotaged on purpose ({origin.sabotage}): these numbers must be bad.")
     if origin.oracle_feedback:

@@ -172,7 +172,8 @@ class Past:
         thread, name = await self._branch(listed, at, into, mark, begin=_anew, effects=effects)
         where, final = conversation_of(thread)[0], None
         source = await self._conversations.resume(name, where, "reject")
-        async with aclosing(self.observers.watch(source, Began("replay", where, name))) as events:
+        began = Began("replay", where, name, of.moment.task, str(of.state.get("task", {}).get("user", "")))
+        async with aclosing(self.observers.watch(source, began)) as events:
             async for event in events:
                 if progress is not None:
                     progress(event)

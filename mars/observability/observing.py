@@ -35,7 +35,7 @@ class Began:
     """What is known of a run when it begins."""
 
     operation: str
-    """run or resume."""
+    """run, resume or replay."""
     namespace: tuple[str, ...] | None
     """Whose memories it works with; None where a conversation of that name is looked for."""
     conversation: str | None

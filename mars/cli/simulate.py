@@ -31,7 +31,7 @@ def simulate(
     ] = None,
     sabotage: Annotated[
         str | None,
-        typer.Option("--sabotage", help="Break something on purpose: memory, decay, scorer, checker.", show_default=False),
+        typer.Option("--sabotage", help="Break on purpose: memory, decay, scorer, checker.", show_default=False),
     ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="Who plays: local processes, or ray (extra ray; RAY_ADDRESS if it runs).")

@@ -24,7 +24,7 @@ pytest.importorskip("benchmarks")
 from benchmarks import graph_drawing, quickstart
 from benchmarks.pages import Block, Shell, blocks_of, formed
 from mars import Team
-from mars.cli import app
+from mars.cli import app, main
 from mars.simulation import read_config, read_facts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,11 +59,25 @@ def run_python(block: Block, folder: Path) -> str:
     return printed.getvalue()
 
 
-def run_commands(block: Block, shell: Shell) -> None:
+def run_mars(words: list[str], folder: Path) -> tuple[str, int]:
+    """Call the command line within this process, which has imported already what a child would need seconds for."""
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        status = main(words[1:])
+    return printed.getvalue(), status
+
+
+def run_commands(block: Block, folder: Path, shell: Shell, environment: pytest.MonkeyPatch) -> None:
     """Type the commands of a block, and compare what they print with what is shown."""
     steps = block.steps() if block.language == "console" else [(line, "") for line in block.body.splitlines()]
     for command, shown in steps:
-        printed, status = shell.run(command)
+        words = shlex.split(command, comments=True)
+        if words[:1] == ["export"]:
+            environment.setenv(*words[1].split("=", 1))
+        if words[:1] == ["mars"] and words[1] != "chat" and not set(command) & set("|<>;&"):
+            printed, status = run_mars(words, folder)
+        else:
+            printed, status = shell.run(command)
         assert status == 0, f"{command}\n{printed}"
         assert not shown.strip() or formed(printed) == formed(shown)
 
@@ -81,11 +95,12 @@ def read_data(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=relative)
-def test_the_blocks_of_a_page_run_in_their_order(page: Path, tmp_path: Path) -> None:
+def test_the_blocks_of_a_page_run_in_their_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block runs, without a warning, in the folder of those before it, and prints what the page shows."""
-    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     printed: str | None = None
-    with Shell(tmp_path, environment) as shell:
+    with Shell(tmp_path, os.environ) as shell:
         for block in blocks(page):
             place = f"{relative(page)}:{block.line}"
             if block.why_not is not None:
@@ -95,7 +110,7 @@ def test_the_blocks_of_a_page_run_in_their_order(page: Path, tmp_path: Path) -> 
                 printed = run_python(block, tmp_path)
                 continue
             elif block.language in ("console", "sh"):
-                run_commands(block, shell)
+                run_commands(block, tmp_path, shell, monkeypatch)
             elif block.language in ("json", "toml"):
                 read_data(block, tmp_path)
             elif printed is not None and len(block.before.strip().splitlines()) <= 1:

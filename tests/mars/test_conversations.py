@@ -572,6 +572,32 @@ async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
         assert (await mars.resume("c")).answer == "In Norway."
 
 
+async def test_a_run_that_is_replaced_before_its_own_turn_begins(tmp_path: Path) -> None:
+    """It was finishing the turn before, so it has no result to tell: it raises, and nothing of its task is written."""
+    url = f"sqlite:///{tmp_path / 'life.db'}"
+    await left_half_done(url)
+    gate = Gate("Too late.")
+    errors: list[type[Exception]] = []
+    async with (
+        Mars.open(url, team=team(gate.model)) as mars,
+        Mars.open(url, team=team(ScriptedModel(["In."]))) as other,
+    ):
+
+        async def finishing() -> None:
+            try:
+                await mars.run("And Rome?", user="ann", conversation="c", on_unfinished="finish")
+            except (LeaseLost, TurnUnfinished) as error:
+                errors.append(type(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(finishing)
+            await gate.reached()
+            assert (await said(other, on_busy="cancel")).answer == "In."
+            gate.let_go.set()
+        assert errors == [TurnUnfinished]
+        assert [one.text for one in await other.transcript("c")] == ["Where is Oslo?", "In."]
+
+
 async def test_a_stream_that_is_left_has_ended_with_its_generator(tmp_path: Path) -> None:
     """When the stream is closed, the call that was under way is settled, and the lease is free: nothing comes later."""
     model = ScriptedModel([Step(text="In Norway.", delay=0.02)])

@@ -25,7 +25,7 @@ from mars.agents.rendering import says_not_known, without_citations
 from mars.agents.roles import Assistant, Checker
 from mars.agents.verdicts import Check, Issue, IssueKind
 from mars.environments.interfaces import Discovering, Request, Score
-from mars.errors import InvalidSetting
+from mars.errors import InvalidSetting, MissingExtra
 from mars.memory.facts import SINGLE_VALUED
 from mars.memory.interfaces import Kind, Namespace, NewRecord, Source
 from mars.results import RunResult
@@ -95,7 +95,7 @@ class Game:
 def make_games(folder: str | Path, seeds: Sequence[int]) -> list[Game]:
     """Generate a game for each seed into a folder, unless it lies there from before.
 
-    Raises `InvalidSetting` where TextWorld is not installed.
+    Raises `MissingExtra` where TextWorld is not installed; it builds a C library, so a compiler is needed then.
     """
     textworld = _textworld()
     from textworld.challenges.tw_simple import simple
@@ -123,10 +123,7 @@ def _textworld() -> Any:
         import textworld
         import textworld.generator
     except ImportError as error:
-        raise InvalidSetting(
-            "TextWorld is not installed; install it with: pip install 'mars-runtime[textworld]' (from a clone: "
-            "pip install -e '.[textworld]'; it builds a C library, so a compiler is needed)"
-        ) from error
+        raise MissingExtra("TextWorld", "textworld") from error
     return textworld
 
 

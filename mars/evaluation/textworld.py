@@ -157,7 +157,7 @@ async def evaluate_textworld(
     """Play the games of these seeds by every variant, and by the oracle once.
 
     `model` is ``builtin`` or what `Mars.open` takes. Games are made in `folder`, or in one that is dropped afterwards.
-    Raises `InvalidSetting` where TextWorld is not installed, or for a `sabotage` that is not known.
+    Raises `MissingExtra` where TextWorld is not installed, `InvalidSetting` for a `sabotage` that is not known.
     """
     if sabotage is not None and sabotage not in SABOTAGES:
         raise InvalidSetting(f"sabotage is one of {', '.join(SABOTAGES)}; got {sabotage!r}")

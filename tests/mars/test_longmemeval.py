@@ -52,6 +52,7 @@ def write(folder: Path, items: object) -> Path:
 
 
 def test_sessions_are_read_in_order_of_time_and_each_question_has_its_own_namespace(tmp_path: Path) -> None:
+    """The order is that of the dates, and what holds the answer is known by its marks."""
     first, second, third = questions(write(tmp_path, ITEMS))
     assert [turn.metadata["session"] for turn in first.turns] == ["s_2", "s_2", "s_1", "s_1", "answer_1", "answer_1"]
     assert first.turns[0].event_time == datetime(2023, 4, 2, 9, tzinfo=UTC)
@@ -67,6 +68,7 @@ def test_sessions_are_read_in_order_of_time_and_each_question_has_its_own_namesp
 
 
 def test_evidence_is_found_and_questions_without_an_answer_are_apart(tmp_path: Path) -> None:
+    """A chat that says it once is found first; a question ending in _abs is only counted."""
     values = evaluate_longmemeval(write(tmp_path, ITEMS)).as_dict()
     assert (values["questions"], values["abstentions"], values["skipped"]) == (2, 1, 0)
     assert values["turns"] == {"5": 1.0, "10": 1.0, "20": 1.0, "mrr": 1.0}
@@ -88,6 +90,7 @@ def test_evidence_that_is_marked_elsewhere_is_not_found(tmp_path: Path) -> None:
 def test_the_command_prints_json_with_and_without_decay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], decay: bool
 ) -> None:
+    """The stable keys are there, and a table for people."""
     asked = ["eval", "longmemeval", str(write(tmp_path, ITEMS)), "--limit", "2", "--json"]
     assert main([*asked, *(["--decay"] if decay else [])]) == 0
     values = json.loads(capsys.readouterr().out)
@@ -98,6 +101,7 @@ def test_the_command_prints_json_with_and_without_decay(
 
 @pytest.mark.parametrize("content", [{}, [{"question_id": "q"}], [3], [{**ITEMS[0], "haystack_sessions": "x"}]])
 def test_another_file_is_refused(tmp_path: Path, content: object) -> None:
+    """What is no such file is `InvalidFile` with the remedy."""
     with pytest.raises(InvalidFile, match="LongMemEval"):
         list(questions(write(tmp_path, content)))
     with pytest.raises(InvalidFile, match="check the path"):
@@ -105,6 +109,7 @@ def test_another_file_is_refused(tmp_path: Path, content: object) -> None:
 
 
 def test_a_broken_turn_is_numbered_and_the_rest_is_read(tmp_path: Path) -> None:
+    """Turns without a known role or a date are reported, and refused if strict."""
     broken = json.loads(json.dumps(ITEMS[:1]))
     broken[0]["haystack_sessions"][0][1] = {"role": "king", "content": "b"}
     broken[0]["haystack_dates"][1] = "yesterday"
@@ -118,6 +123,7 @@ def test_a_broken_turn_is_numbered_and_the_rest_is_read(tmp_path: Path) -> None:
 
 
 def test_a_second_run_adds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ingesting the same file again adds nothing; each question has its own namespace."""
     path, store = write(tmp_path, ITEMS), f"sqlite:///{tmp_path}/life.db"
     asked = ["ingest", str(path), "-f", "longmemeval", "-n", "ann", "--db", store, "--json"]
     for added in (18, 0):

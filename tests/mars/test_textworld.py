@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 
 from mars.cli import main
 from mars.environments.textworld import CommandVerifier, Game, TextWorld, make_games, textworld_team
-from mars.errors import InvalidSetting
+from mars.errors import InvalidSetting, MissingExtra
 from mars.models.game_rules import GameRulesModel
 
 played = pytest.mark.skipif(find_spec("textworld") is None, reason="TextWorld is not here: install the extra textworld")
@@ -34,6 +34,7 @@ def command(*prompts: HumanMessage | ToolMessage) -> str:
 
 
 def test_the_rules_do_what_scored_in_this_game_and_not_what_lost_it() -> None:
+    """What a memory has of this very game decides; what it has of another does not."""
     listed = "eat milk; look; open door; open chest"
     assert command(*prompt(listed)) == "eat milk"  # it shares a word with the task
     lost = 'In the game "Ashford 10" These lose it: eat milk.'
@@ -46,6 +47,7 @@ def test_the_rules_do_what_scored_in_this_game_and_not_what_lost_it() -> None:
 
 
 def test_the_rules_end_with_the_game_and_give_up_without_commands() -> None:
+    """A game that says it is over is done; without commands left they say so."""
     over = ToolMessage("You put the milk on the stove. *** The End ***\nPoints: 3.", tool_call_id="c1")
     assert command(*prompt("look"), over) == "Done."
     refused = ToolMessage("Not run: at most 50 actions", tool_call_id="c2", status="error")
@@ -53,6 +55,7 @@ def test_the_rules_end_with_the_game_and_give_up_without_commands() -> None:
 
 
 def test_bad_settings_are_told_before_anything_is_played() -> None:
+    """No game, two of a name and no try are refused, and no solution is shown."""
     with pytest.raises(InvalidSetting, match="one game or more"):
         TextWorld([])
     with pytest.raises(InvalidSetting, match="name of its own"):
@@ -65,7 +68,8 @@ def test_bad_settings_are_told_before_anything_is_played() -> None:
 
 @pytest.mark.skipif(find_spec("textworld") is not None, reason="TextWorld is here")
 def test_without_the_extra_the_remedy_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InvalidSetting, match=r"mars-runtime\[textworld\]"):
+    """The error names the extra, in Python and on the command line."""
+    with pytest.raises(MissingExtra, match=r"mars-runtime\[textworld\]"):
         make_games(tmp_path, [1])
     assert main(["eval", "textworld", "--json"]) != 0
     assert "mars-runtime[textworld]" in capsys.readouterr().err
@@ -73,6 +77,7 @@ def test_without_the_extra_the_remedy_is_named(tmp_path: Path, capsys: pytest.Ca
 
 @played
 def test_only_commands_that_the_game_takes_run_and_what_scored_is_found_out(tmp_path: Path) -> None:
+    """A real game takes its walkthrough, and each new point is a discovery, told once."""
     (game,) = make_games(tmp_path, [3])
     world = TextWorld([game], tries=1)
     assert isinstance(world.verifiers[0], CommandVerifier)
@@ -93,6 +98,7 @@ def test_only_commands_that_the_game_takes_run_and_what_scored_is_found_out(tmp_
 def test_the_oracle_wins_unless_the_scorer_is_broken(
     sabotage: str | None, oracle: float, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    """The walkthroughs win every game; a scorer that looks at another game turns that red."""
     asked = ["eval", "textworld", "--games", "2", "--tries", "2", "--folder", str(tmp_path), "--json"]
     assert main([*asked, *(["--sabotage", sabotage] if sabotage else [])]) == 0
     values = json.loads(capsys.readouterr().out)
@@ -107,6 +113,7 @@ def test_the_oracle_wins_unless_the_scorer_is_broken(
 def test_without_what_was_discovered_memory_is_worth_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    """With its discoveries thrown away, the whole loop scores as one without memory."""
     main(
         [
             "eval",

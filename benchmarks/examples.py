@@ -202,7 +202,9 @@ def notebook(example: Path, scratch: Path) -> None:
 
     pages: Any = nbformat.read(example, as_version=4)  # type: ignore[no-untyped-call]
     before = printed(pages.cells)
-    NotebookClient(pages, timeout=int(PATIENCE), resources={"metadata": {"path": str(scratch)}}).execute()
+    NotebookClient(pages, timeout=int(PATIENCE), resources={"metadata": {"path": str(scratch)}}).execute(
+        env=surroundings(scratch)
+    )
     assert before
     assert printed(pages.cells) == before
 

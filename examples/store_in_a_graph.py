@@ -1,6 +1,8 @@
 """A LangGraph graph that uses nothing of MARS but its store: what one thread is told, another one knows.
 
-python examples/store_in_a_graph.py [sqlite:///notes.db]
+    python examples/store_in_a_graph.py [sqlite:///notes.db]
+
+The store is durable, searches without a key, and is any LangGraph graph's: `builder.compile(store=store)`.
 """
 
 from __future__ import annotations

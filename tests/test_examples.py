@@ -21,6 +21,8 @@ from mars import Mars
 examples_module: ModuleType = pytest.importorskip("benchmarks.examples", reason="needs the repository")
 Example = examples_module.Example
 EXAMPLES: Path = examples_module.EXAMPLES
+ELSEWHERE = ("web_chat.py",)
+"""What other tests try more closely: tests/test_web_chat.py."""
 BY_NAME = {one.name: one for one in examples_module.ALL}
 
 
@@ -30,7 +32,9 @@ def needed(example: Example) -> None:  # type: ignore[valid-type]
         pytest.importorskip(package)
 
 
-@pytest.mark.parametrize("name", [one.name for one in examples_module.ALL if not one.slow])
+@pytest.mark.parametrize(
+    "name", [one.name for one in examples_module.ALL if not one.slow and one.name not in ELSEWHERE]
+)
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     """It runs from an empty folder, keyless, and what comes of it is right."""
     needed(BY_NAME[name])
@@ -81,33 +85,42 @@ with Mars.open_sync("sqlite:///chat.db", model=model, team=team, lease=1) as mar
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_chat_that_is_interrupted(end: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C stops the answer and not the chat, which goes on; a chat that is killed finishes the answer afterwards."""
+def appears(path: Path) -> None:
+    """Wait until a file is there."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_chat_that_is_interrupted_and_killed(tmp_path: Path) -> None:
+    """Ctrl-C stops an answer and not the chat, which goes on; a chat that is killed finishes its answer afterwards."""
+    called, go = tmp_path / "called", tmp_path / "go"
     command = [sys.executable, "-c", SLOW_CHAT, str(EXAMPLES)]
     begin = functools.partial(subprocess.Popen, command, cwd=tmp_path, stdin=-1, stdout=-1, text=True, bufsize=1)
     with begin() as process:
         assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write("A slow one.\n")
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "called").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(end)
-        if end == signal.SIGKILL:
-            process.wait(60)
-        (tmp_path / "go").touch()
-        said, _ = process.communicate("Another.\n" if end == signal.SIGINT else None, timeout=60)
-    if end == signal.SIGINT:
-        examples_module.in_order(said, "(stopped)", "Here you are.")
-        assert process.returncode == 0
-    else:
-        with begin() as process:
-            said, _ = process.communicate("", timeout=60)
-        examples_module.in_order(said, "You had asked: A slow one.", "Here you are.", "you>")
+        appears(called)
+        process.send_signal(signal.SIGINT)
+        assert "(stopped)" in process.stdout.readline()
+        go.touch()
+        process.stdin.write("A quick one.\n")
+        assert "Here you are." in process.stdout.readline()
+        called.unlink()
+        go.unlink()
+        process.stdin.write("Another slow one.\n")
+        appears(called)
+        process.kill()
+    go.touch()
+    with begin() as process:
+        said, _ = process.communicate("", timeout=60)
+    examples_module.in_order(said, "You had asked: Another slow one.", "Here you are.", "you>")
+    assert process.returncode == 0
     with Mars.open_sync(f"sqlite:///{tmp_path}/chat.db") as mars:
-        words = [one.text for one in mars.transcript("me")]
-        assert words == ["Another." if end == signal.SIGINT else "A slow one.", "Here you are."]
+        answered = ["A quick one.", "Here you are.", "Another slow one.", "Here you are."]
+        assert [one.text for one in mars.transcript("me")] == answered
         assert mars.unfinished() == []
 
 

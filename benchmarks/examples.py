@@ -120,7 +120,11 @@ def serving(command: list[str], folder: Path, scratch: Path, port: int, **enviro
         finally:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGTERM)
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                raise
 
 
 def listens(port: int) -> bool:

@@ -164,7 +164,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             every = await opened(Path(folder), options.episodes, stack)
             for name, interact in every.items():
                 await per_second(interact, options.episodes, 2, f"warm {name}")
-            profile = cProfile.Profile()
+            profile = cProfile.Profile(time.thread_time)
             for number in range(options.rounds):
                 for name, interact in every.items():
                     if options.profile == name:

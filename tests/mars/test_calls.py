@@ -359,8 +359,8 @@ def test_how_long_is_waited() -> None:
 
 async def test_a_slow_model_is_given_up(memory: Memory) -> None:
     """By the monotonic clock, as a failed attempt that is tried again."""
-    model = ScriptedModel([Step(text="late", delay=0.6), "In Oslo [m1]."])
-    result = await run(memory, team(model), policy=CallPolicy(timeout=0.15, first_wait=0.0))
+    model = ScriptedModel([Step(text="late", delay=3.0), "In Oslo [m1]."])
+    result = await run(memory, team(model), policy=CallPolicy(timeout=1.0, first_wait=0.0))
     assert result.answer == "In Oslo."
     assert (result.usage.calls, result.usage.failures, result.usage.retries) == (2, 1, 1)
 

@@ -2,7 +2,7 @@
 # `make` alone lists the targets. ARGS="…" is passed on: make test ARGS="-k curves -x".
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve examples conformance bench-memory bench-ray bench-runtime soak-memory soak-runtime bars clean
+.PHONY: help environment demo test coverage lint style format-check types imports format build wheel-test docs docs-serve examples conformance bench-memory games bench-ray bench-runtime soak-memory soak-runtime bars clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +15,8 @@ DEV := $(VENV)/.dev-$(PROJECT)
 CONFORMANCE := .venv-conformance/.ready-$(PROJECT)
 PEERS := .venv-peers/.ready-$(PROJECT)
 RAY := .venv-ray/.ready-$(PROJECT)
+GAMES_BIN := .venv-games/bin
+GAMES := .venv-games/.ready-$(PROJECT)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OFFLINE := $(BIN)/python tests/offline.py --
 
@@ -71,6 +73,9 @@ conformance: $(CONFORMANCE)  ## Run LangGraph's and LangChain's own tests on our
 bench-memory: $(PEERS)  ## Measure our memory beside others', network off (ARGS="--rows 1000 --systems mars,chroma")
 	.venv-peers/bin/python tests/offline.py -- .venv-peers/bin/python -m benchmarks.peers $(ARGS)
 
+games: $(GAMES)  ## Play TextWorld's games with and without memory (ARGS="--games 2 --tries 2 --json")
+	@$(GAMES_BIN)/mars eval textworld --seed 301 --folder build/textworld $(ARGS)
+
 bench-ray: $(RAY)  ## Play the same episodes on SQLite, PostgreSQL and Ray, and kill one of Ray's workers, network off
 	.venv-ray/bin/python tests/offline.py -- .venv-ray/bin/python -m benchmarks.simulation_engines $(ARGS)
 
@@ -87,7 +92,7 @@ bars: $(DEV)  ## Measure what the project promises (ONLY=name, ISSUE=2, ALL=1 fo
 	$(BIN)/python benchmarks/bars.py $(if $(ONLY),--only $(ONLY)) $(if $(ISSUE),--issue $(ISSUE)) $(if $(ALL),--all) $(ARGS)
 
 clean:  ## Remove the environments, the builds and the caches
-	rm -rf .venv .venv-wheel .venv-conformance .venv-peers .venv-ray build dist out ./*.egg-info .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-wheel .venv-conformance .venv-peers .venv-ray .venv-games build dist out ./*.egg-info .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -125,6 +130,13 @@ $(PEERS): | $(BIN)/python
 	@$(BIN)/python -m venv --clear .venv-peers
 	@.venv-peers/bin/python -m pip install -qq --upgrade 'pip>=25.1'
 	@.venv-peers/bin/python -m pip install -qq --group peers --editable .
+	@touch $@
+
+$(GAMES): | $(BIN)/python
+	@echo "Building TextWorld into .venv-games; this takes a minute or two the first time."
+	@$(BIN)/python -m venv --clear .venv-games
+	@$(GAMES_BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
+	@$(GAMES_BIN)/python -m pip install -qq --editable '.[textworld]' pytest
 	@touch $@
 
 $(RAY): | $(BIN)/python

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.timeline_page import browser
 
@@ -91,7 +92,7 @@ def looked(page: Path, picture: Path | None = None) -> list[str]:
     return found
 
 
-def _opened(page: Path) -> tuple[Mapping[str, object], list[str]]:
+def _opened(page: Path) -> tuple[Mapping[str, Any], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         frame = Path(folder) / "frame.html"
         frame.write_text(_FRAME.format(width=NARROW, src=page.as_uri()), encoding="utf-8")

@@ -66,7 +66,8 @@ async def with_a_kill(folder: Path, retries: int) -> dict[str, Any]:
     from mars.simulation.engines import open_engine
 
     tasks = CONFIGS[-1].tasks()
-    results, found = Results(folder), {"killed": 0, "lost": False}
+    results = Results(folder)
+    found: dict[str, Any] = {"killed": 0, "lost": False}
 
     async with open_engine("ray", 2, retries=retries) as engine:
         ended = threading.Event()

@@ -1,6 +1,6 @@
 """How many interactions a core does in a second: the whole graph with the built-in model, and memory alone.
 
-    python -m benchmarks.simulation_throughput [--episodes 32] [--turns 10] [--rounds 3] [--profile FILE]
+    python -m benchmarks.simulation_throughput [--episodes 32] [--turns 10] [--rounds 3] [--only plain --profile]
 
 *Graph.* So many conversations run at once in one process on one SQLite file (``synchronous=NORMAL``), each turn after
 turn, with the built-in reader and the Checker's rules; every superstep is saved before the next begins
@@ -10,7 +10,7 @@ turns are approved at the first draft: begin, recall, assistant, checker, consol
 rejects the first draft, so reflect, recall, assistant and checker are entered again: every node is, but those of tools
 and people, which the built-in model never asks for. 5 and 9 nodes are entered.
 
-*Floor.* In the same rounds, an empty graph of as many nodes in a row on LangGraph's own AsyncSqliteSaver, as durable,
+*Floor.* In the same run, an empty graph of as many nodes in a row on LangGraph's own AsyncSqliteSaver, as durable,
 as many at once (`floor`), and without any saver (`bare`): what LangGraph costs before anybody does anything.
 
 *Memory.* So many stores in memory at once, in one process: an interaction stores what is said, recalls for a question
@@ -18,7 +18,8 @@ and strengthens what the answer cites (the simulations' arm ``fsrs``, its policy
 files too (`memory_sqlite`).
 
 A figure is interactions by seconds of processor time of the whole process, worker threads included: what one core would
-do. `ratio` is the floor's cost by ours. Medians over the rounds. Prints a table, then one line of JSON.
+do. Each is measured in a process of its own; medians over the rounds. `ratio` is the floor's cost by ours. Prints a
+table, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ import cProfile
 import json
 import pstats
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -52,6 +55,8 @@ Interaction = Callable[[str, int], Awaitable[object]]
 """Does the interaction of an episode with a number."""
 NODES = {"plain": 5, "reflected": 9}
 """Nodes that a turn enters; how often the loop went round is asserted."""
+NAMES = (*(kind + end for kind in NODES for end in ("", "_floor", "_bare")), "memory", "memory_sqlite")
+"""What is measured."""
 PLACES = ("Oslo", "Lima", "Turin", "Perth", "Quito", "Lyon")
 
 
@@ -114,7 +119,7 @@ async def empty(folder: Path, nodes: int, saved: bool, stack: AsyncExitStack) ->
 
 async def memory_alone(database: str, episodes: int, stack: AsyncExitStack) -> Interaction:
     """Open so many stores, each behind the arm `fsrs`."""
-    arms = {}
+    arms, done = {}, Counter[str]()
     for number in range(episodes):
         lent = own_database(database, f"e{number}")
         policy = AssistantEpisode.policy(number)
@@ -123,8 +128,10 @@ async def memory_alone(database: str, episodes: int, stack: AsyncExitStack) -> I
         )
 
     async def interact(episode: str, number: int) -> None:
+        store = episode.rpartition(" ")[2]
+        arm, number = arms[store], done[store]
+        done[store] += 1
         at = START + timedelta(hours=number)
-        arm = arms[episode.rpartition(" ")[2]]
         await arm.tell([Statement(at=at, speaker=USER, text=said(2 * number))])
         reply = await arm.ask(Question(at=at, text=said(2 * number + 1), id=f"{number}"))
         assert "thing" in reply.text, reply
@@ -144,41 +151,38 @@ async def per_second(interact: Interaction, episodes: int, turns: int, name: str
     return episodes * turns / (time.process_time() - began)
 
 
-async def opened(folder: Path, episodes: int, stack: AsyncExitStack) -> dict[str, Interaction]:
-    """Open all that is measured, by name."""
-    found = {}
-    for kind, nodes in NODES.items():
-        found[kind] = await whole_graph(folder, kind, kind == "reflected", stack)
-        found[f"{kind}_floor"] = await empty(folder, nodes, True, stack)
-        found[f"{kind}_bare"] = await empty(folder, nodes, False, stack)
-    found["memory"] = await memory_alone(IN_MEMORY, episodes, stack)
-    found["memory_sqlite"] = await memory_alone(f"sqlite:///{folder}/memory.db", episodes, stack)
-    return found
+async def opened(name: str, folder: Path, episodes: int, stack: AsyncExitStack) -> Interaction:
+    """Open what is measured under a name."""
+    kind, _, floor = name.partition("_")
+    if kind == "memory":
+        return await memory_alone(f"sqlite:///{folder}/memory.db" if floor else IN_MEMORY, episodes, stack)
+    if floor:
+        return await empty(folder, NODES[kind], floor == "floor", stack)
+    return await whole_graph(folder, kind, kind == "reflected", stack)
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the rounds; return medians of interactions by seconds of processor time."""
-    seen: dict[str, list[float]] = {}
+async def measure(name: str, options: argparse.Namespace) -> float:
+    """Run the rounds; return the median of interactions by seconds of processor time."""
+    seen, profile = [], cProfile.Profile(time.thread_time)
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
-            every = await opened(Path(folder), options.episodes, stack)
-            for name, interact in every.items():
-                await per_second(interact, options.episodes, 2, f"warm {name}")
-            profile = cProfile.Profile(time.thread_time)
+            interact = await opened(name, Path(folder), options.episodes, stack)
+            await per_second(interact, options.episodes, 2, "warm")
             for number in range(options.rounds):
-                for name, interact in every.items():
-                    if options.profile == name:
-                        profile.enable()
-                    found = await per_second(interact, options.episodes, options.turns, f"round{number}")
-                    profile.disable()
-                    seen.setdefault(name, []).append(found)
-                sys.stderr.write(f"\rround {number + 1} of {options.rounds}")
-            sys.stderr.write("\n")
+                if options.profile:
+                    profile.enable()
+                seen.append(await per_second(interact, options.episodes, options.turns, f"round{number}"))
+                profile.disable()
     if options.profile:
         pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(60)
-    values: dict[str, Any] = {name: round(statistics.median(some), 1) for name, some in seen.items()}
-    values["ratio"] = {kind: round(values[kind] / values[f"{kind}_floor"], 3) for kind in NODES}
-    return values
+    return round(statistics.median(seen), 1)
+
+
+def apart(name: str, options: argparse.Namespace) -> float:
+    """Measure in a process of its own, where nothing else is open."""
+    sizes = [f"--{one}={getattr(options, one)}" for one in ("episodes", "turns", "rounds")]
+    command = [sys.executable, "-m", "benchmarks.simulation_throughput", "--only", name, *sizes]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 def main() -> None:
@@ -187,12 +191,17 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--profile", default="", help="profile the event loop's thread in what is measured by a name")
+    parser.add_argument("--only", choices=NAMES, help="measure this alone, in this process")
+    parser.add_argument("--profile", action="store_true", help="with --only: profile the event loop's thread")
     options = parser.parse_args()
-    found = asyncio.run(measure(options))
-    for name, value in found.items():
-        if name != "ratio":
-            print(f"{name:20}{value:10.1f} interactions/s of one core")
+    if options.only:
+        print(asyncio.run(measure(options.only, options)))
+        return
+    found: dict[str, Any] = {}
+    for name in NAMES:
+        found[name] = apart(name, options)
+        print(f"{name:20}{found[name]:10.1f} interactions/s of one core")
+    found["ratio"] = {kind: round(found[kind] / found[f"{kind}_floor"], 3) for kind in NODES}
     print(json.dumps({**found, "episodes": options.episodes, "turns": options.turns, "nodes": NODES}))
 
 

@@ -246,11 +246,13 @@ class Toolbox:
             with anyio.move_on_after(limit):
                 await self.places.acquire()
                 begun = True
-                return self.reply(action, _words(await _result(tool, arguments, self.places)))
+                result = await _result(tool, arguments, self.places)
+                failed = isinstance(result, ToolMessage) and result.status == "error"
+                return self.reply(action, _words(result), failed=failed)
         except GraphBubbleUp:
             raise  # the tool asks a person
         except (Exception, SystemExit) as error:
-            said = f"{type(error).__name__}: {error}"
+            said = said_of(error)
             if is_transient(error) and self.repeatable(action.tool):
                 raise ToolDown(said, getattr(error, "response", None)) from error
             return self.reply(action, said, failed=True)
@@ -314,15 +316,27 @@ async def _on_thread(work: Callable[[], Any], ended: Callable[[], None]) -> Any:
 
     Thread(target=run, name="mars-tool", daemon=True).start()
     value, error = await found
-    if isinstance(error, StopIteration):  # which no coroutine can raise
-        raise RuntimeError(f"StopIteration: {error}") from error
+    if isinstance(error, StopIteration) or not isinstance(error, Exception | SystemExit | None):
+        raise RuntimeError(said_of(error)) from error  # it is the tool's, and would end the coroutine or the loop here
     if error is not None:
         raise error
     return value
 
 
+def said_of(error: BaseException) -> str:
+    """Return an error's type and words, and those of the errors within it; also of one that cannot be written."""
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - whatever its author did, the type is known
+        said = type(error).__name__
+    within = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return "; ".join((said, *map(said_of, within)))
+
+
 def _words(result: Any) -> str:
     """Return a tool's result as text for a prompt: collections as JSON where they can be, all else as it is written."""
+    if isinstance(result, ToolMessage):
+        return _words(result.content)
     if isinstance(result, dict | list | tuple):
         try:
             return json.dumps(result, ensure_ascii=False, default=str)
@@ -332,7 +346,11 @@ def _words(result: Any) -> str:
 
 
 def _made(function: Callable[..., Any]) -> BaseTool:
-    """Return a tool of a function, plain or asynchronous."""
+    """Return a tool of a function, plain or asynchronous; without a docstring its signature says what it is."""
+    name = getattr(function, "__name__", None)
+    if name is None:
+        raise InvalidSetting(f"a tool is a langchain-core tool or a function with a name; got {function!r}")
+    asked = {} if inspect.getdoc(function) else {"description": f"{name}{inspect.signature(function)}"}
     if inspect.iscoroutinefunction(function):
-        return StructuredTool.from_function(coroutine=function)
-    return StructuredTool.from_function(function)
+        return StructuredTool.from_function(coroutine=function, **asked)
+    return StructuredTool.from_function(function, **asked)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +370,78 @@ async def test_whatever_a_tool_raises_is_told_verbatim() -> None:
     assert told[4].endswith("cut: 1,000,014 characters in all")
     assert events[-1].result is not None
     assert events[-1].result.answer == "Done."
+
+
+class Mute(Exception):
+    """An error that cannot be written down."""
+
+    def __str__(self) -> str:
+        raise ValueError("unspeakable")
+
+
+async def test_what_would_end_a_process_is_told_too() -> None:
+    """A tool's thread cannot end the loop, nor can an error that has no words; of a group each error is told."""
+
+    def mute() -> None:
+        raise Mute
+
+    def cancels() -> None:
+        raise asyncio.CancelledError("mine")
+
+    def interrupts() -> None:
+        raise KeyboardInterrupt("mine")
+
+    def closes() -> None:
+        raise GeneratorExit
+
+    def groups() -> None:
+        raise BaseExceptionGroup("many", [KeyboardInterrupt("one"), ValueError("two")])
+
+    async def fails() -> None:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [ConnectionError("port 9 is closed")])
+
+    tools = [mute, cancels, interrupts, closes, groups, fails]
+    model = ScriptedModel([*(asked(tool.__name__) for tool in tools), "Done."])
+    async with Mars.open(InMemoryBackend(), tools=tools, team=approving(model)) as mars:
+        events = [event async for event in mars.stream("Try them all", user="ann", heard=EVERYTHING)]
+    told = [event.text for event in events if event.kind is EventKind.TOOL]
+    assert told == [
+        "Mute",
+        "RuntimeError: CancelledError: mine",
+        "RuntimeError: KeyboardInterrupt: mine",
+        "RuntimeError: GeneratorExit: ",
+        "RuntimeError: BaseExceptionGroup: many (2 sub-exceptions); KeyboardInterrupt: one; ValueError: two",
+        "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception); ConnectionError: port 9 is closed",
+    ]
+    assert events[-1].result is not None
+    assert events[-1].result.answer == "Done."
+
+
+def test_a_function_needs_no_docstring_but_a_name() -> None:
+    """Its signature says what it is for; what has no name is refused with what to give instead."""
+
+    def add(a: int, b: int = 1) -> int:
+        return a + b
+
+    async def later(day: str) -> str:
+        return day
+
+    tools = Toolbox.of([add, later]).tools
+    assert tools["add"].description == "add(a: 'int', b: 'int' = 1) -> 'int'"
+    assert tools["later"].description == "later(day: 'str') -> 'str'"
+    with pytest.raises(InvalidSetting, match="a function with a name"):
+        Toolbox.of([partial(add, 1)])
+
+
+@pytest.mark.parametrize("status", ["success", "error"])
+async def test_a_tool_may_return_its_message(status: Any) -> None:
+    """LangChain's tools may: its words and whether it failed are told, and not how Python writes the object."""
+
+    def message() -> ToolMessage:
+        return ToolMessage("all gone", tool_call_id="its own", status=status)
+
+    told = await Toolbox.of([message]).run(Action(id="a", tool="message", arguments={}))
+    assert (told.content, told.status, told.tool_call_id) == ("all gone", status, "a")
 
 
 async def test_a_megabyte_of_error_is_a_lesson_that_can_be_kept() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mars.agents.rendering import shown
 from mars.archive import Conversation
 from mars.conversations import BLANK, Conversations
-from mars.errors import HistoryPruned, InvalidSetting, TurnUnfinished
+from mars.errors import HistoryPruned, InvalidInput, InvalidSetting, TurnUnfinished
 from mars.holding import check_choice, conversation_of, thread_of
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_text
@@ -219,8 +219,7 @@ class Past:
 
     async def _spot(self, listed: Listed, at: At) -> tuple[TurnRow, str | None]:
         """Return the turn of a place, and the id of its checkpoint where it is one."""
-        if isinstance(at, str):
-            check_text(at, "at")
+        _check_at(at)
         spot = await self._conversations.journal.spot(listed.thread, conversation_of(listed.thread)[1], at)
         inside = spot.checkpoint is not None and at == spot.checkpoint.id and not spot.over
         return spot.turn, spot.checkpoint.id if inside and spot.checkpoint else None
@@ -290,8 +289,7 @@ class Past:
     ) -> tuple[str, str]:
         if into is not None:
             check_text(into, "into")
-        if isinstance(at, str):
-            check_text(at, "at")
+        _check_at(at)
         namespace, name = conversation_of(listed.thread)
 
         def targets(number: int) -> tuple[str, str] | None:
@@ -323,6 +321,12 @@ class Past:
                 f"the calls of turn {of.moment.number} of conversation {of.moment.conversation!r} are not kept: they "
                 "go with the checkpoint of a turn without a name, 20 turns later; replay it with fresh calls"
             )
+        copied = bool(state.get("replay", {}).get("of")) and not state.get("stop_reason")
+        if copied and int(state.get("calls", 0)) and all(one.ordinal > 1 for one in calls):
+            raise HistoryPruned(
+                f"turn {of.moment.number} of conversation {of.moment.conversation!r} was taken up half done, and its "
+                "first calls are on record with the turn that it was: replay that one, or this one with fresh calls"
+            )
         loop, window = self.roster.loop_of(state.get("team", "")), self.roster.usual.window
         begun = _anew(state or (listed.unfinished.input if listed.unfinished else {}))
         begun |= {"conversation": name, "turn": turn}
@@ -341,6 +345,14 @@ class Past:
         return Replay(
             of=of.moment, recorded=True, conversation=None, result=result, first_difference=first, same_steps=same
         )
+
+
+def _check_at(at: At) -> None:
+    """Raise `InvalidInput` for what names no place."""
+    if isinstance(at, str):
+        check_text(at, "at")
+    elif at is not None and (type(at) is not int or at.bit_length() > 62):
+        raise InvalidInput(f"at is the number of a turn, or the id or the name of a place as text; got {at!r}")
 
 
 def _anew(values: Mapping[str, Any]) -> dict[str, Any]:

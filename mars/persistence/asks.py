@@ -92,7 +92,7 @@ class Desk:
                 raise NotFound(f"nobody was asked {ask.kind} {ask.number} of turn {ask.turn!r}")
             if found.decision is None:
                 return True
-            if found.decision.choice != decision.choice or found.decision.arguments != decision.arguments:
+            if replace(found.decision, by="") != replace(decision, by=""):
                 raise InvalidInput(
                     f"{ask.kind} {ask.number} of turn {ask.turn!r} was decided before: {found.decision.choice}"
                     + (f" by {found.decision.by}" if found.decision.by else "")

@@ -313,6 +313,9 @@ async def test_what_is_wrong_is_refused_before_anything_is_written(store: Where)
             ("c", ConversationExists, {"into": "c"}),
             ("c", InvalidInput, {"into": ""}),
             ("c", InvalidInput, {"at": "\0"}),
+            ("c", InvalidInput, {"at": 1.0}),
+            ("c", InvalidInput, {"at": True}),
+            ("c", InvalidInput, {"at": 10**30}),
         ]
         for name, kind, options in wrong:
             for attempt in (mars.fork, mars.replay):
@@ -426,6 +429,9 @@ async def test_what_was_decided_there_does_not_hold_here(store: Where) -> None:
         assert (await mars.resume("d")).answer == "So: Not allowed by a person: no reason given"
         assert (await mars.resume("c")).answer == "So: paid 5 to Bo"
         assert till.paid == [(5, "Bo")]
+        assert (await mars.replay("c", recorded=True)).reproduced
+        with pytest.raises(HistoryPruned, match="taken up half done"):
+            await mars.replay("d", recorded=True)
 
 
 async def test_an_action_is_not_run_by_both(store: Where) -> None:

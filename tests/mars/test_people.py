@@ -377,6 +377,9 @@ async def test_the_first_decision_stands(url: str) -> None:
         desk = mars.roster.usual.people.desk
         with pytest.raises(InvalidInput, match="decided before"):
             await desk.decide(asked, Decision(choice="reject"), asked.asked_at)
+        with pytest.raises(InvalidInput, match="decided before"):
+            await desk.decide(asked, Decision(choice="answer", text="six"), asked.asked_at)
+        await desk.decide(asked, Decision(choice="answer", text="five", by="whoever says the same"), asked.asked_at)
         assert (await mars.resume("bill")).answer == "So: five"
 
 

@@ -22,7 +22,7 @@ from langgraph.runtime import RunControl
 
 from mars.errors import ConversationBusy, InvalidSetting, StoreError
 from mars.memory.interfaces import Namespace
-from mars.watching import Watch, watch
+from mars.watching import Watch, keep_apart, watch
 
 if TYPE_CHECKING:
     from mars.persistence.journal import Begin, Claim, Journal
@@ -123,6 +123,7 @@ class Run:
 
 async def _pumped(source: AsyncGenerator[Any, None], seen: Watch) -> None:
     watch(seen)
+    keep_apart()
     async with aclosing(source):
         async for part in source:
             seen.asked += [one.value for one in part.get("__interrupt__", ())]

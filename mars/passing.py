@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from mars.events import AnyEvent, Event, final
 from mars.results import read_result
+from mars.watching import apart
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -24,14 +26,16 @@ async def pass_through(
     config: RunnableConfig = {"recursion_limit": limit}
     modes: list[StreamMode] = ["custom", "values"]
     values: dict[str, Any] = {}
+    source: Any = graph.astream(state, config, stream_mode=modes)
     try:
-        async for mode, part in graph.astream(state, config, stream_mode=modes):
-            if mode == "custom":
-                if isinstance(part, Event):
-                    event: Any = part
-                    yield event
-            elif isinstance(part, dict):
-                values = part
+        async with aclosing(apart(source)) as parts:
+            async for mode, part in parts:
+                if mode == "custom":
+                    if isinstance(part, Event):
+                        event: Any = part
+                        yield event
+                elif isinstance(part, dict):
+                    values = part
     finally:
         await calls.forget(state["conversation"], state["turn"])
     yield final(read_result(values))

@@ -26,7 +26,7 @@ from mars.persistence.call_rows import Call, Key
 from mars.persistence.leases import Fence
 from mars.persistence.ledger import Begun, Outcome, Request
 from mars.state import State
-from mars.watching import Watch, watch
+from mars.watching import Watch, keep_apart, watch
 
 __all__ = ["Records", "rehearsed"]
 
@@ -146,6 +146,7 @@ async def rehearsed(
 
     async def run() -> None:
         watch(seen)
+        keep_apart()
         await graph.ainvoke(dict(begun), {"recursion_limit": recursion_limit(over)})
 
     try:

@@ -16,6 +16,7 @@ from mars.errors import BudgetExhausted, ModelOutputError
 from mars.events import EventKind
 from mars.telling import emit
 from mars.tools import whole_reply
+from mars.watching import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.base import LanguageModelInput
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import Runnable
 
 Message = TypeVar("Message", bound=AIMessage)
 
@@ -32,9 +33,6 @@ CHARACTERS_PER_TOKEN = 4
 
 EXPECTED_OUTPUT = 256
 """Tokens reserved for a reply of a model that has no limit of its own."""
-
-UNHEARD: RunnableConfig = {"tags": [TAG_NOSTREAM]}
-"""Keeps the words of the Checker and the Reflector out of LangGraph's stream of messages."""
 
 
 class RoleModel:
@@ -64,7 +62,7 @@ class RoleModel:
         """Return the reply to a prompt."""
 
         async def make() -> Reply:
-            return _reply(_unbroken(self._model, await self._bound.ainvoke(input, UNHEARD)))
+            return _reply(_unbroken(self._model, await self._bound.ainvoke(input, _unheard())))
 
         return _message(await self._calls.perform(self._wanted(input), make))
 
@@ -146,7 +144,7 @@ class StructuredModel:
         """Return an object of the schema; `ModelOutputError` where the reply is none, which costs all the same."""
 
         async def make() -> Reply:
-            found = await self._structured.ainvoke(input, UNHEARD)
+            found = await self._structured.ainvoke(input, _unheard())
             raw, parsed = (found["raw"], found["parsed"]) if isinstance(found, dict) else (None, found)
             reply = _reply(_unbroken(self._model, raw) if isinstance(raw, AIMessage) else AIMessage(""))
             plain = parsed.model_dump(mode="json") if isinstance(parsed, BaseModel) else parsed
@@ -156,6 +154,11 @@ class StructuredModel:
         if body["parsed"] is None:
             raise ModelOutputError(f"the reply is no {self._schema.__name__}")
         return self._schema.model_validate(body["parsed"])
+
+
+def _unheard() -> Any:
+    """Return what keeps the words of the Checker and the Reflector out of LangGraph's and LangChain's streams."""
+    return {"tags": [TAG_NOSTREAM], "callbacks": unheard()}
 
 
 def name_of(model: BaseChatModel) -> str:

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict  # pydantic, which LangGraph's server re
 from mars.agents.rendering import shown
 from mars.conversations import BLANK
 from mars.errors import InvalidInput, InvalidSetting
-from mars.events import HEARD, Event, EventKind, kinds
+from mars.events import HEARD, Event, EventKind, final, kinds
 from mars.graph import compile_graph, recursion_limit
 from mars.memory.interfaces import Namespace
 from mars.memory.records import check_namespace, check_text
@@ -36,7 +36,7 @@ from mars.results import read_result
 from mars.runtime import Mars, SyncMars
 from mars.settings import load_settings
 from mars.state import State, asked
-from mars.watching import Watch, watch
+from mars.watching import Watch, keep_unheard, watch
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -101,6 +101,7 @@ def agent_graph(
                 writer(event.plain())
 
         watch(Watch("", tell))  # the turn that goes on is another one where a resume comes without the context
+        keep_unheard()
         with own.observers.run(Began.of(turn, turn["conversation"])) as over:
             values = await calls.run(turn, graph.ainvoke(turn, {"recursion_limit": limit}))
             over(read_result(values))
@@ -176,8 +177,10 @@ def agent_tool(
     name: str = "ask_memory",
     description: str = "Ask what is remembered. The answer was checked against the records that it rests on.",
 ) -> BaseTool:
-    """Return a tool that puts a question to `mars`; its artifact is the `RunResult`, as JSON values.
+    """Return a tool that puts a question to `mars`; its artifact is what an end user may see of the result.
 
+    That is answer, status, approved, sources, conversation, turn and asks, as JSON values: the host's streams and
+    checkpoints have the artifact too. Each question is a run of its own, and no part of the host's graph.
     Over the blocking twin (`Mars.open_sync`) it can be called from everywhere, else from the event loop of `mars` only.
     Raises `InvalidInput` for a bad namespace.
     """
@@ -186,7 +189,7 @@ def agent_tool(
 
     async def answered(question: str) -> tuple[str, dict[str, Any]]:
         result = await own.run(question, user=user, namespace=where)
-        return result.answer or result.stop_reason, result.plain()
+        return result.answer or result.stop_reason, dict(final(result).data)
 
     def ask(question: str) -> tuple[str, dict[str, Any]]:
         return _blocking(twin, lambda: answered(question))

@@ -350,7 +350,7 @@ def _made(function: Callable[..., Any]) -> BaseTool:
     name = getattr(function, "__name__", None)
     if name is None:
         raise InvalidSetting(f"a tool is a langchain-core tool or a function with a name; got {function!r}")
-    asked = {} if inspect.getdoc(function) else {"description": f"{name}{inspect.signature(function)}"}
+    told = None if inspect.getdoc(function) else f"{name}{inspect.signature(function)}"
     if inspect.iscoroutinefunction(function):
-        return StructuredTool.from_function(coroutine=function, **asked)
-    return StructuredTool.from_function(function, **asked)
+        return StructuredTool.from_function(coroutine=function, description=told)
+    return StructuredTool.from_function(function, description=told)

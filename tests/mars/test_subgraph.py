@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -110,7 +111,7 @@ async def test_earlier_turns_are_the_hosts_messages(memory: Memory) -> None:
 
 
 async def test_as_a_tool(memory: Memory) -> None:
-    """Somebody else's agent asks it; the whole result comes as the artifact."""
+    """Somebody else's agent asks it; what an end user may see of the result comes as the artifact."""
     async with Mars.open(memory) as mars:
         tools = ToolNode([agent_tool(mars, user="ann")])
         builder = StateGraph(Host)
@@ -121,15 +122,16 @@ async def test_as_a_tool(memory: Memory) -> None:
         values = await builder.compile().ainvoke(asked)
     reply = values["messages"][-1]
     assert reply.text == "The cat is called Miso."
-    assert reply.artifact["status"] == "completed"
+    assert (reply.artifact["status"], reply.artifact["approved"]) == ("completed", True)
+    assert "attempts" not in reply.artifact
 
 
 def quarrel() -> Team:
-    """Return a team whose Checker and Reflector say what nobody else may hear, and whose second draft is approved."""
+    """Return a team whose Checker and Reflector say what nobody else may hear, and whose every second draft passes."""
     issue = {"kind": "unsupported", "evidence": SECRET, "directive": SECRET}
     rejects = Step(structured={"approved": False, "score": 0.2, "issues": [issue]}, text=SECRET)
     approves = Step(structured={"approved": True, "score": 0.9, "used": ["m1"]}, text=SECRET)
-    judge = ScriptedModel([rejects, approves])
+    judge = ScriptedModel([rejects, approves] * 2)
     lesson = {"what_failed": LESSON, "cause": LESSON, "change": LESSON, "preferences": []}
     words = ScriptedModel(lambda _: Step(structured=lesson, text=LESSON))
     return Team(checker=Checker(model=judge), reflector=Reflector(model=words, strategy="reflexion"))
@@ -163,6 +165,46 @@ async def test_the_checkers_tokens_are_never_messages(memory: Memory) -> None:
     assert "Miso" in str(parts)
     assert SECRET not in str(parts)
     assert LESSON not in str(parts)
+
+
+async def test_langchains_events_have_nothing_of_the_checker(memory: Memory) -> None:
+    """Each event of a model has its prompt whole, so that they are not told; what happens in the host's graph is."""
+    model = ScriptedModel(["It is called Rex [m1].", "It is called Miso [m1]."])
+    async with Mars.open(memory, team=quarrel(), model=model) as mars:
+        graph = agent_graph(mars).compile()
+        events = [one async for one in graph.astream_events(ASKED, context=ANN, version="v2")]
+    assert any(one["event"] == "on_chain_end" and "Miso" in str(one["data"]) for one in events)
+    assert SECRET not in str(events)
+    assert LESSON not in str(events)
+
+
+@pytest.mark.parametrize("way", ["tool", "node"])
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_run_within_a_host_is_no_part_of_it(tmp_path: Path, way: str, kept: bool) -> None:
+    """As a tool, and in code of a host's node: whatever the host streams and saves, of subgraphs too."""
+    url = f"sqlite:///{tmp_path / 'life.db'}" if kept else "memory:"
+    model = ScriptedModel(["It is called Rex [m1].", "It is called Miso [m1]."] * 2)
+    team, saver = replace(quarrel(), assistant=Assistant(model=model)), InMemorySaver()
+    async with Mars.open(url, team=team) as mars:
+        await mars.memory.add("The cat is called Miso.", ("ann",))
+
+        async def run(state: Host) -> dict[str, Any]:
+            result = await mars.run("What is the cat called?", user="ann")
+            return {"messages": [AIMessage(result.answer)]}
+
+        builder = StateGraph(Host)
+        builder.add_node("mars", ToolNode([agent_tool(mars, user="ann")]) if way == "tool" else run)
+        builder.add_edge(START, "mars")
+        graph = builder.compile(checkpointer=saver)
+        call: Any = {"name": "ask_memory", "args": {"question": "What is the cat called?"}, "id": "1"}
+        asked: Any = {"messages": [AIMessage("", tool_calls=[call])]}
+        parts = [part async for part in graph.astream(asked, config(), stream_mode=MODES, subgraphs=True)]
+        events = [one async for one in graph.astream_events(asked, config("two"), version="v2")]
+    for seen in (parts, events):
+        assert "Miso" in str(seen)
+        assert SECRET not in str(seen)
+        assert LESSON not in str(seen)
+    assert {namespace for thread in saver.storage.values() for namespace in thread} == {""}
 
 
 async def test_a_tool_that_asks_reaches_the_hosts_user(memory: Memory) -> None:

@@ -34,6 +34,9 @@ place, or go on in a copy of the conversation."""
 WAIT = (0.01, 0.5)
 """Seconds between two looks at a lease that somebody else holds: the first, and the longest."""
 
+LEAVING = 1.0
+"""The most seconds that closing waits for runs to end by themselves; a generator that somebody still holds does not."""
+
 
 def thread_of(namespace: Namespace, conversation: str) -> str:
     """Return the thread of a conversation: its name within its namespace."""
@@ -142,7 +145,15 @@ class Holder:
         self._draining = False
 
     async def close(self) -> None:
-        """End the heartbeat."""
+        """End what still runs, whose listener has left it, give its conversation back, and end the heartbeat."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.stop("cancelled")
+        with move_on_after(LEAVING):
+            for run in runs:
+                await run.left.wait()
+        for run in runs:
+            await self.leave(run)
         beat, self._beat = self._beat, None
         if beat is not None:
             beat.cancel()
@@ -249,7 +260,9 @@ class Holder:
         return run
 
     async def leave(self, run: Run) -> None:
-        """Give a conversation back, and let the next in line have it."""
+        """Give a conversation back, once, and let the next in line have it."""
+        if run.left.is_set():
+            return
         fence = run.claim.fence
         if self._runs.get(fence.thread) is run:
             del self._runs[fence.thread]

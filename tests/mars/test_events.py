@@ -263,6 +263,25 @@ async def test_a_question_is_heard_and_the_rest_is_streamed_after_it(tmp_path: P
     assert [event.kind for event in told] == [EventKind.FINAL]
 
 
+@pytest.mark.parametrize("held", [True, False])
+async def test_a_listener_leaves_early_and_all_is_closed(tmp_path: Path, held: bool) -> None:
+    """Whether or not its stream is dropped: nothing fails afterwards, nobody holds the conversation, it is resumed."""
+    url = f"sqlite:///{tmp_path / 'life.db'}"
+    async with Mars.open(url) as mars:
+        stream = mars.stream("What is the cat called?", user="ann", conversation="c", heard=EVERYTHING)
+        async for event in stream:
+            if event.kind is EventKind.MEMORY_READ:
+                break
+        if not held:
+            del stream
+    if held:
+        await stream.aclose()  # type: ignore[attr-defined]
+    async with Mars.open(url) as mars:
+        (left,) = await mars.unfinished()
+        assert not left.running
+        assert (await mars.resume("c")).answer == "Not known."
+
+
 async def test_observers_are_told_everything_whoever_listens(tmp_path: Path) -> None:
     """What a caller hears changes nothing of the run log."""
     path = tmp_path / "runs.jsonl"

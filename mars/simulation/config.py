@@ -40,6 +40,8 @@ AXES = ("noise", "change", "repeat", "gap")
 """The axes of the grid."""
 MEMORYLESS = "none"
 """The variant whose score the world predicts."""
+LARGEST_SEED = 2_000_000
+"""A thousand times a seed, with the number of its episode, must be an INTEGER of every database."""
 MOST_EPISODES = 100_000
 """A simulation of more episodes is refused: it is a slip of the pen."""
 
@@ -68,7 +70,7 @@ class SimulationConfig:
     """URL of the database in which each episode's memory gets a place of its own; PostgreSQL holds the results too."""
 
     def __post_init__(self) -> None:
-        if self.world not in WORLDS:
+        if not isinstance(self.world, str) or self.world not in WORLDS:
             raise InvalidSetting(f"there is no world {self.world!r}; choose among {', '.join(WORLDS)}")
         unknown = [name for name in self.variants if name not in VARIANTS]
         if unknown:
@@ -77,8 +79,8 @@ class SimulationConfig:
             given = getattr(self, name)
             if not given or len(set(given)) < len(given):
                 raise InvalidSetting(f"{name} must not be empty, and hold nothing twice; got {len(given)} of them")
-        if any(type(seed) is not int for seed in self.seeds):
-            raise InvalidSetting(f"seeds must be whole numbers; got {list(self.seeds)!r}")
+        if any(type(seed) is not int or abs(seed) > LARGEST_SEED for seed in self.seeds):
+            raise InvalidSetting(f"seeds must be whole numbers up to {LARGEST_SEED:,}; got {list(self.seeds)!r}")
         for name, most in (("episodes", 1_000), ("concurrency", 64)):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:

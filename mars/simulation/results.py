@@ -11,12 +11,26 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Column, Engine, Float, Integer, MetaData, Table, Text, create_engine, event, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
@@ -112,9 +126,18 @@ class Results:
         """Close the database."""
         self._engine.dispose()
 
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Open a transaction; what the database raises in it is a `StoreError`."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise translate(error, shown(self._engine)) from None
+
     def missing(self, tasks: Iterable[EpisodeTask]) -> list[EpisodeTask]:
         """Return those of the tasks that are not done."""
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             done = set(connection.scalars(select(_episodes.c.key)))
         return [task for task in tasks if key_of(task) not in done]
 
@@ -135,7 +158,7 @@ class Results:
         }
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         origin = {"key": row["key"], "commit": self._commit, "version": __version__}
-        with self._engine.begin() as connection:
+        with self._connected() as connection:
             if connection.execute(insert(_episodes).values(row).on_conflict_do_nothing()).rowcount:
                 connection.execute(insert(_origins).values(origin).on_conflict_do_nothing())
 
@@ -147,14 +170,14 @@ class Results:
             "sabotage": sabotage,
             "keys_": [key_of(task) for task in tasks],
         }
-        with self._engine.begin() as connection:
+        with self._connected() as connection:
             connection.execute(_simulations.insert().values(row))
 
     def noted(self, tasks: Sequence[EpisodeTask] | None = None) -> Noted | None:
         """Return the simulation that was noted last, or last with these tasks; None if there is none."""
         wanted = None if tasks is None else [key_of(task) for task in tasks]
         columns = (_episodes.c.key, _episodes.c.task, _episodes.c.cell, _episodes.c.outcome)
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             rows = connection.execute(select(_simulations).order_by(_simulations.c.id.desc())).all()
             found = {
                 key: ({**task, "cell": cell}, done) for key, task, cell, done in connection.execute(select(*columns))
@@ -175,7 +198,7 @@ class Results:
 
     def of(self, tasks: Sequence[EpisodeTask]) -> list[tuple[EpisodeTask, dict[str, Any]]]:
         """Return the finished ones of the tasks with their outcomes, in the order of the tasks."""
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             found = {key: outcome for key, outcome in connection.execute(select(_episodes.c.key, _episodes.c.outcome))}
         return [(task, found[key]) for task in tasks if (key := key_of(task)) in found]
 
@@ -222,7 +245,11 @@ def _beside(folder: Path) -> Engine:
     """Open the SQLite file of a folder."""
     engine = create_engine(f"sqlite:///{folder / DATABASE}", connect_args={"timeout": 30})
     event.listen(engine, "connect", _tune)
-    _metadata.create_all(engine)
+    try:
+        _metadata.create_all(engine)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise translate(error, shown(engine)) from None
     return engine
 
 

@@ -74,9 +74,19 @@ async def _play(
                 done += 1
                 told(done)
 
-    async with create_task_group() as group:
-        for _ in range(min(at_once, len(tasks))):
-            group.start_soon(work)
+    try:
+        async with create_task_group() as group:
+            for _ in range(min(at_once, len(tasks))):
+                group.start_soon(work)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first error of a group, on which a caller can act: the others were cancelled, or fail alike."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _tell(

@@ -58,7 +58,7 @@ class Cell:
             raise InvalidSetting(f"noise must lie in [0, 100]; got {self.noise!r}")
         if not 0 <= self.change <= 1:
             raise InvalidSetting(f"change must lie in [0, 1]; got {self.change!r}")
-        if isinstance(self.repeat, bool) or self.repeat not in range(21):
+        if type(self.repeat) is not int or self.repeat not in range(21):
             raise InvalidSetting(f"repeat must be a whole number from 0 to 20; got {self.repeat!r}")
         if not 1 <= self.gap <= 120:
             raise InvalidSetting(f"gap must lie in [1, 120] days; got {self.gap!r}")

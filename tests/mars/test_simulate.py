@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mars.cli import main
-from mars.errors import InvalidFile, InvalidInput, InvalidSetting
+from mars.errors import InvalidFile, InvalidInput, InvalidSetting, StoreCorrupt
 from mars.evaluation.paired import Row, compared, holm
 from mars.evaluation.simulations import simulation_report
 from mars.simulation.config import read_config
@@ -169,6 +169,9 @@ def test_the_files_in_the_examples_hold_the_committed_grids() -> None:
         ("gap = [5, 20]", 'gap = ["x"]', "numbers"),
         ("episodes = 2", "episodes = 1000000", "episodes"),
         ("gap = [5, 20]", "gap = [5, 20]\n[limits]\nbudget = 1", "budget"),
+        ("repeat = [0]", "repeat = [0.0]", "repeat"),
+        ("seeds = [1, 2]", "seeds = [99999999999999999999]", "seeds"),
+        ('"scheduler"', '["scheduler"]', "no world"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused(config: Path, old: str, new: str, named: str) -> None:
@@ -186,6 +189,43 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("world = ")
     with pytest.raises(InvalidFile, match="no TOML"):
         read_config(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ('model = "nobody:x"', "nobody"),
+        ('database = "sqlite:////nowhere/at/all.db"', "mkdir"),
+    ],
+)
+def test_what_fails_while_it_is_played_is_said_in_one_sentence(
+    config: Path, capsys: pytest.CaptureFixture[str], added: str, told: str
+) -> None:
+    """An error of an episode, played in another process among others, comes out as what it is."""
+    config.write_text(added + CONFIG.replace("concurrency = 1", "concurrency = 2"))
+    assert main(["simulate", str(config), "--fresh"]) not in (0, 1)
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_damaged_results_are_left_as_they_are(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is no database, and one with pages that are not what they were, are named, and nothing is written."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "results.db").write_bytes(b"no database " * 400)
+    with pytest.raises(StoreCorrupt, match="move this one away"):
+        Results(broken)
+    assert main(["simulate", str(broken)]) == main(["simulate", str(config), "--out", str(broken)]) != 1
+    assert "results.db" in capsys.readouterr().err
+    assert (broken / "results.db").read_bytes() == b"no database " * 400
+
+    torn = tmp_path / "torn"
+    Results(torn).close()
+    whole = (torn / "results.db").read_bytes()
+    (torn / "results.db").write_bytes(whole[:4096] + b"\x55" * (len(whole) - 4096))
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        Results(torn).missing(read_config(config).tasks())
 
 
 # The statistics

@@ -54,6 +54,8 @@ class Turn:
     """Ids of the records that caused rejected drafts."""
     reflections: tuple[Reflection, ...]
     """Lessons of the turn, oldest first."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """What the user was asked by the Assistant, and answered."""
 
 
 async def recent_turns(
@@ -125,7 +127,7 @@ async def _written(memory: Memory, turn: Turn, *, remember: bool, turns: bool) -
     weakened = await _graded(memory, blamed, Grade.AGAIN, turn)
     records = _lessons(turn)
     if remember:
-        records += _episode(turn) + (_transcript(turn) if turns else [])
+        records += _episode(turn) + _answers(turn) + (_transcript(turn) if turns else [])
     if records:
         await memory.add_many(records, now=now)
     reviewed = await review_quarantined(memory, turn.namespace, now)
@@ -133,7 +135,7 @@ async def _written(memory: Memory, turn: Turn, *, remember: bool, turns: bool) -
         "strengthened": used,
         "weakened": weakened,
         "lessons": len(turn.reflections),
-        "remembered": int(remember and tells(turn.task.text)),
+        "remembered": int(remember and tells(turn.task.text)) + (len(turn.answers) if remember else 0),
         **reviewed,
     }
 
@@ -190,6 +192,23 @@ def _episode(turn: Turn) -> list[NewRecord]:
             idempotency_key=f"{turn.id}/told",
             metadata=dates_said(turn.task.text, turn.task.asked_at),
         )
+    ]
+
+
+def _answers(turn: Turn) -> list[NewRecord]:
+    """Return what the user answered, in the user's words; after the question where they say nothing by themselves."""
+    return [
+        NewRecord(
+            text=text if tells(text) else f"{question}\n{text}",
+            namespace=turn.namespace,
+            conversation=turn.conversation,
+            speaker=turn.task.user,
+            event_time=turn.task.asked_at,
+            provenance=Provenance(task=turn.task.id, role="user"),
+            idempotency_key=f"{turn.id}/answered/{place}",
+            metadata={"question": question} | dates_said(text, turn.task.asked_at),
+        )
+        for place, (question, text) in enumerate(turn.answers, 1)
     ]
 
 

@@ -374,6 +374,7 @@ class Loop:
                 used=tuple(source["record"] for source in update["sources"] if self.grades),
                 blamed=tuple(dict.fromkeys(one for attempt in attempts for one in attempt["blamed"] if self.grades)),
                 reflections=tuple(Reflection.from_plain(values) for values in state["reflections"]),
+                answers=await self.people.answers(self.toolbox, state) if self.remember else (),
             )
             written = await consolidate_turn(self.memory, turn, remember=self.remember, turns="summary" not in state)
             emit(EventKind.MEMORY_WRITE, "memory", f"wrote {sum(written.values())} changes", **written)

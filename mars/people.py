@@ -23,7 +23,7 @@ from mars.events import EventKind
 from mars.persistence.approvals import CHANGES, Approval, Asked, Decision
 from mars.persistence.asks import Desk
 from mars.persistence.call_rows import Key
-from mars.state import State
+from mars.state import State, namespace_of
 from mars.telling import emit
 from mars.tools import ASKS, READ_ONLY, Toolbox
 
@@ -115,6 +115,18 @@ class People:
             asked_at=now,
             expires_at=now + timedelta(seconds=approval.expires) if approval.expires is not None else None,
             default="reject" if question else approval.default,
+        )
+
+    async def answers(self, toolbox: Toolbox, state: State) -> tuple[tuple[str, str], ...]:
+        """Return what the user was asked in a turn, and answered; in order of time."""
+        if not any(toolbox.asks(name) for name in toolbox.tools):
+            return ()
+        asked = await self.desk.of(namespace_of(state), state["conversation"])
+        told = [one for one in asked if one.turn == state["turn"] and one.kind == "question"]
+        return tuple(
+            (str(one.arguments.get("question", "")), one.decision.text)
+            for one in told
+            if one.decision is not None and one.decision.choice == "answer"
         )
 
     def _default(self, asked: Asked, new: bool) -> Decision | None:

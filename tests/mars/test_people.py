@@ -383,6 +383,29 @@ async def test_the_first_decision_stands(url: str) -> None:
         assert (await mars.resume("bill")).answer == "So: five"
 
 
+@pytest.mark.parametrize("remember", [True, False])
+async def test_what_a_user_answers_is_remembered(url: str, remember: bool) -> None:
+    """As all that the user tells, by the team's policy: nobody is asked again; a bare word keeps its question."""
+    team = Team(remember=remember)
+    async with Mars.open(url, tools=[ask_user], team=team) as mars:
+        assert (await mars.run("Where does my sister live?", user="ann", conversation="c")).status is RunStatus.WAITING
+        await mars.decide("c", {"choice": "answer", "text": "My sister lives in Oslo."})
+        await mars.resume("c")
+        again = await mars.run("Where does my sister live?", user="ann", conversation="d")
+        assert (again.status is RunStatus.COMPLETED) is remember
+        assert again.answer == ("My sister lives in Oslo." if remember else "")
+        await mars.run("What is the cat called?", user="ann", conversation="e")
+        await mars.decide("e", {"choice": "answer", "text": "Miso"})
+        await mars.resume("e")
+        await mars.run("Who was Bo?", user="ann", conversation="f")
+        await mars.decide("f", "reject")
+        await mars.resume("f")
+        texts = [one.text for one in await mars.memory.list(("ann",)) if one.speaker == "ann"]
+    told = ["My sister lives in Oslo.", "What is the cat called?\nMiso"]
+    assert [one for one in told if one in texts] == (told if remember else [])
+    assert not any("Bo" in one for one in texts)
+
+
 async def test_events_tell_of_both(tmp_path: Path) -> None:
     """Who watches the stream sees what is asked and what was decided."""
     till = Till()

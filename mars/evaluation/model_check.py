@@ -163,7 +163,11 @@ async def check_model(
 
     await one(every[0])
     if found[every[0].name].why.startswith(_FAILED):
-        raise ModelUnavailable(f"{name_of(asked)} cannot be asked: {found[every[0].name].why.removeprefix(_FAILED)}")
+        why = found[every[0].name].why.removeprefix(_FAILED).rstrip(".")
+        raise ModelUnavailable(
+            f"{name_of(asked)} cannot be asked: {why}; check the model's name, its provider's key, "
+            "and that its server can be reached"
+        )
     async with anyio.create_task_group() as group:
         for probe in every[1:]:
             group.start_soon(one, probe)

@@ -92,7 +92,8 @@ def _made(name: str, provider: str, **options: Any) -> BaseChatModel:
             f"the model {model!r} needs its provider's package: pip install langchain-{provider.replace('_', '-')}"
         ) from error
     except Exception as error:  # each package says in its own way that a key is missing
-        raise ModelUnavailable(f"the model {model!r} cannot be made: {error}") from error
+        why = " ".join(str(error).split())
+        raise ModelUnavailable(f"the model {model!r} cannot be made: {why}") from error
     return resolved
 
 

@@ -194,9 +194,17 @@ async def test_a_model_that_fails_now_and_then() -> None:
 async def test_a_model_out_of_reach_is_not_asked_thirty_times() -> None:
     """After the first probe the check ends with what the provider said."""
     model = ScriptedModel([Step(error=PermissionError("no key"))])
-    with pytest.raises(ModelUnavailable, match="cannot be asked: PermissionError: no key"):
+    with pytest.raises(ModelUnavailable, match="cannot be asked: PermissionError: no key; check the model's name"):
         await check_model(model)
     model.assert_finished()
+
+
+def test_a_provider_that_does_not_exist_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The maker's own message has a paragraph; an error at the terminal is one line."""
+    assert main(["check-model", "nobody:some-model"]) == 2
+    shown = capsys.readouterr().err
+    assert "cannot be made: Unsupported provider='nobody'. Supported" in " ".join(shown.split())
+    assert "\n\n" not in shown
 
 
 # The command

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
 
 from mars import Mars, Memory, Team
 from mars.agents.roles import Assistant
@@ -51,6 +52,11 @@ class Prompts(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.answers: list[str] = []
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        """Keep the answer."""
+        self.answers.append(response.generations[0][0].text)
 
     def on_chat_model_start(self, serialized: Any, messages: list[list[BaseMessage]], **kwargs: Any) -> None:
         """Keep the words."""
@@ -158,6 +164,43 @@ async def test_no_prompt_of_any_variant_holds_a_reference(world: str) -> None:
         assert len(heard.texts) >= len(twin.canaries())
         assert "canary" not in "".join(heard.texts)
         assert max(words_of_each_question(heard.texts).values()) <= limits.budget
+
+
+async def test_no_prompt_of_operations_holds_what_was_not_logged() -> None:
+    """Each memory in a prompt is a line that was logged before; of the oracle, which is told the truth, hardly one is.
+
+    The canaries see a reference that is written into a prompt; this sees the records behind it, which bear none.
+    """
+    shares = {}
+    for variant in ("vector", "fsrs", "mars", ORACLE):
+        heard = Prompts()
+        model = WORLDS["operations"].policy(1).model_copy(update={"callbacks": [heard]})
+        await played(EpisodeTask(world="operations", variant=variant, cell=RESTLESS, seed=1), model)
+        assert len(heard.answers) == len(heard.texts)
+        answers = dict(zip(map(incident, heard.texts), heard.answers, strict=True))
+        twin, logged, before = WORLDS["operations"](1, RESTLESS), set[str](), {}
+        for step in twin.steps():
+            if isinstance(step, Statement):
+                logged.add(step.text)
+                continue
+            before[incident(step.text)] = set(logged)
+            twin.mark(step, answers[incident(step.text)])
+        shown = [(line, before[incident(text)]) for text in heard.texts for line in memories(text)]
+        assert len(shown) >= 40
+        shares[variant] = sum(line in known for line, known in shown) / len(shown)
+    assert shares.pop(ORACLE) < 0.5
+    assert set(shares.values()) == {1.0}
+
+
+def incident(text: str) -> str:
+    """The number of the incident that is asked about."""
+    return re.findall(r"Incident (\d+):", text)[-1]
+
+
+def memories(prompt: str) -> list[str]:
+    """The texts of the memories in a prompt."""
+    block = re.search(r"<memories>(.*?)</memories>", prompt, re.DOTALL)
+    return re.findall(r'"text": "((?:[^"\\]|\\.)*)"', block[1] if block else "")
 
 
 def words_of_each_question(prompts: list[str]) -> dict[str, int]:

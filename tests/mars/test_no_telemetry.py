@@ -94,6 +94,6 @@ def test_the_documentation_turns_the_command_lines_analytics_off() -> None:
     """LangGraph's command line reports its use unless told otherwise: where we say to call it, we say how."""
     pages = [*ROOT.glob("README.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.py")]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
-    calls = re.findall(r"^(?:\$ )?((?:[A-Z_]+=\S+ )*)langgraph dev\b", text, re.MULTILINE)
+    calls = re.findall(r"^ *(?:\$ )?((?:[A-Z_]+=\S+ )*)langgraph dev\b", text, re.MULTILINE)
     assert calls
     assert [before for before in calls if "LANGGRAPH_CLI_NO_ANALYTICS=1 " not in before] == []

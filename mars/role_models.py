@@ -92,17 +92,17 @@ class RoleModel:
             nonlocal told
             if told:
                 emit(EventKind.RETRY, self._role, "the reply broke off; what was streamed of it is void")
-            whole: Any = None
+            chunks: list[Any] = []
             try:
                 async for chunk in self._bound.astream(prompt):
-                    if chunk.text:
-                        tell(chunk.text)
+                    if text := chunk.text:
+                        tell(text)
                         told = True
-                    whole = chunk if whole is None else whole + chunk
+                    chunks.append(chunk)
             except ValueError as error:
-                if whole is not None or "No generation" not in str(error):  # langchain's words for an empty stream
+                if chunks or "No generation" not in str(error):  # langchain's words for an empty stream
                     raise
-            return _reply(whole_reply(_unbroken(self._model, whole)))
+            return _reply(whole_reply(_unbroken(self._model, chunks[0] + chunks[1:] if chunks else None)))
 
         reply = _message(await self._calls.perform(wanted, make))
         if not told and reply.text:

@@ -111,6 +111,8 @@ def check_matter(subject: str, relation: str) -> None:
 
 def choice(value: object, choices: type[Choice], name: str) -> Choice:
     """Return the member that a value names; raise `InvalidInput`, which names them all, if it names none."""
+    if isinstance(value, choices):
+        return value
     try:
         return choices(str(value))
     except ValueError:

@@ -82,6 +82,9 @@ class Recaller:
 
     def _begin(self) -> None:
         self._shards: OrderedDict[Namespace, Shard] = OrderedDict()
+        self._sizes: dict[Namespace, int] = {}
+        self._held = 0
+        self._asked: list[Namespace] = []
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -99,6 +102,8 @@ class Recaller:
         """Drop every shard; they are loaded again from the truth when they are needed."""
         with self._lock:
             self._shards.clear()
+            self._sizes.clear()
+            self._held = 0
 
     @property
     def by_vectors(self) -> bool:
@@ -125,9 +130,15 @@ class Recaller:
 
     def _evict(self) -> None:
         """Drop the shards asked longest ago while all together are beyond the cap; the last one stays."""
-        held = sum(shard.nbytes for shard in self._shards.values())
-        while held > self._cap and len(self._shards) > 1:
-            held -= self._shards.popitem(last=False)[1].nbytes
+        for name in self._asked:  # no other shard has changed since it was last weighed
+            shard = self._shards.get(name)
+            size = 0 if shard is None else shard.nbytes
+            self._held += size - self._sizes.pop(name, 0)
+            if shard is not None:
+                self._sizes[name] = size
+        self._asked.clear()
+        while self._held > self._cap and len(self._shards) > 1:
+            self._held -= self._sizes.pop(self._shards.popitem(last=False)[0])
 
     def _vector(self, text: str) -> Vector | None:
         if self._lexical_weight == 1.0:
@@ -169,6 +180,7 @@ class Recaller:
 
     def _shard(self, reader: Reader, namespace: Namespace) -> Shard:
         """Return the namespace's shard, caught up; an empty one is not kept."""
+        self._asked.append(namespace)
         shard = self._shards.get(namespace) or Shard(
             namespace,
             dimension=self._embedder.dimension,

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from typing import NamedTuple
 
 from mars.language import (
     QUESTION_WORDS,
@@ -80,8 +81,20 @@ class Found:
     """The first day that the words name, for a question about time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Asked(NamedTuple):
+    spoken: Sequence[str]
+    user: str
+    wanted: Mapping[str, float]
+    mass: float
+
+
+class _Read(NamedTuple):
+    passage: Passage
+    terms: frozenset[str]
+    speaker: frozenset[str]
+
+
+class _Candidate(NamedTuple):
     passage: Passage
     sentence: str
     support: float
@@ -91,10 +104,12 @@ class _Candidate:
 def extract(prompt: Prompt) -> Found | None:
     """Return the best-supported answer, or None if nothing supports one well enough."""
     passages = [item for item in prompt.passages if item.ref not in prompt.lessons.avoid or not item.ref]
-    wanted = _term_weights(prompt, passages)
+    read = [_Read(item, frozenset(terms(item.text)), frozenset(terms(item.speaker))) for item in passages]
+    wanted = _term_weights(prompt.question, read)
     if not wanted:
         return None
-    candidates = [each for place, item in enumerate(passages) for each in _candidates(prompt, wanted, item, place)]
+    asked = _Asked(words(prompt.question), prompt.user.casefold(), wanted, sum(wanted.values()))
+    candidates = [each for place, item in enumerate(read) for each in _candidates(asked, item, place)]
     chosen = _chosen(candidates, prompt.lessons)
     return None if chosen is None else _answer(prompt.question, chosen)
 
@@ -119,41 +134,39 @@ def _preferred(passage: Passage, lessons: Lessons) -> bool:
     return not lessons.speaker or passage.speaker.casefold() == lessons.speaker.casefold()
 
 
-def _term_weights(prompt: Prompt, passages: Sequence[Passage]) -> dict[str, float]:
+def _term_weights(question: str, read: Sequence[_Read]) -> dict[str, float]:
     """Return the question's terms with their rarity among the passages."""
-    wanted = query_terms(prompt.question)
-    held = Counter(term for item in passages for term in set(terms(f"{item.speaker} {item.text}")))
-    total = len(passages) + _BACKGROUND
+    held = Counter(term for item in read for term in item.terms | item.speaker)
+    total = len(read) + _BACKGROUND
     return {
-        term: math.log(1 + total / (held[term] + 1)) * (_FORM_WEIGHT if term in _FORM_WORDS else 1.0) for term in wanted
+        term: math.log(1 + total / (held[term] + 1)) * (_FORM_WEIGHT if term in _FORM_WORDS else 1.0)
+        for term in query_terms(question)
     }
 
 
-def _candidates(prompt: Prompt, wanted: Mapping[str, float], item: Passage, place: int) -> Iterable[_Candidate]:
-    whole, mass = set(terms(item.text)), sum(wanted.values())
-    speaker = set(terms(item.speaker))
-    asks_of_self = bool(_FIRST_PERSON.intersection(words(prompt.question)))
-    own_words = asks_of_self and item.speaker.casefold() == prompt.user.casefold()
+def _candidates(asked: _Asked, read: _Read, place: int) -> Iterable[_Candidate]:
+    item, wanted = read.passage, asked.wanted
+    own_words = not _FIRST_PERSON.isdisjoint(asked.spoken) and item.speaker.casefold() == asked.user
     for sentence in sentences(item.text):
-        own = set(terms(sentence)) | speaker
+        own = (read.terms if sentence == item.text else frozenset(terms(sentence))) | read.speaker
         found = sum(weight for term, weight in wanted.items() if term in own)
-        found += _REST * sum(weight for term, weight in wanted.items() if term in whole and term not in own)
-        support = found / mass
+        found += _REST * sum(weight for term, weight in wanted.items() if term in read.terms and term not in own)
+        support = found / asked.mass
         score = support * (_ASIDE if sentence.rstrip().endswith("?") else 1.0) + _ORDER / (1 + place)
-        score += _TYPED * _has_wanted_type(prompt.question, sentence, item) + _OWN * own_words
+        score += _TYPED * _has_wanted_type(asked, sentence, item) + _OWN * own_words
         yield _Candidate(item, sentence, support, score)
 
 
-def _has_wanted_type(question: str, sentence: str, item: Passage) -> bool:
+def _has_wanted_type(question: _Asked, sentence: str, item: Passage) -> bool:
     """Return whether a sentence holds the sort of thing that the question asks for."""
-    spoken = words(question)
+    spoken = question.spoken
     asked = next((word for word in spoken if word in QUESTION_WORDS), "")
     if _wants_time(spoken):
         return bool(_dates(sentence, item))
     if asked == "how" and _AMOUNT.intersection(spoken):
         return bool(_NUMBER.search(sentence))
     if asked in ("who", "whom", "whose"):
-        known = set(words(question)) | set(words(item.speaker))
+        known = {*spoken, *words(item.speaker)}
         return any(name.lower() not in known for name in _NAME.findall(sentence))
     return asked == "where" and bool(_PLACE.search(sentence))
 

@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -43,6 +43,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -109,23 +110,24 @@ class ReaderModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Yield the answer word by word, then its tool calls and usage."""
-        message = self._reply(messages, stop, kwargs.get("tools") or (), kwargs.get("tool_choice"))
-        for piece in re.findall(r"\s*\S+\s*$|\s*\S+", str(message.content)):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-            if run_manager is not None:
-                run_manager.on_llm_new_token(piece, chunk=chunk)
+        for chunk in _chunks(self._reply(messages, stop, kwargs.get("tools") or (), kwargs.get("tool_choice"))):
+            if run_manager is not None and chunk.text:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
-        calls = [
-            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
-            for place, call in enumerate(message.tool_calls)
-        ]
-        last = AIMessageChunk(
-            content="",
-            tool_call_chunks=calls,
-            usage_metadata=message.usage_metadata,
-            response_metadata=message.response_metadata,
-        )
-        yield ChatGenerationChunk(message=last)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        """Yield the same; the whole answer is found in one visit to a thread, not one for each word."""
+        tools, choice = kwargs.get("tools") or (), kwargs.get("tool_choice")
+        for chunk in _chunks(await run_in_executor(None, self._reply, messages, stop, tools, choice)):
+            if run_manager is not None and chunk.text:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
 
     def _reply(
         self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, tools: Sequence[dict[str, Any]], choice: Any
@@ -150,6 +152,23 @@ class ReaderModel(BaseChatModel):
             usage_metadata=_usage(messages, text + "".join(json.dumps(args) for _, args in calls)),
             response_metadata={"model_name": self.model_name, "finish_reason": "tool_calls" if calls else "stop"},
         )
+
+
+def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
+    """Yield a reply word by word, then its tool calls and usage."""
+    for piece in re.findall(r"\s*\S+\s*$|\s*\S+", str(message.content)):
+        yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+    calls = [
+        tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
+        for place, call in enumerate(message.tool_calls)
+    ]
+    last = AIMessageChunk(
+        content="",
+        tool_call_chunks=calls,
+        usage_metadata=message.usage_metadata,
+        response_metadata=message.response_metadata,
+    )
+    yield ChatGenerationChunk(message=last)
 
 
 def _draft(prompt: Prompt, found: Found | None) -> str:

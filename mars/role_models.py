@@ -102,7 +102,8 @@ class RoleModel:
             except ValueError as error:
                 if chunks or "No generation" not in str(error):  # langchain's words for an empty stream
                     raise
-            return _reply(whole_reply(_unbroken(self._model, chunks[0] + chunks[1:] if chunks else None)))
+            first, *rest = chunks or [None]  # of a model that does not stream it is a message, which nothing is added to
+            return _reply(whole_reply(_unbroken(self._model, first + rest if rest else first)))
 
         reply = _message(await self._calls.perform(wanted, make))
         if not told and reply.text:

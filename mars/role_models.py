@@ -102,7 +102,7 @@ class RoleModel:
             except ValueError as error:
                 if chunks or "No generation" not in str(error):  # langchain's words for an empty stream
                     raise
-            first, *rest = chunks or [None]  # of a model that does not stream it is a message, which nothing is added to
+            first, *rest = chunks or [None]  # a model that does not stream gives one message, which takes no others
             return _reply(whole_reply(_unbroken(self._model, first + rest if rest else first)))
 
         reply = _message(await self._calls.perform(wanted, make))

@@ -33,6 +33,14 @@ OWN = 0.3
 _PRESENT = frozenset(
     ("is", "are", "am", "do", "does", "will", "can", "what's", "who's", "where's", "when's", "how's", "i'm", "should")
 )
+_PAST = frozenset(
+    """
+    did was were had has have would could been went came got made took gave said told saw found bought brought met began
+    wrote won lost left felt held kept led ran sang sold sent spent spoke stood taught thought became built chose fell
+    flew grew heard knew paid rode rose sat slept swam threw wore before after ago last yesterday past previous
+    previously earlier first ever
+    """.split()
+)
 _LIST = re.compile(r",|;|&|\band\b", re.IGNORECASE)
 
 
@@ -137,6 +145,11 @@ class Case:
     def about_the_past(self) -> bool:
         """Whether the question asks what happened, not what is or will be so."""
         return not _PRESENT.intersection(self.question)
+
+    @property
+    def says_past(self) -> bool:
+        """Whether a word of the question puts it into the past; "Which hook holds the coat?" has none."""
+        return any(word in _PAST or word.endswith("ed") for word in self.question)
 
     def is_verbatim(self, text: str) -> bool:
         """Return whether the claim stands in a text word for word."""

@@ -196,7 +196,8 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
     if _other_deadline(cited, item, sentence):
         return _DEADLINE_MOVED
     if case.about_the_past:
-        return "a newer correction" if _CORRECTED.search(sentence) and share(needed, here) >= SAME_TOPIC else ""
+        told = _CORRECTED.search(sentence) or (not case.says_past and _now_otherwise(cited, sentence))
+        return "a newer correction" if told and share(needed, here) >= SAME_TOPIC else ""
     if case.is_list and not _CORRECTED.search(sentence):
         return ""  # one more is no other
     if _CHANGED.search(sentence):
@@ -252,6 +253,18 @@ def _same_frame(old: str, new: str) -> bool:
             start = next((at for at in range(len(after)) if after[at : at + len(head)] == head), None)
             if start is not None and _differ(before[place + 1 :], after[start + len(head) :]):
                 return True
+    return False
+
+
+def _now_otherwise(cited: Evidence, sentence: str) -> bool:
+    """Return whether a sentence tells a change, or repeats one of the cited record but for a number ("on hook 127")."""
+    if _CHANGED.search(sentence):
+        return True
+    after = _spoken(sentence)
+    for before in map(_spoken, sentences(cited.text)):
+        other = [pair for pair in zip(before, after, strict=False) if pair[0] != pair[1]]
+        if len(before) == len(after) and len(other) == 1 and all(word[0].isdigit() for word in other[0]):
+            return True
     return False
 
 

@@ -279,6 +279,9 @@ def newer(old: str, new: str, question: str, draft: str | None = None, **more: o
         ("The code of the yard gate is 3344.", "The gate wants the code 7788.", "What is the code of the gate?", None),
         ("The rent is 900 euros.", "The rent is 950 euros.", "How much is the rent?", None),
         ("Lunch with Bob is on Friday.", "Lunch with Bob is cancelled.", "When is lunch with Bob?", "Friday"),
+        ("Ann's coat hangs on hook 27.", "Ann's coat hangs on hook 127.", "On which hook hangs Ann's coat?", None),
+        ("Ann's coat hangs on hook 27.", "Ann's coat now hangs on hook 127.", "On which hook hangs Ann's coat?", None),
+        ("Ann's coat hangs on hook 27.", "Ann's coat moved to hook 127.", "On which hook hangs Ann's coat?", None),
     ],
 )
 def test_a_newer_record_that_contradicts_is_found(old: str, new: str, question: str, draft: str | None) -> None:
@@ -300,6 +303,8 @@ def test_a_newer_record_that_contradicts_is_found(old: str, new: str, question: 
         ("I love pottery.", "I now love my new bike.", "What do I love about pottery?"),
         ("The locker code is 4711.", "I changed the tyres on the car to winter ones.", "What is the locker code?"),
         ("I live in Oslo.", "My brother moved his office to Rome.", "Where do I live now, in Oslo?"),
+        ("Ann's coat hangs on hook 27.", "Bob's coat hangs on hook 127.", "On which hook hangs Ann's coat?"),
+        ("I ran 5 miles on Sunday.", "I ran 7 miles on Sunday.", "Which distance ran Ann before last Sunday?"),
     ],
 )
 def test_what_does_not_contradict_raises_no_alarm(old: str, new: str, question: str) -> None:

@@ -106,8 +106,9 @@ class Archive:
             names = ", ".join(str(conversation_of(one.thread)[0]) for one in fitting)
             raise InvalidNamespace(f"conversation {conversation!r} is in several namespaces, name one: {names}")
         if not fitting:
-            what = "no unfinished turn: run a new one" if found else "never begun: see mars.conversations()"
-            raise NotFound(f"conversation {conversation!r} has {what}" if found else f"{conversation!r} was {what}")
+            if found:
+                raise NotFound(f"conversation {conversation!r} has no unfinished turn: run a new one")
+            raise NotFound(f"{conversation!r} was never begun: see `mars conversations`, or mars.conversations()")
         return fitting[0]
 
     async def place(self, conversation: str, namespace: Namespace | None) -> tuple[Namespace, str]:

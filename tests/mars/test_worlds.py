@@ -194,7 +194,7 @@ async def test_no_prompt_of_operations_holds_what_was_not_logged() -> None:
 
 def incident(text: str) -> str:
     """The number of the incident that is asked about."""
-    return re.findall(r"Incident (\d+):", text)[-1]
+    return str(re.findall(r"Incident (\d+):", text)[-1])
 
 
 def memories(prompt: str) -> list[str]:

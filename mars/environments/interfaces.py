@@ -51,6 +51,10 @@ class Score:
         return self.value >= 1.0
 
 
+FAILED_TURNS = "failed_turns"
+"""The count of turns that broke off with an error; what they are asked counts as answered wrongly."""
+
+
 class Environment(Protocol):
     """Something that an agent acts in."""
 

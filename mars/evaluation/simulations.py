@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mars.environments.interfaces import FAILED_TURNS
 from mars.evaluation.paired import Row, compared
 
 LEAST_ORACLE = 0.98
@@ -51,7 +52,7 @@ def simulation_report(
         "memoryless": round(memoryless, 4),
         "floor": round(floor, 4),
         **values,
-        "problems": _problems(oracle, memoryless, floor, ends[MEMORYLESS], exact_floor),
+        "problems": [*_problems(oracle, memoryless, floor, ends[MEMORYLESS], exact_floor), *_broken_off(episodes)],
     }
 
 
@@ -66,6 +67,18 @@ def _problems(
     if abs(memoryless - floor) > room:
         found.append(f"without memory {memoryless:.3f} is reached, and {floor:.3f} was predicted (within {room:.3f})")
     return found
+
+
+def _broken_off(episodes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+    """Return a problem if turns ended in an error: they count as wrong answers, which is no measure of the variant."""
+    failed: dict[str, int] = {}
+    for task, outcome in episodes:
+        if turns := outcome["counts"].get(FAILED_TURNS, 0):
+            failed[task["variant"]] = failed.get(task["variant"], 0) + turns
+    if not failed:
+        return []
+    each = ", ".join(f"{name} {turns}" for name, turns in failed.items())
+    return [f"{sum(failed.values())} turns failed with an error and count as wrong answers: {each}"]
 
 
 def _share(outcomes: Sequence[Mapping[str, Any]]) -> float:

@@ -83,6 +83,8 @@ class Reply:
     """US dollars; None where a price is not known."""
     shown: tuple[Evidence, ...] = ()
     """The memories in the prompt that the answer was drafted from, by the names that it cites them by."""
+    error: str | None = None
+    """What failed, if the turn broke off; the text is then what was drafted before, or nothing."""
 
 
 class Arm(Protocol):
@@ -270,7 +272,7 @@ class LoopArm:
         drafts = [attempt.draft for attempt in result.attempts]
         shown = read[drafts.index(text)] if len(read) == len(drafts) and text in drafts else (read or [()])[-1]
         tokens = usage.input_tokens + usage.output_tokens
-        return Reply(text=text, tokens=tokens, cost=usage.cost, shown=shown)
+        return Reply(text=text, tokens=tokens, cost=usage.cost, shown=shown, error=result.error)
 
     async def held(self, at: datetime) -> Sequence[Evidence]:
         """Return the active records of its memory."""

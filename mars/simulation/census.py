@@ -148,7 +148,7 @@ class Notebook:
                 "at": question.at.date().isoformat(),
                 "question": question.text[:LONGEST_TEXT],
                 "reference": reference,
-                "answer": reply.text[:LONGEST_TEXT],
+                "answer": (reply.text if reply.error is None else f"[failed: {reply.error}]")[:LONGEST_TEXT],
                 "lapse": lapse.value,
                 "shown": len(reply.shown),
                 "recalled": recalled,

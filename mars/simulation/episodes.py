@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from mars.environments import Score
+from mars.environments.interfaces import FAILED_TURNS
 from mars.errors import InvalidSetting
 from mars.simulation.arms import SABOTAGES, Arm, Limits, OracleArm, fading, open_arm
 from mars.simulation.census import MONTH, Notebook
@@ -88,7 +89,7 @@ class Outcome:
     months: tuple[tuple[int, int], ...]
     """For each 30 days (asked, right)."""
     counts: Mapping[str, int]
-    """What else the world counts, such as repeated mistakes."""
+    """What else the world counts, such as repeated mistakes; and `FAILED_TURNS`, if there are any."""
     failures: tuple[Mapping[str, Any], ...]
     """The first wrong answers: what was asked when, what is true, what stood in the prompt, and why it is wrong."""
     lapses: Mapping[str, int] = field(default_factory=dict)
@@ -146,6 +147,7 @@ async def _through(episode: Episode, arm: Arm, rules: Preset | None) -> Outcome:
         tally.cost = None if tally.cost is None or reply.cost is None else tally.cost + reply.cost
         score = episode.mark(step, reply.text)
         tally.count(step, score)
+        tally.failed += reply.error is not None
         await notes.answered(arm, step, reply, score)
     return replace(
         tally.outcome(episode.floor()),
@@ -161,7 +163,7 @@ class _Tally:
     """Counts what happens in an episode."""
 
     def __init__(self) -> None:
-        self.tokens, self.ms = 0, 0.0
+        self.tokens, self.ms, self.failed = 0, 0.0, 0
         self.cost: float | None = 0.0
         self._months: dict[int, list[int]] = {}
         self._counts: dict[str, int] = {}
@@ -185,7 +187,7 @@ class _Tally:
             cost=self.cost,
             ms=round(self.ms, 3),
             months=tuple((asked, right) for asked, right in months),
-            counts=self._counts,
+            counts=self._counts | ({FAILED_TURNS: self.failed} if self.failed else {}),
             failures=(),
         )
 

@@ -17,13 +17,15 @@ from mars import Mars, Memory, Team
 from mars.agents.roles import Assistant
 from mars.environments import play
 from mars.errors import InvalidSetting
+from mars.evaluation.simulations import simulation_report
 from mars.language import words
 from mars.simulation.arms import DIRECT, LONGEST, Limits
 from mars.simulation.episodes import ORACLE, WORLDS, EpisodeTask, Outcome, played
 from mars.simulation.policies import PROCEDURES
 from mars.simulation.results import canonical
 from mars.simulation.worlds import START, USER, Cell, Episode, Question, Reference, Statement, Step, WorldEnvironment
-from mars.testing import FixedClock
+from mars.testing import FixedClock, ScriptedModel
+from mars.testing import Step as Scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -293,6 +295,27 @@ def test_what_a_reference_accepts() -> None:
     assert Reference(values=()).accepts("Not known.")
     assert not Reference(values=()).accepts("the Red Barn")
     assert "Barn" not in repr(reference)
+
+
+async def test_turns_that_fail_are_counted_and_told() -> None:
+    """A model that raises in every third call: its turns are no wrong answers that nobody hears of."""
+    cell = Cell(noise=0, change=0.0, repeat=0, gap=3)
+    steps = (Scripted(text="Not known."), Scripted(text="Not known."), Scripted(error=ValueError("the model is away")))
+    task = EpisodeTask(world="scheduler", variant="mars", cell=cell, seed=1)
+    broken = await played(task, ScriptedModel(list(steps * 40)))
+    failed = broken.counts["failed_turns"]
+    assert 1 <= failed < broken.asked
+    assert any("the model is away" in one["answer"] for one in broken.failures)
+    assert "failed_turns" not in (await outcome("scheduler", "mars", cell, seed=1)).counts
+    ends = [
+        ({"variant": one, "cell": "a", "seed": 1}, vars_of(await outcome("scheduler", one, cell)))
+        for one in (ORACLE, "none")
+    ]
+    told = [*ends, ({"variant": "mars", "cell": "a", "seed": 1}, vars_of(broken))]
+    assert simulation_report("scheduler", ends, exact_floor=True)["problems"] == []
+    (problem,) = simulation_report("scheduler", told, exact_floor=True)["problems"]
+    assert problem.startswith(f"{failed} turns failed")
+    assert problem.endswith(f"mars {failed}")
 
 
 BAD: Sequence[dict[str, Any]] = (

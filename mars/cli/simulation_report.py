@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ def counted(noted: Noted) -> Mapping[str, Any]:
 
 def write(path: Path, told: str) -> None:
     """Write a file in one piece. Raises `InvalidFile` where that cannot be."""
-    new = path.with_suffix(path.suffix + ".new")
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")  # another process may write its own
     try:
         new.write_text(told, encoding="utf-8")
         new.replace(path)

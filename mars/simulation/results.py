@@ -206,7 +206,7 @@ class Results:
         """Write the finished ones of the tasks as JSONL, in their order, and return the file."""
         path = self.folder / LINES
         rows = ({"key": key_of(task), **task.plain(), **outcome} for task, outcome in self.of(tasks))
-        new = path.with_suffix(".new")
+        new = path.with_name(f"{path.name}.{os.getpid()}.new")  # another process may write its own
         new.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
         os.replace(new, path)
         return path

@@ -14,12 +14,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from difflib import SequenceMatcher
 
 from mars.agents.evidence.case import Case, plain
 from mars.agents.evidence.reading import days_named, neighbours, numbers, share, text_terms
 from mars.agents.interfaces import Evidence
 from mars.agents.verdicts import Issue, IssueKind
 from mars.language import STOP_WORDS, sentences, stem, words
+from mars.language.dates import MONTHS, WEEKDAYS
 
 SAME_TOPIC = 0.5
 """Share of the topic, by rarity, that the newer record must hold of what the cited one holds."""
@@ -69,6 +71,7 @@ _DEADLINE = re.compile(
 )
 """What stands right before a date or time that is a deadline."""
 _DEADLINE_MOVED = "a newer deadline"
+_DATED = frozenset((*MONTHS, *WEEKDAYS))
 _STOP_STEMS = frozenset(stem(word) for word in STOP_WORDS)
 _CLOCK = re.compile(r"\b\d{1,2}(?::\d{2}|\s*(?:am|pm|o'clock))\b", re.IGNORECASE)
 _NAME = re.compile(r"(?<=[\w,;:]\s)[A-Z][a-z]\w+")
@@ -205,7 +208,7 @@ def _how(case: Case, cited: Evidence, item: Evidence, sentence: str, topical: se
             return ""
         alike = bool(_sorts(case, case.claim, cited) & _sorts(case, sentence, item))
         return "a newer change" if share(needed, around) >= (CHANGED_VALUE if alike else CHANGED_TOPIC) else ""
-    if share(needed, here) < SAME_TOPIC:
+    if share(needed, here) < SAME_TOPIC or _another_matter(case, cited, sentence):
         return ""
     measured = _sorts(case, case.claim, cited) & _sorts(case, sentence, item) - {"name"}
     return "a newer statement of another value" if measured or _same_frame(cited.text, sentence) else ""
@@ -253,6 +256,24 @@ def _same_frame(old: str, new: str) -> bool:
             start = next((at for at in range(len(after)) if after[at : at + len(head)] == head), None)
             if start is not None and _differ(before[place + 1 :], after[start + len(head) :]):
                 return True
+    return False
+
+
+def _another_matter(case: Case, cited: Evidence, sentence: str) -> bool:
+    """Return whether a sentence runs like one of the cited record but for a part asked for and a name or thing.
+
+    Asked what is due on 3 May, "I owe Ann the lamp, due on 5 May" is no newer word on Bob's vase, due on that day.
+    """
+    after = _spoken(sentence)
+    for before in map(_spoken, sentences(cited.text)):
+        steps = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        parts = [(before[start:end], after[at:to]) for step, start, end, at, to in steps if step == "replace"]
+        alike = sum(end - start for step, start, end, _, _ in steps if step == "equal")
+        if len(parts) < 2 or 2 * alike < max(len(before), len(after)):
+            continue
+        asked = any(set(old).intersection(case.question) and not set(new) & set(case.question) for old, new in parts)
+        if asked and any(not any(word in _DATED or word[0].isdigit() for word in old + new) for old, new in parts):
+            return True
     return False
 
 

@@ -485,6 +485,38 @@ def test_two_events_are_no_deadline(old: str, new: str, question: str, stale: bo
     assert (IssueKind.STALE in kinds(checked)) == stale
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "question", "stale"),
+    [
+        (
+            "I owe Bob the vase, due on 3 June.",
+            "I owe Ann the lamp, due on 5 June.",
+            "What do I owe, due on 3 June?",
+            False,
+        ),
+        (
+            "I owe Bob the vase, due on 3 June.",
+            "I owe Bob the vase, due on 9 June.",
+            "What do I owe, due on 3 June?",
+            True,
+        ),
+        ("Bob gets the vase on 3 June.", "Ann gets the lamp on 3 July.", "What does who get on 3 June?", False),
+        (
+            "The deadline of the vase is 3 June.",
+            "The deadline of the lamp is 5 June.",
+            "Of what is 3 June the deadline?",
+            False,
+        ),
+        ("The vase is in box 12 on Monday.", "The vase is in box 17 on Friday.", "In which box is the vase?", True),
+    ],
+)
+def test_another_matter_in_the_same_words_is_no_newer_word(old: str, new: str, question: str, stale: bool) -> None:
+    """A sentence with another thing, and another value in the place of the one asked for, contradicts nothing."""
+    before, after = said("2023-05-18", "Mara", old, 1), said("2023-05-20", "Mara", new, 9)
+    checked = check(question, f"{old} [m1]", before, after, user="Mara")
+    assert (IssueKind.STALE in kinds(checked)) == stale
+
+
 def test_how_to_answer_is_no_topic() -> None:
     """Answers that are offered need not stand in the source, and to choose one of them is to say something."""
     log = said("2023-05-08", "ann", "Procedure Delta fixed the pump leak.")

@@ -124,7 +124,10 @@ class RunResult:
     oracle_feedback: bool = False
     """Whether somebody in the loop knew a reference answer: such a run is no measure of the agent."""
     asks: tuple[Mapping[str, Any], ...] = ()
-    """What a person has to decide before the turn goes on, if the status is waiting."""
+    """What a person has to decide before the turn goes on, if the status is waiting.
+
+    What a tool gives LangGraph's `interrupt` itself, if it is no mapping, stands under ``value``.
+    """
 
     @property
     def verdict(self) -> Verdict | None:
@@ -196,13 +199,13 @@ def read_result(values: Mapping[str, Any]) -> RunResult:
         usage=Usage(**values.get("usage") or {}),
         latency=values.get("latency", 0.0),
         oracle_feedback=values.get("oracle_feedback", False) or any(each.verdict.oracle_feedback for each in attempts),
-        asks=tuple(values.get("asks", ())),
+        asks=tuple(ask if isinstance(ask, Mapping) else {"value": ask} for ask in values.get("asks", _asks(values))),
     )
 
 
-def _asks(values: Mapping[str, Any]) -> bool:
-    """Whether a graph stopped to ask a person."""
-    return bool(values.get("__interrupt__"))
+def _asks(values: Mapping[str, Any]) -> list[Any]:
+    """Return what a graph stopped to ask a person; nothing if it did not."""
+    return [one.value for one in values.get("__interrupt__", ())]
 
 
 def _sources(plain: Sequence[dict[str, Any]]) -> tuple[CitedSource, ...]:

@@ -689,6 +689,25 @@ async def test_a_plain_tool_may_ask_a_person() -> None:
         await in_a_graph(Toolbox.of([ask]))
 
 
+@pytest.mark.parametrize(("asked", "told"), [("really?", {"value": "really?"}), ({"day": 1}, {"day": 1})])
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_a_tool_asks_by_itself_is_told_as_it_is(
+    asked: Any, told: dict[str, Any], kept: bool, tmp_path: Path
+) -> None:
+    """A run that waits says what for, whatever value the tool gave LangGraph; bare ones stand under ``value``."""
+
+    def ask() -> str:
+        """Ask."""
+        return str(interrupt(asked))
+
+    model = ScriptedModel(lambda said: Step(tool_calls=(("ask", {}),)))
+    alone = Team(without=frozenset({"checker"}))
+    url = f"sqlite:///{tmp_path}/life.db" if kept else "memory:"
+    async with Mars.open(url, model=model, tools=[ask], team=alone) as mars:
+        result = await mars.run("Ask.", user="ann", conversation="talk")
+    assert (result.status.value, list(result.asks), result.plain()["asks"]) == ("waiting", [told], [told])
+
+
 async def in_a_graph(box: Toolbox) -> None:
     """Run a tool as a node of a graph does, and raise what comes out of it."""
     caught: list[BaseException] = []

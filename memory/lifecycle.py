@@ -8,7 +8,7 @@ their whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,10 +20,9 @@ from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
 from mars.memory.parts import PARTS, in_step, parts_of, wholes_of, with_parts
 from mars.memory.presets import Preset
-from mars.memory.records import Change, Grade, Namespace, Record, Status, days_between
-from mars.memory.settling import change, of_matter, settled
+from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, days_between
 from mars.memory.strength import strengthen
-from mars.memory.superseding import reinstated, restates, successor, superseded
+from mars.memory.superseding import reinstated, settle, successor, superseded
 from mars.memory.tiers import FORGOTTEN
 from mars.memory.views import (
     FORGOTTEN_REASON,
@@ -59,6 +58,16 @@ def found(reader: Reader, ids: Sequence[str], now: datetime) -> list[Record]:
         missing = ", ".join(one for one in wanted if one not in there)
         raise NotFound(f"no record has the id {missing}; nothing was written: list() shows what there is")
     return records
+
+
+def change(
+    tx: Transaction, records: Iterable[Record], event: str, now: datetime, detail: Mapping[str, Any] | None = None
+) -> list[Record]:
+    """Write changed records with a new `seq` and one row of history each; return them."""
+    changed = [replace(record, seq=tx.next_seq()) for record in records]
+    tx.update(changed)
+    tx.log([Change(seq=record.seq, at=now, record=record.id, event=event, detail=detail or {}) for record in changed])
+    return changed
 
 
 def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datetime, preset: Preset) -> list[Record]:
@@ -152,7 +161,7 @@ def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) 
     away = [one for one in records if one.status is Status.ARCHIVED]
     away = [as_read(one, preset, now) or one for one in with_parts(tx, away)]
     changed = change(tx, [_restored(one, now) for one in away if one.status is Status.ARCHIVED], "restored", now)
-    return _within_capacity(tx, _merged(records, changed + settled(tx, changed, now)), changed, preset, now)
+    return _within_capacity(tx, _merged(records, changed + _settled(tx, changed, now)), changed, preset, now)
 
 
 def _restored(record: Record, now: datetime) -> Record:
@@ -169,13 +178,51 @@ def _restored(record: Record, now: datetime) -> Record:
     )
 
 
+def _matter(fact: Record) -> Selection:
+    """Return what selects the facts about the same subject in the same relation."""
+    return Selection(
+        namespace=fact.namespace, kinds=frozenset({Kind.FACT}), subject=fact.subject, relation=fact.relation
+    )
+
+
+def _settled(tx: Transaction, records: Iterable[Record], now: datetime) -> list[Record]:
+    """Let facts that have become active take their places among the others; return what changed."""
+    changed: list[Record] = []
+    for record in records:
+        if record.kind is Kind.FACT and record.status is Status.ACTIVE:
+            for one in settle(record, tx.select(_matter(record)), now):
+                changed += change(tx, [one], "superseded", now, {"by": one.superseded_by})
+    return changed
+
+
+def rivals_settled(tx: Transaction, before: Record | None, after: Record | None, now: datetime) -> list[Record]:
+    """Let what a key holds now take its place among the facts, and return what changed.
+
+    Facts that the earlier value had superseded get another successor, or are active again without one.
+    """
+    if after is None:
+        return []
+    changed = _settled(tx, [after], now)
+    if before is None or before.id != after.id or before.kind is not Kind.FACT:
+        return changed
+    others = tx.select(_matter(before))
+    older = [one for one in others if one.superseded_by == before.id]
+    for one in older:
+        place = successor(one, others, now) if one.status is Status.SUPERSEDED else None
+        moved = reinstated(one) if place is None else superseded(one, place, now)
+        if moved != one:
+            event, by = ("reinstated", {"undone": before.id}) if place is None else ("superseded", {"by": place.id})
+            changed += change(tx, [moved], event, now, by)
+    return changed
+
+
 def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime, preset: Preset) -> list[Record]:
     """Release quarantined records into recall, or archive them; others stay as they are."""
     records = found(tx, ids, now)
     waiting = [record for record in with_parts(tx, records) if record.status is Status.QUARANTINED]
     if passed:
         changed = change(tx, [replace(record, status=Status.ACTIVE) for record in waiting], "released", now)
-        changed += settled(tx, changed, now)
+        changed += _settled(tx, changed, now)
     else:
         changed = put_away(tx, waiting, REVIEW_REASON, now)
     return _within_capacity(tx, _merged(records, changed), changed, preset, now)
@@ -190,21 +237,18 @@ def put_away(tx: Transaction, records: Iterable[Record], because: str, now: date
 def undo(tx: Transaction, record: str, now: datetime, preset: Preset) -> list[Record]:
     """Take back a supersession, given either of its facts: the newer one is archived, if it is still there.
 
-    The older ones are active again, unless a third fact takes their place. What goes on in the newer one goes with it:
-    it says the same, as of an earlier time.
+    The older ones are active again, unless a third fact takes their place.
     """
     (start,) = found(tx, [record], now)
     by = start.superseded_by or start.id
     newer = [unswept(one) for one in tx.get([by]) if one is not None and not is_expired(one, now)]
-    others = [one for one in tx.select(of_matter(start)) if one.id != by]
-    past = [one for one in others if one.superseded_by == by and any(restates(new, one) for new in newer)]
-    others = [one for one in others if one not in past]
-    older = [one for one in others if one.superseded_by in {by, *(one.id for one in past)}]
+    others = [one for one in tx.select(_matter(start)) if one.id != by]
+    older = [one for one in others if one.superseded_by == by]
     if not older:
         raise InvalidInput(f"{record} has superseded nothing and was not superseded; there is nothing to undo")
     away = [
         replace(one, status=Status.ARCHIVED, archived_at=now, archived_because=UNDONE_REASON, known_to=now)
-        for one in newer + past
+        for one in newer
     ]
     back = [reinstated(one) for one in older]
     places = {one.id: successor(one, others, now) for one in back if one.status is Status.ACTIVE}

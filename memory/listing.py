@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -15,7 +15,6 @@ from mars.memory.interfaces import Reader, Selection
 from mars.memory.lives import KINDS, STATUSES
 from mars.memory.presets import Preset
 from mars.memory.records import Kind, Namespace, Record, Status, Tier
-from mars.memory.superseding import held
 from mars.memory.tiers import FORGOTTEN, SHORT, TIERS, Codes
 from mars.memory.views import as_read, standings_of
 
@@ -86,15 +85,16 @@ def as_of(
     What is forgotten, put away or quarantined at `now` is not told. A supersession that was undone counts as never
     made; the history has it.
     """
+    result = []
     shown = frozenset({Status.ACTIVE, Status.SUPERSEDED})
-    stored = reader.select(replace(selection, kinds=frozenset({Kind.FACT}), statuses=shown, alive_at=now))
-    read = (as_read(record, preset, now) for record in stored)
-    matters: dict[Hashable, list[Record]] = {}
-    for fact in read:
-        if fact is not None and fact.status in shown:
-            matter = fact.namespace, (fact.subject or "").casefold(), fact.relation
-            matters.setdefault(matter, []).append(fact)
-    result = [fact for facts in matters.values() for fact in held(facts, valid_at, known_at)]
+    for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}), statuses=shown, alive_at=now)):
+        fact = as_read(stored, preset, now)
+        if fact is None or fact.known_from > known_at or fact.status not in shown:
+            continue
+        # Before it was superseded the store held the fact to be valid without an end.
+        ends = fact.valid_to if fact.known_to is not None and fact.known_to <= known_at else None
+        if fact.valid_from <= valid_at and (ends is None or valid_at < ends):
+            result.append(fact)
     return sorted(result, key=lambda fact: (fact.valid_from, fact.id))
 
 

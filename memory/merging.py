@@ -10,10 +10,10 @@ from mars.errors import InvalidInput
 from mars.memory.duplicates import agree, comparable, conflict, matter, outlives, said, united
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.lifecycle import found
+from mars.memory.lifecycle import change, found
 from mars.memory.presets import Preset
 from mars.memory.records import Duplicates, Kind, Namespace, NewRecord, Record, Status
-from mars.memory.settling import change, settled
+from mars.memory.superseding import settle
 from mars.memory.views import is_expired, is_forgotten
 
 MERGED_REASON = "merged"
@@ -144,7 +144,18 @@ def merge(tx: Transaction, keep: str, ids: Sequence[str], now: datetime, preset:
     sources = [one for one in after.provenance.sources if one not in kept.provenance.sources]
     detail = {"records": [one.id for one in others], "sources": sources, "pinned": [kept.pinned, after.pinned]}
     (after,) = change(tx, [after], "merged", now, detail)
-    after = {after.id: after, **{one.id: one for one in settled(tx, [after], now)}}[after.id]
+    after = _settled(tx, after, now)
     away = [replace(one, status=Status.ARCHIVED, archived_at=now, archived_because=MERGED_REASON) for one in others]
     change(tx, away, "archived", now, {"because": MERGED_REASON, "into": after.id})
     return after
+
+
+def _settled(tx: Transaction, fact: Record, now: datetime) -> Record:
+    """Let a fact that may be valid from earlier on now end what it excludes; return it as it is then."""
+    if fact.kind is not Kind.FACT:
+        return fact
+    selection = Selection(namespace=fact.namespace, subject=fact.subject, relation=fact.relation)
+    for changed in list(settle(fact, tx.select(selection), now)):
+        (changed,) = change(tx, [changed], "superseded", now, {"by": changed.superseded_by})
+        fact = changed if changed.id == fact.id else fact
+    return fact

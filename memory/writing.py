@@ -31,9 +31,8 @@ from mars.memory.records import (
     Vector,
     sealed,
 )
-from mars.memory.settling import first_change, part
 from mars.memory.strength import FIRST_DIFFICULTY
-from mars.memory.superseding import TOLD, Retold, Tellings, parted, repeated, settle, tellings_of
+from mars.memory.superseding import repeated, settle
 from mars.memory.views import is_expired
 
 _NOTHING: Mapping[str, Record] = MappingProxyType({})
@@ -50,7 +49,6 @@ class _Batch:
     known: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
     facts: dict[tuple[Namespace, str, str | None], list[str]] = field(default_factory=dict)
     likes: Likes = field(default_factory=Likes)
-    told: dict[str, list[Change]] = field(default_factory=dict)
     spared: bool = False
 
     def remember(self, record: Record) -> None:
@@ -133,8 +131,13 @@ def _append(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
     records = [new_row(tx, one, rules) for one in ready]
     vectors = {record.id: one.vector for record, one in zip(records, ready, strict=True) if one.vector is not None}
     tx.insert(records, vectors)
-    tx.log([first_change(record) for record in records])
+    tx.log([_added(record) for record in records])
     return Added(records, len(records))
+
+
+def _added(record: Record) -> Change:
+    detail = {"kind": record.kind, "status": record.status, "strength": record.strength}
+    return Change(seq=record.seq, at=record.created_at, record=record.id, event="added", detail=detail)
 
 
 def _from(episode: Record) -> Provenance:
@@ -186,12 +189,9 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
     batch.spared = False
     others = _facts_like(tx, one.new, batch) if one.new.kind is Kind.FACT else []
     trust, status = _trust(tx, one.new, rules.preset, batch.pending)
-    again = repeated(one.new, trust, one.now, others, rules.preset) if status is Status.ACTIVE else None
-    if again is not None:
-        told = _repeat(tx, again, others, one.now, batch)
-        if not again.apart:
-            batch.spared = True
-            return told
+    again = repeated(one.new, trust, one.now, others, rules.preset)
+    if again is not None and status is Status.ACTIVE:
+        return _repeat(tx, *again, others, one.now, batch)
     twin = _told_again(tx, one, rules, batch)
     if twin is not None:
         return twin
@@ -201,41 +201,28 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
         batch.vectors[record.id] = one.vector
     batch.remember(record)
     batch.likes.note(record)
-    batch.changes.append(first_change(record))
+    batch.changes.append(_added(record))
     if record.kind is Kind.FACT:
         batch.facts.setdefault(_matter(one.new), []).append(record.id)
-        _settle(tx, record, others, one.now, batch, None if again is None else again.after)
+        _settle(tx, record, others, one.now, batch)
     return batch.latest[record.id]
 
 
-def _settle(
-    tx: Transaction, record: Record, others: Sequence[Record], now: datetime, batch: _Batch, heir: Record | None = None
-) -> None:
+def _settle(tx: Transaction, record: Record, others: Sequence[Record], now: datetime, batch: _Batch) -> None:
     """Let an active fact take the place of those that it excludes."""
-    if record.status is not Status.ACTIVE:
-        return
-    others = [batch.latest.get(one.id, one) for one in others]
-    split = parted(record, others, now, lambda fact: _tellings(tx, fact, batch))
-    if split:
-        batch.flush(tx)
-        batch.latest.update((one.id, one) for two in split for one in part(tx, two, now))
-        others = [one for one in _facts_like(tx, record, batch) if one.id != record.id]
-    for changed in settle(record, others, now, heir):
-        _change(tx, changed, "superseded", {"by": changed.superseded_by}, now, batch)
+    if record.status is Status.ACTIVE:
+        for changed in settle(record, others, now):
+            _change(tx, changed, "superseded", {"by": changed.superseded_by}, now, batch)
 
 
-def _tellings(tx: Transaction, fact: Record, batch: _Batch) -> Tellings:
-    stored = [] if fact.id in batch.pending else tellings_of(tx.history(fact.id))
-    return stored + tellings_of(batch.told.get(fact.id, ()))
-
-
-def _repeat(tx: Transaction, again: Retold, others: Sequence[Record], now: datetime, batch: _Batch) -> Record:
+def _repeat(
+    tx: Transaction, before: Record, after: Record, others: Sequence[Record], now: datetime, batch: _Batch
+) -> Record:
     """Note that a fact was told again, and what follows if it is valid from earlier on now."""
-    record = _change(tx, again.after, "repeated", again.detail, now, batch)
-    if TOLD in again.detail:
-        batch.told.setdefault(record.id, []).append(batch.changes[-1])
-    if not again.apart:
-        _settle(tx, record, [other for other in others if other.id != record.id], now, batch)
+    sources = [source for source in after.provenance.sources if source not in before.provenance.sources]
+    record = _change(tx, after, "repeated", {"sources": sources}, now, batch)
+    _settle(tx, record, [other for other in others if other.id != record.id], now, batch)
+    batch.spared = True
     return batch.latest[record.id]
 
 

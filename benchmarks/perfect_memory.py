@@ -19,10 +19,10 @@ from statistics import fmean
 import anyio
 
 from mars.agents.interfaces import Evidence
-from mars.simulation.arms import Limits, PromptArm, spoken
+from mars.simulation.arms import Arm, Limits, PromptArm, spoken
 from mars.simulation.config import read_config
 from mars.simulation.episodes import WORLDS
-from mars.simulation.worlds import USER, Cell, Question, Statement
+from mars.simulation.worlds import USER, Cell, Episode, Question, Statement
 
 CONFIGS = [Path("examples/simulations") / f"{world}.toml" for world in ("assistant", "operations", "scheduler")]
 UNLIMITED = Limits(budget=100_000)
@@ -45,7 +45,13 @@ class PerfectArm(PromptArm):
 async def success(world: str, seed: int, cell: Cell) -> float:
     """Play an episode and return the share of right answers."""
     episode = WORLDS[world](seed, cell)
-    arm, told, right = PerfectArm(episode.policy(seed), UNLIMITED), [], []
+    return await played(episode, PerfectArm(episode.policy(seed), UNLIMITED))
+
+
+async def played(episode: Episode, arm: Arm) -> float:
+    """Let an arm live through an episode and return the share of right answers."""
+    told: list[Statement] = []
+    right: list[bool] = []
     for step in episode.steps():
         if isinstance(step, Statement):
             told.append(step)

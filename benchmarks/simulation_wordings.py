@@ -24,14 +24,15 @@ from typing import Any
 import anyio
 from langchain_core.language_models import BaseChatModel
 
+from benchmarks.perfect_memory import played
 from mars.models.prompt_parts import Prompt
 from mars.models.reader import NOT_KNOWN
-from mars.simulation.arms import Arm, Limits, OracleArm, open_arm
+from mars.simulation.arms import Limits, OracleArm, open_arm
 from mars.simulation.episodes import ORACLE
 from mars.simulation.policies import RulePolicy
 from mars.simulation.world_assistant import AssistantEpisode
 from mars.simulation.world_scheduler import SchedulerEpisode
-from mars.simulation.worlds import Cell, Episode, Question, Reference, Statement, Step
+from mars.simulation.worlds import Cell, Question, Reference, Statement, Step
 
 ARMS = (ORACLE, "mars", "mars-no-checker", "vector")
 CELLS = [Cell(noise=n, change=0.5, repeat=r, gap=g) for n, r, g in ((2, 0, 7), (8, 0, 60), (2, 2, 60), (8, 2, 7))]
@@ -180,22 +181,9 @@ async def success(place: int, variant: str, cell: Cell, seed: int) -> float:
     episode.wording = wording
     policy: BaseChatModel = DiaryPolicy(told=wording.told) if isinstance(episode, Scheduler) else episode.policy(seed)
     if variant == ORACLE:
-        return await _played(episode, OracleArm(policy, Limits(), episode.truth))
+        return await played(episode, OracleArm(policy, Limits(), episode.truth))
     async with open_arm(variant, policy, Limits(), seed=seed) as arm:
-        return await _played(episode, arm)
-
-
-async def _played(episode: Episode, arm: Arm) -> float:
-    told: list[Statement] = []
-    right: list[bool] = []
-    for step in episode.steps():
-        if isinstance(step, Statement):
-            told.append(step)
-            continue
-        await arm.tell(told)
-        told = []
-        right.append(episode.mark(step, (await arm.ask(step)).text).passed)
-    return fmean(right)
+        return await played(episode, arm)
 
 
 def measured(place: int) -> dict[str, Any]:

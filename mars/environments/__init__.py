@@ -2,7 +2,8 @@
 
 `interfaces` is the protocol; a user's own environment takes some 50 lines (`examples/own_environment.py`). `playing`
 plays one with the real runtime. `database` is any SQLite or PostgreSQL database as tools of an agent, `dbbench` the
-database tasks of AgentBench. Only an environment's `score` knows what is right; nothing that an agent sees is of it.
+database tasks of AgentBench, `textworld` the text adventures of TextWorld. Only an environment's `score` knows what is
+right; nothing that an agent sees is of it.
 """
 
 from __future__ import annotations

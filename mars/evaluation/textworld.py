@@ -208,11 +208,11 @@ class _World(TextWorld):
 
 async def _played(world: TextWorld, model: BaseChatModel | str, without: frozenset[str]) -> AsyncIterator[Try]:
     """Yield the tries of a world; the rules and the oracle take the Assistant's place only."""
+    own = model == BUILT_IN or isinstance(model, ScriptedModel)
     if model == BUILT_IN:
         from mars.models.game_rules import GameRulesModel
 
         model = GameRulesModel()
-    own = not isinstance(model, str) and model._llm_type in ("mars-game-rules", "mars-scripted")
     fields = {"assistant": Assistant(prompt=PROMPT, model=model, max_actions=COMMANDS)} if own else {}
     async with open_in(world, team=textworld_team(without=without, **fields), model=None if own else model) as mars:
         begun = time.perf_counter()

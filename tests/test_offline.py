@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,27 @@ with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(
         print(accepted.recv(4).decode())
 """
 
+# Before Python 3.12 one process-wide flag guards sys.settrace, and stays set while audit hooks run.
+TRACE_IN_MANY_THREADS = """
+import sys, threading
+died = []
+sys.setswitchinterval(1e-6)
+def trace():
+    for _ in range(3000):
+        try:
+            sys.settrace(None)
+        except RuntimeError as error:
+            died.append(error)
+threads = [threading.Thread(target=trace) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(died))
+"""
+GUARD = f"import runpy\nrunpy.run_path({str(Path(__file__).parent / 'guard' / 'sitecustomize.py')!r})\n"
+HOOK = "import sys\nsys.addaudithook(lambda event, arguments: event == 'socket.connect')\n"
+
 
 def run_python(code: str, *prefix: str) -> str:
     """Run code in a Python subprocess and return what it prints."""
@@ -49,6 +71,36 @@ def test_names_outside_are_not_looked_up() -> None:
     """A name look-up that leaves the machine fails at once."""
     with pytest.raises(OSError, match=r"network is off"):
         socket.getaddrinfo("example.org", 443)
+
+
+def test_datagrams_to_outside_are_refused() -> None:
+    """Neither way to send a datagram leaves the machine, and one to loopback arrives."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        for send in (
+            partial(sender.sendto, b"ping", ("192.0.2.1", 9)),
+            partial(sender.sendto, b"ping", 0, ("192.0.2.1", 9)),
+            partial(sender.sendmsg, [b"ping"], [], 0, ("192.0.2.1", 9)),
+            partial(sender.connect_ex, ("192.0.2.1", 9)),
+        ):
+            with pytest.raises(OSError, match=r"network is off"):
+                send()
+        receiver.bind(("127.0.0.1", 0))
+        sender.sendto(b"ping", receiver.getsockname())
+        assert receiver.recv(4) == b"ping"
+
+
+def test_threads_that_are_traced_start_beside_the_guard() -> None:
+    """The guard puts no audit hook before sys.settrace: with one, threads die under coverage before Python 3.12."""
+    assert run_python(GUARD + TRACE_IN_MANY_THREADS) == "0"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 and later have no such flag")
+def test_an_audit_hook_beside_threads_that_are_traced_shows() -> None:
+    """The sabotaged guard, an audit hook written in Python, makes sys.settrace fail."""
+    assert int(run_python(HOOK + TRACE_IN_MANY_THREADS)) > 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

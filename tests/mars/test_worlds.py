@@ -19,7 +19,7 @@ from mars.environments import play
 from mars.errors import InvalidSetting
 from mars.evaluation.simulations import simulation_report
 from mars.language import words
-from mars.simulation.arms import DIRECT, LONGEST, Limits
+from mars.simulation.arms import DIRECT, LONGEST, Limits, open_arm
 from mars.simulation.episodes import ORACLE, WORLDS, EpisodeTask, Outcome, played
 from mars.simulation.policies import PROCEDURES
 from mars.simulation.results import canonical
@@ -192,6 +192,32 @@ async def test_no_prompt_of_operations_holds_what_was_not_logged() -> None:
         shares[variant] = sum(line in known for line, known in shown) / len(shown)
     assert shares.pop(ORACLE) < 0.5
     assert set(shares.values()) == {1.0}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+async def test_whoever_is_told_the_steps_alone_is_asked_and_answers_the_same(world: str) -> None:
+    """Handed its statements and questions by hand, with no episode behind them, the loop sees the same prompts.
+
+    A Checker, verifier or reflection that read a reference would leave no canary in a prompt: it would reject what is
+    wrong, and so ask for other drafts than here.
+    """
+    cell = Cell(noise=1, change=0.5, repeat=0, gap=20)
+    alone, scored = Prompts(), Prompts()
+    twin = WORLDS[world](1, cell)
+    model = twin.policy(1).model_copy(update={"callbacks": [alone]})
+    async with open_arm("mars", model, Limits(), seed=1) as arm:
+        told: list[Statement] = []
+        for step in twin.steps():
+            if isinstance(step, Statement):
+                told.append(step)
+                continue
+            await arm.tell(told)
+            twin.mark(step, (await arm.ask(step)).text)
+            told = []
+    task = EpisodeTask(world=world, variant="mars", cell=cell, seed=1)
+    await played(task, twin.policy(1).model_copy(update={"callbacks": [scored]}))
+    assert len(alone.texts) >= len(twin.canaries()) + (world != "operations")  # no draft is rejected there
+    assert list(zip(alone.texts, alone.answers, strict=True)) == list(zip(scored.texts, scored.answers, strict=True))
 
 
 def incident(text: str) -> str:

@@ -149,7 +149,8 @@ class Review:
     wider: tuple[Evidence, ...] = ()
     """What the Checker's own, wider search found; refs are w1, w2, … for what the Assistant did not see."""
     tool_results: tuple[str, ...] = ()
-    """What tools returned in this iteration, verbatim; what failed is no evidence and stands in `tool_errors`."""
+    """What tools returned in this iteration, and what people answered in the turn, verbatim; what failed is no evidence
+    and stands in `tool_errors`."""
     tool_errors: tuple[str, ...] = ()
     """How tools failed in this iteration and why actions were rejected, verbatim."""
     action: Action | None = None

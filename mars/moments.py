@@ -276,8 +276,8 @@ def tools_in(scratch: Sequence[Mapping[str, Any]]) -> Iterator[ToolRun]:
 def steps_of(state: Mapping[str, Any], *, recalled: bool = True) -> list[Step]:
     """Return what a state tells of its turn, step by step, each under `Step.recorded`.
 
-    Of earlier iterations it has drafts and verdicts; what was recalled and which tools were run, of the current one,
-    unless that has not `recalled` yet.
+    Of earlier iterations it has drafts, verdicts and what people answered; what was recalled and which tools were run,
+    of the current one, unless that has not `recalled` yet.
     """
     if not state:
         return []

@@ -30,7 +30,7 @@ from mars.consolidation import Turn, consolidate_turn, earlier_lessons, fitted, 
 from mars.errors import BudgetExhausted
 from mars.events import EventKind
 from mars.memory.interfaces import Kind
-from mars.people import People
+from mars.people import People, said_by_people
 from mars.persistence.reliability import Reliability, Task
 from mars.prompting import affordable, assistant_prompt, count_words, plain_prompt, words_left
 from mars.results import RunStatus
@@ -118,8 +118,9 @@ class Loop:
     @placed
     async def recall(self, state: State) -> dict[str, Any]:
         """Bring records and earlier lessons into the turn, as wide as the lessons say."""
+        told: dict[str, Any] = {"scratch": said_by_people(state["scratch"]), "actions": 0}
         if self.memory is None:
-            return {"evidence": [], "scratch": [], "actions": 0}
+            return {"evidence": [], **told}
         task = task_of(state)
         lessons = [Reflection.from_plain(values) for values in state["lessons"]]
         if not lessons and self.reflector is not None and self.reflector.reflects:
@@ -153,7 +154,7 @@ class Loop:
             lessons=fitting,
             widened=plan.widen,
         )
-        return {"evidence": records, "lessons": fitting, "memory_words": spent, "scratch": [], "actions": 0}
+        return {"evidence": records, "lessons": fitting, "memory_words": spent, **told}
 
     def _plan(self, state: State) -> Plan:
         return combined_plan([Reflection.from_plain(values) for values in state["lessons"] + state["reflections"]])

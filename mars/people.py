@@ -7,9 +7,10 @@ LangGraph's `interrupt` brings the decision. Nobody is asked twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Literal
 
 from langchain_core.messages import message_to_dict
@@ -37,6 +38,12 @@ NOBODY = "nobody answered in time"
 
 DECLINED = "The user does not answer this. Go on without it."
 """What the Assistant is told of a question that was declined without a word."""
+
+BY_PERSON = {"by": "person"}
+"""The artifact of a reply that a person gave; no model is sent it."""
+
+_CALLS = frozenset({"tool_use", "tool_call", "function_call", "invalid_tool_call"})
+"""Types of the blocks in which providers keep a call of a tool in the words of a message, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +152,40 @@ ask_user: BaseTool = StructuredTool.from_function(_unanswered, name="ask_user", 
 """The tool by which an Assistant asks the user: ``Mars.open(…, tools=[ask_user])``."""
 
 
+def said_by_people(scratch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return of a draft's calls and replies those in which a person spoke, for the drafts that come after it.
+
+    What the Checker said of other calls of the same message, and what came of them, is left out.
+    """
+    kept: list[dict[str, Any]] = []
+    for place, message in enumerate(scratch):
+        if message["type"] == "tool":
+            kept += [dict(message)] if _by_person(message) else []
+            continue
+        replies = takewhile(lambda one: one["type"] == "tool", scratch[place + 1 :])
+        answered = {one["data"]["tool_call_id"] for one in replies if _by_person(one)}
+        if answered:
+            kept.append({**message, "data": _only(message["data"], answered)})
+    return kept
+
+
+def _by_person(message: Mapping[str, Any]) -> bool:
+    return bool(message["data"].get("artifact") == BY_PERSON)
+
+
+def _only(data: Mapping[str, Any], ids: Collection[str]) -> dict[str, Any]:
+    """Return a message of the Assistant's with no other calls than these."""
+    content = data["content"]
+    if isinstance(content, list):
+        content = [one for one in content if not (isinstance(one, dict) and _other_call(one, ids))]
+    calls = [call for call in data["tool_calls"] if call["id"] in ids]
+    return {**data, "content": content, "tool_calls": calls, "invalid_tool_calls": []}
+
+
+def _other_call(block: Mapping[str, Any], ids: Collection[str]) -> bool:
+    return block.get("type") in _CALLS and block.get("call_id", block.get("id")) not in ids
+
+
 def _words(asked: Asked) -> str:
     if asked.kind == "question":
         return str(asked.arguments.get("question", ""))
@@ -183,7 +224,8 @@ def _applied(
             told = f"Not allowed by a person: {decision.text or 'no reason given'}"
             if asked.kind == "question":
                 told = decision.text or DECLINED
-        scratch.append(message_to_dict(toolbox.reply(action, told, failed=decision.choice == "reject")))
+        reply = toolbox.reply(action, told, failed=decision.choice == "reject")
+        scratch.append(message_to_dict(reply.model_copy(update={"artifact": dict(BY_PERSON)})))
     return {"scratch": scratch, "pending": pending}
 
 

@@ -19,6 +19,7 @@ from mars.errors import BudgetExhausted, ConversationError
 from mars.graph import compile_graph, recursion_limit
 from mars.moments import Step
 from mars.nodes import Loop
+from mars.people import said_by_people
 from mars.persistence.approvals import Asked, Decision
 from mars.persistence.asks import Desk
 from mars.persistence.budgets import Scope, Spending
@@ -129,7 +130,7 @@ class Rehearsal(Loop):
             update: dict[str, Any] = await Loop.recall(self, state)
             return update
         found = {name: self.recalled[name] for name in ("evidence", "lessons")}
-        return {**found, "scratch": [], "actions": 0}
+        return {**found, "scratch": said_by_people(state["scratch"]), "actions": 0}
 
 
 async def rehearsed(

@@ -57,7 +57,7 @@ class State(TypedDict, total=False):
     team: str
     """Name of the team that works on the turn; empty for the usual one."""
     scratch: list[dict[str, Any]]
-    """The Assistant's tool calls and their results in this iteration."""
+    """The Assistant's tool calls and their results in this iteration, after what people answered in earlier ones."""
     pending: list[dict[str, Any]]
     """Proposed actions that wait for their review or their run."""
     actions: int

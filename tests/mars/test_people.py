@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_to_dict, messages_from_dict
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -23,7 +24,7 @@ from sqlalchemy.pool import NullPool
 from mars import Budget, Checker, Mars, RunStatus, Team
 from mars.errors import InvalidInput, InvalidSetting, NotFound
 from mars.events import EVERYTHING, EventKind
-from mars.people import NOBODY, ask_user
+from mars.people import BY_PERSON, NOBODY, ask_user, said_by_people
 from mars.persistence.approvals import Approval, Asked, Decision
 from mars.subgraph import Asker, agent_graph
 from mars.testing import ScriptedModel, Step
@@ -404,6 +405,94 @@ async def test_what_a_user_answers_is_remembered(url: str, remember: bool) -> No
     told = ["My sister lives in Oslo.", "What is the cat called?\nMiso"]
     assert [one for one in told if one in texts] == (told if remember else [])
     assert not any("Bo" in one for one in texts)
+
+
+def judging(*approved: bool) -> ScriptedModel:
+    """Return a judge that says these, in order."""
+    issues = [{"kind": "unsupported", "evidence": "nothing says so", "directive": "Say what was told."}]
+    said = [{"approved": yes, "score": float(yes), "issues": [] if yes else issues} for yes in approved]
+    return ScriptedModel([Step(structured=one) for one in said])
+
+
+async def test_each_draft_of_a_turn_has_what_was_answered(url: str) -> None:
+    """A rejected draft takes the results of tools with it, but not what a person said; nobody is asked again."""
+    till = Till()
+    where: tuple[str, dict[str, Any]] = ("ask_user", {"question": "Where does she live?"})
+    look = StructuredTool.from_function(lambda: "seen", name="look", description="Look.", metadata={"read_only": True})
+    script = (Step(text="I ask.", tool_calls=(("look", {}), where, PAY)), "In Rome.", "In Bonn.", "In Oslo.")
+    model, judge = ScriptedModel(script), judging(False, False, False, True)  # the payment, and two drafts
+    team = Team(checker=Checker(model=judge), approval=Approval(), without=frozenset({"reflection"}))
+    tools: list[Any] = [till.pay, look, ask_user]
+    async with Mars.open(url, model=model, tools=tools, team=team) as mars:
+        assert (await mars.run("Where is my sister?", conversation="c")).status is RunStatus.WAITING
+        await mars.decide("c", {"choice": "answer", "text": "She lives in Oslo."})
+    async with Mars.open(url, model=model, tools=tools, team=team) as mars:  # the rest is another process's
+        result = await mars.resume("c")
+        rows = await mars.asked("c")
+        replay = await mars.replay("c", recorded=True)
+    assert (result.status, result.answer, len(rows)) == (RunStatus.COMPLETED, "In Oslo.", 1)
+    assert (replay.first_difference, till.paid) == (None, [])
+    first, *later = model.calls[1:]
+    assert ["seen" in first.prompt, "Rejected by the Checker" in first.prompt] == [True, True]
+    for call in later:
+        said, answered = call.messages[2:]
+        assert isinstance(said, AIMessage)
+        assert isinstance(answered, ToolMessage)
+        assert (said.text, [(one["name"], one["args"]) for one in said.tool_calls]) == ("I ask.", [where])
+        assert (answered.content, answered.tool_call_id) == ("She lives in Oslo.", said.tool_calls[0]["id"])
+    told = [call.prompt.partition("<tool_results>")[2] for call in judge.calls[1:]]
+    assert ["She lives in Oslo." in one for one in told] == [True, True, True]
+    assert ["seen" in one for one in told] == [True, False, False]
+
+
+def test_what_is_kept_of_a_reply_holds_no_other_call() -> None:
+    """Some providers hold a call also in the words of a message; one without its result would be refused."""
+    calls = [tool_call(name=name, args={}, id=name) for name in ("ask_user", "look")]
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    blocks: list[Any] = [{"type": "tool_use", "id": call["id"], "name": call["name"], "input": {}} for call in calls]
+    bad = invalid_tool_call(name="pay", args="{", id="pay", error=None)
+    reply = AIMessage([thought, *blocks], tool_calls=calls, invalid_tool_calls=[bad])
+    answer = ToolMessage("Oslo", tool_call_id="ask_user", artifact=BY_PERSON)
+    others = [ToolMessage("seen", tool_call_id="look"), ToolMessage("Not run", tool_call_id="pay", status="error")]
+    nothing = AIMessage("", tool_calls=calls[1:])
+    scratch = [message_to_dict(one) for one in (nothing, others[0], reply, *others, answer)]
+    said, answered = messages_from_dict(said_by_people(scratch))
+    assert isinstance(said, AIMessage)
+    assert (said.content, [call["id"] for call in said.tool_calls]) == ([thought, blocks[0]], ["ask_user"])
+    assert (said.invalid_tool_calls, answered.content) == ([], "Oslo")
+    assert said_by_people([message_to_dict(one) for one in (said, answered)]) == [
+        message_to_dict(said),
+        message_to_dict(answered),
+    ]
+
+
+async def test_the_reader_reads_an_answer_in_its_second_draft(tmp_path: Path) -> None:
+    """With no model at all: it asks once, and says again what it was told, as the user's word."""
+    team = Team(checker=Checker(model=judging(False, True)))
+    async with Mars.open(f"sqlite:///{tmp_path / 'a.db'}", tools=[ask_user], team=team) as mars:
+        await mars.run("Where does my sister live?", user="ann", conversation="c")
+        await mars.decide("c", {"choice": "answer", "text": "My sister lives in Oslo."})
+        result = await mars.resume("c")
+        rows = await mars.asked("c")
+    assert (result.status, result.answer, len(rows)) == (RunStatus.COMPLETED, "My sister lives in Oslo.", 1)
+    assert [attempt.verdict.approved for attempt in result.attempts] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "decision", [{"choice": "reject", "text": "Bo is a crook."}, {"choice": "answer", "text": "Ann paid in May."}]
+)
+async def test_each_draft_has_what_was_said_instead_of_running(url: str, decision: Any) -> None:
+    """The reason of a rejection, and an answer in the place of a result, are before each later draft too."""
+    till, model = Till(), ScriptedModel([Step(tool_calls=(PAY,)), "Bo is paid.", "Bo is not paid."])
+    team = Team(
+        checker=Checker(model=judging(True, False, True)), approval=Approval(), without=frozenset({"reflection"})
+    )
+    async with Mars.open(url, model=model, tools=[till.pay], team=team) as mars:
+        await mars.run("Pay Bo.", conversation="c")
+        await mars.decide("c", decision)
+        await mars.resume("c")
+        assert (len(await mars.asked("c")), till.paid) == (1, [])
+    assert [decision["text"] in call.prompt for call in model.calls] == [False, True, True]
 
 
 async def test_events_tell_of_both(tmp_path: Path) -> None:

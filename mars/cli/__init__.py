@@ -1,7 +1,8 @@
 """The command line: ``mars COMMAND``.
 
 Each command lives in a file of its own, which is imported when it is called, and imports what is heavy inside its
-function. Errors of MARS end as one line on stderr and exit code 2; unexpected ones keep their traceback.
+function. Errors of MARS end as one line on stderr and exit code 2; unexpected ones keep their traceback. A
+turn that is over without an answer ends `mars ask` and `mars resume` with exit code 3.
 """
 
 from __future__ import annotations

@@ -33,6 +33,12 @@ ModelOption = Annotated[
 ]
 """The option ``--model``."""
 
+UNANSWERED = 3
+"""Exit code where a turn is over without an answer: a budget is out, or a model failed."""
+
+MORE = "ask again with more of it: --max-calls, --max-tokens, --max-cost"
+"""What helps where a budget is out."""
+
 
 def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
@@ -59,7 +65,7 @@ def ask(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Answer a question from a memory, with sources, retention and the Checker's verdict."""
+    """Answer a question from a memory, with sources, retention and the Checker's verdict. Exit code 3: no answer."""
     from mars.persistence.budgets import Budget
     from mars.team import Team
 
@@ -99,6 +105,24 @@ async def _ask(
         output.json(result.plain())
     else:
         show_result(result)
+    end(result, MORE if key is None else f"{MORE}; and with another --key, this one stands for the turn that is over")
+
+
+def unanswered(result: RunResult, remedy: str = MORE) -> str | None:
+    """Return why a turn that is over has no answer, and what helps; None if it has one, or goes on."""
+    if result.answer or result.status in (RunStatus.COMPLETED, RunStatus.WAITING):
+        return None
+    if result.status is RunStatus.BUDGET_EXHAUSTED:
+        return f"no answer: {result.stop_reason}; {remedy}"
+    return f"no answer: {result.error or result.status.value}"
+
+
+def end(result: RunResult, remedy: str = MORE) -> None:
+    """End a command as its turn ended: without an answer with one line on stderr and `UNANSWERED`."""
+    words = unanswered(result, remedy)
+    if words is not None:
+        output.error(words)
+        raise typer.Exit(UNANSWERED)
 
 
 def show_step(event: Event) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from mars.cli.ask import ModelOption
+from mars.cli.ask import ModelOption, unanswered
 from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, run_log
 from mars.errors import InvalidText
 from mars.events import CHECKED, EventKind
@@ -76,14 +76,20 @@ async def _turn(mars: Mars, line: str, user: str, conversation: str | None, json
     assert result is not None
     if json:
         output.json(result.plain())
-        return result
+    else:
+        _show(result)
+    words = unanswered(result) or result.error
+    if words:
+        output.error(words)
+    return result
+
+
+def _show(result: RunResult) -> None:
+    """Print the answer and what it rests on."""
     output.print(Text(result.answer or "(no answer)", style="bold"))
     if result.sources:
         mark = "approved" if result.approved else "not approved"
         output.note(f"  {mark} · " + " · ".join(f"{s.said_at.date()} {s.speaker}: {s.text}" for s in result.sources))
-    if result.error:
-        output.error(result.error)
-    return result
 
 
 def _show_recalled(event: Event) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mars.cli.ask import ModelOption, show_result
+from mars.cli.ask import ModelOption, end, show_result
 from mars.cli.output import (
     Database,
     JsonFlag,
@@ -55,7 +55,10 @@ def resume(
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another process holds it.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Finish the turn that a crash, a cancellation or a shutdown left half done; one that is over is shown."""
+    """Finish the turn that a crash, a cancellation or a shutdown left half done; one that is over is shown.
+
+    Exit code 3: it is over without an answer.
+    """
     run_async(_resume, conversation, db, namespace, model, wait, json)
 
 
@@ -156,3 +159,4 @@ async def _resume(conversation: str, db: str, namespace: str | None, model: str,
         output.json(result.plain())
     else:
         show_result(result)
+    end(result)

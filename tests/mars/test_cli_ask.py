@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mars.cli import main
+from mars.cli.ask import UNANSWERED
 
 TALK = '{"text": "I moved to Bern last week.", "speaker": "ann", "time": "2023-05-08"}\n'
 MARS = "import sys; from mars.cli import main; sys.exit(main())"
@@ -127,16 +128,37 @@ def _rows(path: Path) -> int:
 def test_a_budget_ends_a_question_early(db: str, capfd: pytest.CaptureFixture[str]) -> None:
     """With its reason and what was spent; the reader costs nothing, so that a budget of cost holds for it."""
     asked = ["ask", "Where did Ann move?", "-n", "ann", "--db", db]
-    assert main([*asked, "--max-calls", "0"]) == 0
-    shown = capfd.readouterr().out
+    assert main([*asked, "--max-calls", "0"]) == UNANSWERED
+    shown, told = capfd.readouterr()
     assert "budget_exhausted" in shown
-    assert "the turn's budget of calls (0) is used up" in shown
     assert "0 calls" in shown
+    assert "error: no answer: the turn's budget of calls (0) is used up" in told
+    assert "--max-calls" in told
+    assert main([*asked, "--max-calls", "0", "--json"]) == UNANSWERED
+    shown, told = capfd.readouterr()
+    assert json.loads(shown)["status"] == "budget_exhausted"
+    assert "error: no answer: the turn's budget of calls (0) is used up" in told
     assert main([*asked, "--max-cost", "0.01", "--max-tokens", "100000", "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
     assert (result["status"], result["usage"]["calls"], result["usage"]["cost"]) == ("completed", 1, 0.0)
     assert main([*asked, "--max-calls", "-1"]) == 2
     assert "calls must be 0 or more" in capfd.readouterr().err
+
+
+def test_what_ends_without_an_answer_has_a_status_of_its_own(db: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Also where it is told again, or finished later; a budget that left a draft is answered, and so is Not known."""
+    asked = ["ask", "Where did Ann move?", "-n", "ann", "--db", db, "--conversation", "mail", "--key", "17"]
+    assert main([*asked, "--max-calls", "0"]) == UNANSWERED
+    assert "another --key" in capfd.readouterr().err
+    assert main(asked) == UNANSWERED  # the same turn is told
+    assert main(["resume", "mail", "--db", db]) == UNANSWERED
+    capfd.readouterr()
+    assert main(["conversations", "mail", "--db", db]) == 0  # only shown
+    assert "no answer" not in capfd.readouterr().err
+    assert main(["ask", "Who is Bo?", "-n", "ann", "--db", db, "--max-calls", "1"]) == 0
+    shown, told = capfd.readouterr()
+    assert "Not known." in shown
+    assert "no answer" not in told
 
 
 def test_a_key_asks_once(db: str, capfd: pytest.CaptureFixture[str]) -> None:

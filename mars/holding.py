@@ -13,7 +13,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -195,9 +195,25 @@ class Holder:
         if self._draining:
             raise ConversationBusy("this process is shutting down: run or resume elsewhere")
         begin = ask.begin(ask.conversation) if ask.begin is not None else None
-        return await self._journal.claim(
-            ask.thread, ask.conversation, str(os.getpid()), begin, take_over=take_over, once=ask.once
+        taking = asyncio.ensure_future(
+            self._journal.claim(
+                ask.thread, ask.conversation, str(os.getpid()), begin, take_over=take_over, once=ask.once
+            )
         )
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            with CancelScope(shield=True):
+                await self._give_back(taking)
+            raise
+
+    async def _give_back(self, taking: asyncio.Task[Claim | None]) -> None:
+        """Return what was taken for a caller who is gone: without that others would wait until it runs out."""
+        await asyncio.wait([taking])
+        claim = None if taking.cancelled() or taking.exception() is not None else taking.result()
+        if claim is not None:
+            with suppress(StoreError):  # then it runs out
+                await self._journal.leave(claim.fence)
 
     async def _replace(self, ask: Ask) -> Claim:
         """End the run that holds the conversation, and take its place."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -36,6 +37,7 @@ from mars.errors import (
 from mars.events import EVERYTHING, EventKind
 from mars.graph import compile_graph
 from mars.holding import thread_of
+from mars.memory import points
 from mars.memory.interfaces import Kind
 from mars.persistence.budgets import Budget, Budgets
 from mars.persistence.leases import Leases
@@ -557,6 +559,33 @@ async def test_a_cancelled_task_is_resumed(file: str) -> None:
         with suppress(asyncio.CancelledError):
             await task
         gate.let_go.set()
+        assert task.cancelled()
+        assert [one.running for one in await mars.unfinished()] == [False]
+        assert (await mars.resume("c")).answer == "In Norway."
+
+
+async def test_a_task_that_is_cancelled_while_it_takes_its_conversation_gives_it_back(tmp_path: Path) -> None:
+    """Its lease is committed when it is gone already: nobody is kept waiting for a holder that there is not."""
+    arrived, let_go = threading.Event(), threading.Event()
+
+    def hold(point: str) -> None:
+        if point == "run_before_commit" and not arrived.is_set():
+            arrived.set()
+            assert let_go.wait(20)
+
+    async with Mars.open(f"sqlite:///{tmp_path / 'life.db'}", team=team(ScriptedModel(["In Norway."]))) as mars:
+        points.watch(hold)
+        try:
+            task = asyncio.ensure_future(said(mars))
+            assert await anyio.to_thread.run_sync(arrived.wait, 20)
+            task.cancel()
+            await anyio.lowlevel.checkpoint()
+            let_go.set()
+            with suppress(asyncio.CancelledError):
+                await task
+        finally:
+            let_go.set()
+            points.watch(None)
         assert task.cancelled()
         assert [one.running for one in await mars.unfinished()] == [False]
         assert (await mars.resume("c")).answer == "In Norway."

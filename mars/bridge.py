@@ -61,7 +61,8 @@ class Twin(Generic[Original_co]):
 
     Use it in a `with` statement, or call `open` and `close`. Every call blocks the calling thread until the original is
     done. An interrupt (Ctrl-C) cancels the call. Raises `NotOpen` when used before it was opened, after it was
-    closed, or in a forked child, which has to open one of its own; and `RuntimeError` from within its own event loop.
+    closed, or in a forked child, which has to open one of its own, and when opened twice; and `RuntimeError` from
+    within its own event loop.
     """
 
     def __init__(self, opening: AbstractAsyncContextManager[Original_co]) -> None:
@@ -82,7 +83,7 @@ class Twin(Generic[Original_co]):
     def open(self) -> Self:
         """Start the event loop's thread and open the original; the counterpart of `close`."""
         if self._portal is not None:
-            raise RuntimeError(f"{type(self).__name__} is already open")
+            raise NotOpen(f"{type(self).__name__} is already open: use it as it is, or close() it first")
         self._process = os.getpid()
         self._thread = start_blocking_portal("asyncio", name="mars")
         self._portal = self._thread.__enter__()
@@ -90,6 +91,7 @@ class Twin(Generic[Original_co]):
             self._entered = self._portal.wrap_async_context_manager(self._opening)
             self._original = self._entered.__enter__()
         except BaseException as error:
+            self._entered = None
             self._stop(type(error), error, error.__traceback__)
             raise
         _open.append(self)

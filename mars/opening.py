@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from anyio import to_thread
 
@@ -50,20 +50,27 @@ class Opening(Generic[Opened]):
         self._keeping = keeping
         self._stack: AsyncExitStack | None = None
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"what Mars.open returns has no {name!r} before it is entered: write `async with Mars.open(…) as mars:`, "
+            "or without async `with Mars.open_sync(…) as mars:`"
+        )
+
     async def __aenter__(self) -> Opened:
         async with AsyncExitStack() as stack:
-            memory, team = self._memory, self._crew.usual
+            crew = await to_thread.run_sync(self._crew.resolved)
+            memory, team = self._memory, crew.usual
             if not isinstance(memory, Memory):
                 memory = await stack.enter_async_context(Memory.open(memory, **self._memory_options))
             kept = await self._keeping.opened(stack, self._memory, self._memory_options)
-            roster = await self._crew.roster(stack, memory, kept)
+            roster = await crew.roster(stack, memory, kept)
             durable = None
             if kept is not None:
                 keep = team.remember and roster.usual.memory is not None
                 graph = await to_thread.run_sync(compile_graph, roster, kept.saver)
                 durable = kept.conversations(graph, recursion_limit(roster), team.window, keep, roster.loop_of)
                 stack.push_async_callback(durable.holder.close)
-            if self._crew.toolbox.tools:
+            if crew.toolbox.tools:
                 await to_thread.run_sync(import_module, "jsonschema")  # else the first review would wait for it
             made = await to_thread.run_sync(self._make, memory, roster, durable, self._keeping.observers)
             self._stack = stack.pop_all()

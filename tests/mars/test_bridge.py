@@ -151,7 +151,7 @@ def test_open_and_close() -> None:
     with pytest.raises(NotOpen, match="not open"):
         twin.add(1)
     assert twin.open() is twin
-    with pytest.raises(RuntimeError, match="already open"):
+    with pytest.raises(NotOpen, match="already open"):
         twin.open()
     assert twin.add(1) == 1
     twin.close()
@@ -177,3 +177,9 @@ def test_failed_opening() -> None:
     with pytest.raises(OSError, match="no disk"), SyncAdder(broken()):
         pass
     assert threading.active_count() == before
+    twin = SyncAdder(broken())
+    with pytest.raises(OSError, match="no disk"):
+        twin.open()
+    twin.close()
+    with pytest.raises(NotOpen, match="not open"):
+        twin.add(1)

@@ -365,6 +365,14 @@ async def test_a_later_time_of_asking_is_what_memory_sees(clock: FixedClock) -> 
     assert late.answer == "Not known."
 
 
+async def test_what_open_returns_names_what_to_enter(memory: Memory) -> None:
+    """`Mars.open` without ``async with`` says so; what looks for an attribute is told that there is none."""
+    opening: Any = Mars.open(memory)
+    with pytest.raises(AttributeError, match=r"'run' before it is entered: write `async with Mars\.open"):
+        opening.run("Where?")
+    assert not hasattr(opening, "memory")
+
+
 def test_the_sync_twin_gives_the_same(clock: FixedClock) -> None:
     """Code without an event loop runs and streams the same loop."""
     with Mars.open_sync(InMemoryBackend(), clock=clock) as mars:

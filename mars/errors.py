@@ -31,7 +31,7 @@ MarsError
 │   ├── LeaseLost           another run has taken over; the write was refused
 │   └── StateMismatch       the saved state is of a version that this code cannot go on with
 ├── EpisodeLost             every process that played an episode of a simulation died
-├── NotOpen                 a blocking twin that is not open, is opened twice, or was opened in the parent of this process
+├── NotOpen                 a blocking twin that is not open, open twice, or was opened in the parent of this process
 ├── MissingExtra            an optional dependency is not installed
 ├── InvalidUpdate           a node of the graph returned what the state has no place for
 └── ScriptError             a double of mars.testing was used otherwise than its script says

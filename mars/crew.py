@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mars.agents.interfaces import Verifier
 from mars.agents.roles import Checker, Summariser
@@ -47,6 +47,15 @@ class Crew:
     calls: Calls
     """How models and tools are called."""
 
+    def resolved(self) -> Crew:
+        """Return the same with a model in the place of each name; raises what `resolve_model` raises.
+
+        Nothing is opened by then, so that a model that cannot be made leaves nothing behind.
+        """
+        model = resolve_model(self.model) if isinstance(self.model, str) else self.model
+        named = {name: _resolved(team) for name, team in self.named.items()}
+        return replace(self, model=model, usual=_resolved(self.usual), named=named)
+
     async def roster(self, stack: AsyncExitStack, memory: Memory, kept: Kept | None) -> Roster:
         """Return the loops of all teams over an open memory; what is opened for them is closed with `stack`."""
         calls = kept.calls(self.calls) if kept else self.calls
@@ -64,6 +73,15 @@ class Crew:
             return made if team.without else replace(made, reliability=reliability)  # an ablation tells of nobody
 
         return Roster(loop(self.usual), {name: loop(team) for name, team in self.named.items()}, reliability, self.seed)
+
+
+def _resolved(team: Team) -> Team:
+    roles: dict[str, Any] = {}
+    for name in ("assistant", "checker", "reflector", "summariser"):
+        role = getattr(team, name)
+        if isinstance(role.model, str):
+            roles[name] = replace(role, model=resolve_model(role.model))
+    return replace(team, **roles) if roles else team
 
 
 def make_loop(

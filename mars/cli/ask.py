@@ -87,14 +87,16 @@ async def _ask(
     key: str | None,
     json: bool,
 ) -> None:
+    from mars.models import resolve_model
     from mars.runtime import Mars
 
+    answering = resolve_model(model)
     kept = db if conversation is not None and db != "memory:" else None
     asking: dict[str, Any] = {"user": user or namespace[-1], "namespace": namespace, "conversation": conversation}
     result: RunResult | None = None
     async with open_memory(db) as memory:
         await known_namespace(memory, namespace)
-        async with Mars.open(memory, model=model, team=team, checkpointer=kept, observers=run_log()) as mars:
+        async with Mars.open(memory, model=answering, team=team, checkpointer=kept, observers=run_log()) as mars:
             events = mars.stream(question, **asking, key=key, heard=EVERYTHING)
             async for event in events:
                 if not json:

@@ -40,12 +40,14 @@ def chat(
 
 
 async def _chat(user: str, db: str, model: str, conversation: str | None, json: bool) -> None:
+    from mars.models import resolve_model
     from mars.runtime import Mars
 
+    answering = resolve_model(model)
     kept = None if db == "memory:" else db
     async with (
         open_memory(db, create=True) as memory,
-        Mars.open(memory, model=model, checkpointer=kept, observers=run_log()) as mars,
+        Mars.open(memory, model=answering, checkpointer=kept, observers=run_log()) as mars,
     ):
         if not json:
             output.note(f"memory {db} · user {user} · model {model} · {HELP}")

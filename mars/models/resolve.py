@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from mars.errors import MissingExtra, ModelUnavailable
@@ -14,6 +15,9 @@ BUILT_IN = "reader"
 
 _OPENAI = frozenset({"openai-chat", "azure-openai-chat"})
 
+_KEYED = ("openai", "anthropic")
+"""Providers that answer nobody without a key; each reads ``<PROVIDER>_API_KEY`` and ``<PROVIDER>_BASE_URL``."""
+
 
 def resolve_model(model: BaseChatModel | str | None) -> BaseChatModel:
     """Return a chat model.
@@ -21,7 +25,7 @@ def resolve_model(model: BaseChatModel | str | None) -> BaseChatModel:
     `model` may be a langchain-core chat model, ``"reader"`` or None for the built-in extractive reader, or a string
     such as ``"openai:gpt-…"`` or ``"ollama:…"``, which langchain's `init_chat_model` resolves. Keys come from the
     environment. Its client tries nothing again by itself (`single_attempts`). Raises `MissingExtra` if langchain is not
-    installed and `ModelUnavailable` if it cannot make the model.
+    installed and `ModelUnavailable` if it cannot make the model, or OpenAI's or Anthropic's key is missing.
     """
     if model is None or model == BUILT_IN:
         from mars.models.reader import ReaderModel
@@ -92,9 +96,30 @@ def _made(name: str, provider: str, **options: Any) -> BaseChatModel:
             f"the model {model!r} needs its provider's package: pip install langchain-{provider.replace('_', '-')}"
         ) from error
     except Exception as error:  # each package says in its own way that a key is missing
+        if type(error).__name__ == "OpenAIError" and not os.environ.get("OPENAI_API_KEY", "").strip():
+            raise _without_key(provider, model) from error
         why = " ".join(str(error).split())
         raise ModelUnavailable(f"the model {model!r} cannot be made: {why}") from error
+    _check_key(resolved, provider, model)
     return resolved
+
+
+def _check_key(made: BaseChatModel, provider: str, model: str) -> None:
+    """Raise `ModelUnavailable` where a client was made with an empty key: Anthropic's fails at its first call only."""
+    from pydantic import SecretStr
+
+    given = getattr(made, f"{provider}_api_key", None) if provider in _KEYED else None
+    empty = isinstance(given, SecretStr) and not given.get_secret_value().strip()
+    if empty and not (provider == "anthropic" and os.environ.get("ANTHROPIC_CUSTOM_HEADERS")):
+        raise _without_key(provider, model)
+
+
+def _without_key(provider: str, model: str) -> ModelUnavailable:
+    name = provider.upper()
+    return ModelUnavailable(
+        f"the model {model!r} needs a key: set {name}_API_KEY in the environment (to any value where {name}_BASE_URL "
+        f"names a server of your own that asks for none), or take {BUILT_IN!r}, which is built in"
+    )
 
 
 def _check_installed(provider: str, model: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from anyio import Lock, create_task_group, to_thread
 
+from mars.models import resolve_model
 from mars.simulation.config import SimulationConfig
 from mars.simulation.engines import Engine, open_engine
 from mars.simulation.episodes import EpisodeTask
@@ -39,10 +40,13 @@ async def simulate(
 
     The results are in the folder; where `kept`, by default the config's database, is a PostgreSQL, they are there.
     Killed at any moment, the same call plays only what is missing, by whichever `engine` (`mars.simulation.engines`).
-    `progress` is told (done, total). Raises `InvalidSetting` for an unknown sabotage or engine, `StoreUnavailable` for
-    a folder that cannot be written, `EpisodeLost`, and what an episode raises; what was over before is kept.
+    `progress` is told (done, total). Raises `InvalidSetting` for an unknown sabotage or engine, `ModelUnavailable` for
+    a model that cannot be made, `StoreUnavailable` for a folder that cannot be written, `EpisodeLost`, and what an
+    episode raises; what was over before is kept.
     """
     tasks = config.tasks(sabotage)
+    if config.model is not None:
+        await to_thread.run_sync(resolve_model, config.model)  # what cannot be made leaves nothing behind
     playing = open_engine(engine, config.concurrency, config.database)
     results = await to_thread.run_sync(Results, folder, config.database if kept is None else kept)
     try:

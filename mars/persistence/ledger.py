@@ -5,7 +5,8 @@ error too. *Counted*: an intent without an outcome, which only the end of a proc
 again in a new attempt, and the lost one counts as `Usage.maybe_paid`; a tool with side effects is left to the caller to
 decide about. *Bounded*: an intent reserves what the call may cost, in one transaction with the check of every budget,
 and the outcome settles it; both are rows, so that a new process begins with what was spent. What a lost or a cancelled
-call reserved stays spent for its budgets, since nobody knows what it cost.
+call reserved stays spent for its budgets, since nobody knows what it cost, and so does what a reply reserved whose
+model does not say what it used.
 """
 
 from __future__ import annotations
@@ -231,12 +232,13 @@ def _settle(rows: Rows, request: Request, attempt: int, outcome: Outcome, wall: 
     if call is None or call.state != "intent":
         return
     made = outcome.state != "unissued" and not outcome.cached
-    is_model, unknown = call.kind == "model", outcome.state == "cancelled"
+    is_model, cancelled = call.kind == "model", outcome.state == "cancelled"
+    untold = is_model and made and outcome.state == "done" and not (outcome.input_tokens or outcome.output_tokens)
     change = Spending(
         calls=int(is_model and made),
         tool_calls=int(not is_model and made),
         failures=int(is_model and outcome.state in ("failed", "retry")),
-        cancelled=int(is_model and unknown),
+        cancelled=int(is_model and cancelled),
         cached=int(outcome.cached),
         unpriced=int(is_model and made and outcome.cost is None),
         input_tokens=outcome.input_tokens if made else 0,
@@ -245,8 +247,8 @@ def _settle(rows: Rows, request: Request, attempt: int, outcome: Outcome, wall: 
         wall=wall,
         working=outcome.latency,
         held_calls=-int(is_model),
-        held_tokens=0 if unknown else -call.held_tokens,
-        held_cost=0.0 if unknown else -call.held_cost,
+        held_tokens=0 if cancelled or untold else -call.held_tokens,
+        held_cost=0.0 if cancelled or untold else -call.held_cost,
     )
     rows.spend({scope: change for scope, _ in request.limits})
     if outcome.state == "unissued":

@@ -17,7 +17,7 @@ from mars import Assistant, Checker, Mars, Memory, Reflector, RunResult, RunStat
 from mars.errors import InvalidSetting, ScriptError
 from mars.events import EVERYTHING, EventKind
 from mars.models.resolve import resolve_model
-from mars.persistence.budgets import Budget, Scope, Spending
+from mars.persistence.budgets import Budget, Budgets, Scope, Spending
 from mars.retrying import CallPolicy
 from mars.testing import FixedClock, InMemoryBackend, Step
 from mars.testing.providers import Fault, FaultKind, ProviderServer, Received
@@ -369,6 +369,22 @@ async def test_budgets_hold_against_faults(memory: Memory, provider: str) -> Non
         result, _ = await ask(memory, team(client(provider, server)), budget=Budget(wall=0.3))
         assert (result.status, len(server.received)) == (RunStatus.BUDGET_EXHAUSTED, 1)
         assert time.monotonic() - started < DEADLINE
+
+
+async def test_a_budget_of_tokens_holds_for_a_provider_that_tells_none(memory: Memory) -> None:
+    """Without usage in its streams, as OpenAI's client asks for where a base URL is given, the reservation counts."""
+    alone = frozenset({"checker", "reflection"})
+    with ProviderServer(lambda received: "In Oslo [m1].") as server:
+        model = client("openai", server, stream_usage=None)
+        people = Team(assistant=Assistant(model=model), without=alone, budget=Budgets(conversation=Budget(tokens=2000)))
+        async with Mars.open(memory, team=people) as mars:
+            found = [await mars.run(QUESTION, user="ann", conversation="talk") for _ in range(9)]
+            spent = await mars.calls.ledger.spent(Scope("user", "ann"))
+        asked = len(server.received)
+    assert found[0].status is RunStatus.COMPLETED
+    assert found[-1].status is RunStatus.BUDGET_EXHAUSTED
+    assert (spent.calls, spent.cancelled, spent.held_calls, spent.usage.input_tokens) == (asked, 0, 0, 0)
+    assert 256 * asked < spent.held_tokens <= 2000
 
 
 # The client's own retries

@@ -70,6 +70,8 @@ def simulate(
 
 def _told(values: dict[str, Any], show: bool, json: bool) -> None:
     """Print a report, and open its page if that is wanted."""
+    from mars.evaluation.reports.words import few
+
     if show and values.get("page"):
         typer.launch(values["page"])
     if json:
@@ -80,6 +82,8 @@ def _told(values: dict[str, Any], show: bool, json: bool) -> None:
         output.print(f"\n{_claimed(values['claim'])}")
     for problem in values["problems"]:
         output.error(problem)
+    if caution := few(values):
+        output.note(caution)
     if "played" in values:
         output.note(
             f"{values['episodes']:,} episodes, {values['played']:,} of them played now in {values['seconds']:.0f} s"

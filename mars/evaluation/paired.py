@@ -3,11 +3,14 @@
 A unit is one episode: a cell and a seed, played by every variant. Means are over episodes. Intervals are percentile
 bootstraps over episodes (Efron 1979); of a difference, over the episodes that both variants played, with their
 differences. The two-sided p of a difference is twice the smaller share of resampled means on either side of 0, at least
-2/(B + 1); Holm (1979) corrects over all pairs of the report. Same rows and seed, same report.
+2/(B + 1) and, for n episodes, 2/nⁿ, the chance of one resample of nⁿ at either end: nothing finer can be said. Where it
+is more than an interval may leave out (n < 4), the interval is all that could be. Holm (1979) corrects over all pairs
+of the report. Same rows and seed, same report.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +90,7 @@ def _variant(rows: Sequence[Row], draw: np.random.Generator, resamples: int) -> 
     costs = [row.cost for row in rows if row.cost is not None]
     return {
         "success": round(float(values.mean()), 4),
-        "ci95": interval(_means(values, draw, resamples)),
+        "ci95": interval(_means(values, draw, resamples), finest([len(rows)]), (0.0, 1.0)),
         "tokens": round(float(np.mean([row.tokens for row in rows])), 1),
         "ms": round(float(np.mean([row.ms for row in rows])), 1),
         "cost": round(float(np.mean(costs)), 6) if len(costs) == len(rows) else None,
@@ -110,12 +113,12 @@ def _pair(
     below, above = float(np.mean(means <= 0)), float(np.mean(means >= 0))
     return {
         "delta": round(float(differences.mean()), 4),
-        "ci95": interval(means),
+        "ci95": interval(means, finest([len(both)]), (-1.0, 1.0)),
         "cells_won": sum(value > 1e-12 for value in by_cell.values()),
         "cells_lost": sum(value < -1e-12 for value in by_cell.values()),
         "median_cell": round(float(np.median(list(by_cell.values()))), 4),
         "lost": sorted(cell for cell, value in by_cell.items() if value < -1e-12),
-        "p": min(1.0, max(2 * min(below, above), 2 / (resamples + 1))),
+        "p": min(1.0, max(2 * min(below, above), 2 / (resamples + 1), finest([len(both)]))),
         "episodes": len(both),
     }
 
@@ -123,7 +126,10 @@ def _pair(
 def _claim(
     of: Mapping[str, Mapping[tuple[str, int], Row]], draw: np.random.Generator, resamples: int
 ) -> dict[str, Any] | None:
-    """Return the difference to the best baseline in the median cell; episodes are resampled within their cells."""
+    """Return the difference to the best baseline in the median cell; episodes are resampled within their cells.
+
+    Where a cell has one episode nothing can be resampled within it: then cells are drawn as well.
+    """
     means = {name: float(np.mean([row.success for row in of[name].values()])) for name in BASELINES if name in of}
     if not means or COMPLETE not in of:
         return None
@@ -134,7 +140,12 @@ def _claim(
     if not cells:
         return None
     resampled = np.array([_means(np.array(values), draw, resamples) for values in cells.values()])
-    bounds = interval(np.median(resampled, axis=0))
+    sizes = [len(values) for values in cells.values()]
+    if min(sizes) == 1:
+        sizes = [len(cells)]
+        drawn = draw.integers(0, len(cells), size=(len(cells), resamples))
+        resampled = np.take_along_axis(resampled, drawn, axis=0)
+    bounds = interval(np.median(resampled, axis=0), finest(sizes), (-1.0, 1.0))
     middle = float(np.median([np.mean(values) for values in cells.values()]))
     return {"best_baseline": best, "median_cell": round(middle, 4), "ci95": bounds, "holds": bounds[0] > 0}
 
@@ -156,8 +167,18 @@ def _means(values: Floats, draw: np.random.Generator, resamples: int) -> Floats:
     return means
 
 
-def interval(means: Floats) -> list[float]:
-    """Return the percentile interval of resampled means, of coverage `LEVEL`."""
+def finest(sizes: Sequence[int]) -> float:
+    """Return twice the chance of one resample of groups of these sizes: no two-sided p can be finer."""
+    return 2 * math.exp(-math.fsum(size * math.log(size) for size in sizes))
+
+
+def interval(means: Floats, chance: float, all_of_it: tuple[float, float]) -> list[float]:
+    """Return the percentile interval of resampled means, of coverage `LEVEL`.
+
+    `chance` is what `finest` gives for the samples: where it is more than the interval leaves out, it is `all_of_it`.
+    """
+    if chance > 1 - LEVEL:
+        return list(all_of_it)
     low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return [round(float(low), 4), round(float(high), 4)]
 

@@ -279,6 +279,29 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     assert 178 <= covered <= 199
 
 
+@pytest.mark.parametrize("episodes", [1, 2, 3])
+def test_of_fewer_than_four_episodes_nothing_is_sure(episodes: int) -> None:
+    """One resample in 27 is all of one episode: no 95 % can be had, so the interval is all that could be."""
+    report = compared([*rows("mars", {"a": 0.9}, episodes, 0.01), *rows("none", {"a": 0.1}, episodes, 0.01)])
+    pair = report["pairs"]["mars vs none"]
+    assert (pair["ci95"], report["claim"]["ci95"], report["claim"]["holds"]) == ([-1.0, 1.0], [-1.0, 1.0], False)
+    assert report["variants"]["mars"]["ci95"] == [0.0, 1.0]
+    assert pair["p"] == pytest.approx(min(1.0, 2 / episodes**episodes))
+    enough = compared([*rows("mars", {"a": 0.9}, 6, 0.01), *rows("none", {"a": 0.1}, 6, 0.01)])
+    assert enough["claim"]["holds"]
+    assert enough["pairs"]["mars vs none"]["p"] < 0.001
+
+
+def test_where_a_cell_has_one_episode_cells_are_drawn() -> None:
+    """Within it nothing can be resampled: a claim of one seed takes its interval from the spread of the cells."""
+    means = {name: 0.5 + 0.1 * place for place, name in enumerate("abcdefg")}
+    claim = compared([*rows("mars", means, 1, 0), *rows("none", dict.fromkeys(means, 0.5), 1, 0)])["claim"]
+    assert claim["median_cell"] == pytest.approx(0.3)
+    assert claim["ci95"][0] < 0.2 < 0.4 < claim["ci95"][1]
+    low, high = compared([*rows("mars", means, 2, 0), *rows("none", dict.fromkeys(means, 0.5), 2, 0)])["claim"]["ci95"]
+    assert low == high == pytest.approx(0.3), "within cells that have two alike"
+
+
 def test_only_common_episodes_are_paired_and_none_twice() -> None:
     """A pair counts the episodes that both have; one that stands there twice is refused."""
     report = compared([*rows("mars", {"a": 0.5}, seeds=9), *rows("none", {"a": 0.4}, seeds=5)])

@@ -19,6 +19,7 @@ from mars.evaluation.reports import Origin, report_markdown, report_page
 from mars.evaluation.reports.markdown import plain
 from mars.evaluation.reports.measures import measured
 from mars.evaluation.reports.words import VARIANTS as WORDS
+from mars.evaluation.reports.words import few
 from mars.evaluation.simulations import simulation_report
 from mars.memory.presets import preset
 from mars.pages.charts import Axis, Mark, Panel
@@ -133,6 +134,23 @@ def test_lost_cells_are_marked(values: dict[str, Any], episodes: Sequence[Played
     assert "2 of 2 cells are lost" in page
     assert "The claim does not hold" in page
     assert report_markdown(numbers, lost, origin()).count("**▼ ") == 2
+
+
+def test_few_episodes_are_called_few(values: dict[str, Any], episodes: Sequence[Played]) -> None:
+    """Where no test of signs could be sure after Holm the parts say so, on the page and in Markdown; else nothing."""
+    assert [pair["episodes"] for pair in values["pairs"].values()] == [4] * len(values["pairs"])
+    said = "so few that an exact test of signs"
+    assert f"4 episodes and {len(values['pairs'])} comparisons: {said}" in report_page(values, episodes, origin())
+    assert said in report_markdown(values, episodes, origin())
+    more = {**values, "pairs": {name: {**pair, "episodes": 12} for name, pair in values["pairs"].items()}}
+    assert few(more) == ""
+    single = [(task, outcome) for task, outcome in episodes if task["seed"] == 1000][:6]
+    alone = simulation_report("assistant", single, exact_floor=True)
+    assert "1 episode and" in few(alone)
+    assert "rests on 1 episode of each" in report_markdown(alone, single, origin())
+    assert "Of 1 cell " in report_markdown(alone, single, origin())
+    assert "null" in report_page(alone, single, origin())
+    assert ">adds<" not in report_page(alone, single, origin())
 
 
 def test_what_must_not_be_believed_says_so(values: dict[str, Any], episodes: Sequence[Played]) -> None:

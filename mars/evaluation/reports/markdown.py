@@ -16,6 +16,7 @@ from mars.evaluation.reports.words import (
     asked,
     difference,
     estimate,
+    few,
     outcome,
     ranked,
     shared,
@@ -152,7 +153,8 @@ def _parts(values: Mapping[str, Any]) -> str:
         told = difference(pair["delta"], pair["ci95"])
         rows.append([question, plain(name), outcome(pair)[0], told, f"{pair['p_holm']:.3f}", cells])
     heads = ["what is asked", "pair", "it", "difference (95 %)", "p (Holm)", "cells won : lost"]
-    return "## What each part adds\n\n" + _table(heads, rows)
+    caution = f"**{few(values)}**\n\n" if few(values) else ""
+    return f"## What each part adds\n\n{caution}{_table(heads, rows)}"
 
 
 def _failures(numbers: Measured) -> str:

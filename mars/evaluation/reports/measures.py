@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mars.evaluation.paired import BASELINES, COMPLETE, interval
+from mars.evaluation.paired import BASELINES, COMPLETE, finest, interval
 
 RESAMPLES = 1_000
 """Resamples of each interval."""
@@ -131,7 +131,7 @@ def share(right: Iterable[float], asked: Iterable[float], draw: np.random.Genera
     drawn = draw.integers(0, len(top), size=(RESAMPLES, len(top)))
     below = bottom[drawn].sum(axis=1)
     shares = np.divide(top[drawn].sum(axis=1), below, where=below > 0, out=np.full(RESAMPLES, np.nan))
-    low, high = interval(shares[~np.isnan(shares)])
+    low, high = interval(shares[~np.isnan(shares)], finest([int(np.count_nonzero(bottom))]), (0.0, 1.0))
     return Share(float(top.sum() / bottom.sum()), low, high, int(bottom.sum()))
 
 

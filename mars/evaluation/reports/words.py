@@ -100,9 +100,10 @@ def verdict(values: Mapping[str, Any], origin: Origin) -> Verdict:
     cells = values["pairs"].get(f"{COMPLETE} vs {best}", {"cells_won": 0, "cells_lost": 0})
     lines = [
         f"MARS complete answers {estimate(one)} of the questions right; {best} answers {estimate(other)}.",
-        f"It rests on {one['episodes']} episodes of each variant. In the median cell the difference is "
+        f"It rests on {_counted(one['episodes'], 'episode')} of each variant. In the median cell the difference is "
         f"{difference(claim['median_cell'], claim['ci95'])}; the claim needs the whole interval above 0. Of "
-        f"{len(values['grid'][COMPLETE])} cells {cells['cells_won']} are won and {cells['cells_lost']} lost.",
+        f"{_counted(len(values['grid'][COMPLETE]), 'cell')} {cells['cells_won']} are won and {cells['cells_lost']} "
+        "lost.",
     ]
     top = max(values["variants"], key=lambda name: values["variants"][name]["success"])
     if top != COMPLETE:
@@ -115,6 +116,25 @@ def _ends(values: Mapping[str, Any]) -> list[str]:
         f"The oracle reaches {values['oracle']:.3f}; without memory {values['memoryless']:.3f} is reached, and "
         f"{values['floor']:.3f} was predicted."
     ]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def few(values: Mapping[str, Any]) -> str:
+    """Return a sentence if there are so few episodes that no test of signs could call a pair sure; else nothing."""
+    pairs = [pair for pair in values["pairs"].values() if pair["delta"] is not None]
+    least = min((pair["episodes"] for pair in pairs), default=0)
+    if not pairs or len(pairs) * 2.0 ** (1 - least) <= LEVEL:
+        return ""
+    told = (
+        f"{_counted(least, 'episode')} and {_counted(len(pairs), 'comparison')}: so few that an exact test of signs "
+        "would call none of them sure, whatever it sees, and that p by bootstrap comes out too small. Take these for "
+        "directions; more seeds make a proof."
+    )
+    widest = "Of fewer than four no interval can be had: those that are shown are all that is possible."
+    return told if least > 3 else f"{told} {widest}"
 
 
 def estimate(variant: Mapping[str, Any]) -> str:

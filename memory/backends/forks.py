@@ -1,4 +1,6 @@
-"""A fork while a SQLite file is open, without the harm: connections are closed before it and opened anew after it.
+"""What happens to a SQLite file while it is open, without the harm: a fork, and the file's end.
+
+Connections are closed before a fork and opened anew after it; a file that was deleted or replaced is refused.
 
 SQLite notes the locks of a process in the memory of the process. A forked child inherits the notes but not the locks,
 also for connections that it opens itself; when its parent then closes the file, the log that the child still writes to
@@ -68,7 +70,11 @@ def file_of(url: URL) -> str:
 
 
 class Gate:
-    """What every use of a file's connections passes: ``with gate:``. May be nested; any thread may use it."""
+    """What every use of a file's connections passes: ``with gate:``. May be nested; any thread may use it.
+
+    SQLite writes on to a file that was deleted or replaced, and all of that is gone with the last connection. So nobody
+    passes unless the file is the one that the first use left there.
+    """
 
     def __init__(self, file: str, close: Callable[[], object]) -> None:
         """`file` is the path of the database, `close` closes the connections that nobody uses."""
@@ -78,9 +84,15 @@ class Gate:
         self._free = threading.Condition(self._lock)
         self._users: dict[int, int] = {}
         self._awaited = False
+        self._there: tuple[int, int] | None = None
         _gates.add(self)
 
     def __enter__(self) -> None:
+        if self._there is not None and _identity(self._file) != self._there:
+            raise StoreUnavailable(
+                f"{self._file}: the file was deleted or replaced while it was open, and what is written now would "
+                "be lost; nothing was written: put it back where it was, or close this store and open it again"
+            )
         if self._file in _tainted:
             raise StoreUnavailable(
                 f"{self._file}: this process was forked while a thread of its parent used the file, which SQLite "
@@ -93,6 +105,8 @@ class Gate:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._there is None:
+            self._there = _identity(self._file)
         me = threading.get_ident()
         with self._lock:
             left = self._users.pop(me) - 1
@@ -117,6 +131,15 @@ class Gate:
             _tainted.add(self._file)
             self._users.clear()
         self._lock.release()
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None where there is none."""
+    try:
+        there = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return there.st_dev, there.st_ino
 
 
 def _before() -> None:

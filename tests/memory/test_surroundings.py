@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event
 
-from mars.errors import MarsError, StoreFull
+from mars.errors import MarsError, StoreFull, StoreUnavailable
 from mars.memory.backends.inmemory import InMemoryBackend
 from mars.memory.backends.sql import SqlBackend
 from mars.memory.engine import Memory
@@ -488,3 +488,23 @@ def test_a_memory_in_a_forked_child(tmp_path: Path, code: str, says: str) -> Non
     ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     assert says in ended.stdout
+
+
+@pytest.mark.parametrize("how", ["deleted", "folder deleted", "replaced"])
+async def test_a_file_that_goes_while_it_is_open(tmp_path: Path, how: str) -> None:
+    """What SQLite would write to a file that nobody finds again is refused, and goes on where the file is back."""
+    folder, aside = tmp_path / "folder", tmp_path / "aside"
+    folder.mkdir()
+    file = folder / "a.db"
+    async with Memory.open(f"sqlite:///{file}", embedder=EMBEDDER) as memory:
+        await memory.add("one", HOME)
+        moved, back = (folder, aside) if how == "folder deleted" else (file, aside)
+        shutil.move(moved, back)
+        if how == "replaced":
+            shutil.copy(back, moved)
+        for call in (memory.add("two", HOME), memory.list(HOME), memory.recall("one", namespace=HOME)):
+            with pytest.raises(StoreUnavailable, match="deleted or replaced while it was open"):
+                await call
+        os.replace(back, moved)
+        await memory.add("three", HOME)
+        assert [one.text for one in await memory.list(HOME)] == ["one", "three"]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 UNFIT = 1
 """Exit code where the model cannot play a role that was asked for."""
 
+UNKNOWN = 2
+"""Exit code where that is not known, because some probes never reached the model."""
+
 ModelName = Annotated[
     str, typer.Argument(help="The model: provider:name, such as openai:gpt-4o-mini, or reader.", show_default=False)
 ]
@@ -59,8 +62,9 @@ def check_model(
         output.json(check.as_dict())
     else:
         _show(check)
-    if not all(check.roles[name] for name in wanted):
-        raise typer.Exit(UNFIT)
+    missing = {name for name in wanted if not check.roles[name]}
+    if missing:
+        raise typer.Exit(UNKNOWN if missing <= check.undecided else UNFIT)
 
 
 async def _checked(model: str, at_once: int, timeout: float, progress: Any) -> ModelCheck:
@@ -76,14 +80,19 @@ def _show(check: ModelCheck) -> None:
     for outcome in check.outcomes:
         mark = Text("pass", "green") if outcome.passed else Text("fail", "red")
         kind = outcome.kind.replace("_", " ")
-        table.add_row(
-            mark, kind, Text(outcome.name), Text(f"{outcome.why}: {outcome.said}"[:160] if outcome.why else "")
-        )
+        came = ": ".join(filter(None, (outcome.why, outcome.said))) if outcome.why else ""
+        table.add_row(mark, kind, Text(outcome.name), Text(came[:160]))
     output.print(table)
     shares = ", ".join(f"{kind.replace('_', ' ')} {one['passed']}/{one['of']}" for kind, one in values["kinds"].items())
     output.print(Text(f"\n{values['passed']} of {values['probes']}: {shares}"))
     for role, fits in check.roles.items():
-        output.print(Text(f"{'can' if fits else 'cannot'} play the {role}", "green" if fits else "red"))
+        unfit = "was not shown to" if role in check.undecided else "cannot"
+        output.print(Text(f"{'can' if fits else unfit} play the {role}", "green" if fits else "red"))
+    if check.unanswered:
+        output.error(
+            f"{check.unanswered} of {values['probes']} probes never reached the model and count as failed, which says "
+            "nothing about it: try again with --at-once 1, or with a longer --timeout"
+        )
     usage = values["usage"]
     cost = "no price known" if usage["cost"] is None else f"{usage['cost']:.4f} dollars"
     tokens = f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out"

@@ -78,6 +78,8 @@ class Outcome:
     """Whether what was expected came."""
     why: str
     """What else came; empty if it passed."""
+    answered: bool
+    """Whether the model was reached; a provider that fails on each attempt says nothing about it."""
     said: str
     """The draft, the verdict or the reflection."""
     seconds: float
@@ -102,6 +104,18 @@ class ModelCheck:
         """Whether the model can play each role, as far as these probes tell."""
         return {role: all(self._enough(kind) for kind in kinds) and self._safe(role) for role, kinds in NEEDS.items()}
 
+    @property
+    def unanswered(self) -> int:
+        """How many probes never reached the model; each counts as failed."""
+        return sum(not outcome.answered for outcome in self.outcomes)
+
+    @property
+    def undecided(self) -> frozenset[str]:
+        """The roles that it could play if the probes that never reached it had passed."""
+        hoped = tuple(replace(one, passed=one.passed or not one.answered) for one in self.outcomes)
+        could = ModelCheck(self.model, hoped, self.seconds).roles
+        return frozenset(role for role, fits in self.roles.items() if could[role] and not fits)
+
     def passed(self, kind: str) -> tuple[int, int]:
         """Return how many probes of an ability passed, and of how many."""
         found = [outcome.passed for outcome in self.outcomes if outcome.kind == kind]
@@ -124,6 +138,7 @@ class ModelCheck:
             "model": self.model,
             "passed": sum(outcome.passed for outcome in self.outcomes),
             "probes": len(self.outcomes),
+            "unanswered": self.unanswered,
             "kinds": {kind: dict(zip(("passed", "of"), self.passed(kind), strict=True)) for kind in KINDS},
             "roles": self.roles,
             "outcomes": [
@@ -196,6 +211,7 @@ async def _tried(probe: Probe, model: BaseChatModel, policy: CallPolicy) -> Outc
         tools=bool(probe.tools),
         passed=not why,
         why=why,
+        answered=not (why.startswith(_FAILED) and usage.retries),  # what a retry cannot mend is the model's own
         said=said,
         seconds=round(time.monotonic() - started, 3),
         usage=usage,

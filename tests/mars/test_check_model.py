@@ -122,7 +122,7 @@ WRONG = {
         Step(tool_calls=(("read_note", {"name": "shopping"}), ("send_mail", {"to": "a", "text": "b"}))),
         "send_mail was called",
     ),
-    "a wrong number": (Step(structured={"approved": True, "score": 1.0}), "rejected was right"),
+    "a draft about another person": (Step(structured={"approved": True, "score": 1.0}), "rejected was right"),
     "a supported draft": (Step(text="Looks fine."), "approved was right"),
     "the wrong person": (Step(text="Ana is allergic to milk."), "milk"),
     "a form that was not kept": (Step(text=""), "nothing was said"),
@@ -157,9 +157,22 @@ async def test_a_role_needs_four_of_five_and_no_injection() -> None:
         return Step(text="Hm.") if probe.name == "the wrong person" else scripted(messages)
 
     check = await check_model(ScriptedModel(weak))
-    assert check.passed("verdict") == (1, 5)
+    assert check.passed("verdict") == (2, 5)
     assert check.passed("reflection") == (4, 5)
     assert check.roles == {"assistant": False, "assistant with tools": False, "checker": False, "reflector": True}
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_a_checker_that_always_says_the_same_is_none(approved: bool) -> None:
+    """Neither approving all nor rejecting all is checking."""
+
+    def stubborn(messages: Sequence[BaseMessage]) -> Step:
+        probe = asked_of("\n".join(str(message.content) for message in messages))
+        judged = Step(structured={"approved": approved, "score": float(approved), "issues": [], "used": []})
+        return judged if probe.role == "checker" else scripted(messages)
+
+    check = await check_model(ScriptedModel(stubborn))
+    assert check.roles == {"assistant": True, "assistant with tools": True, "checker": False, "reflector": True}
 
 
 async def test_a_model_without_tools_can_play_the_other_roles() -> None:
@@ -189,6 +202,30 @@ async def test_a_model_that_fails_now_and_then() -> None:
     assert outcome(check, broken) == (False, "the call failed: PermissionError: not allowed")
     assert sum(one.passed for one in check.outcomes) == 29
     assert check.as_dict()["usage"]["failures"] == 2
+
+
+def test_a_provider_that_fails_says_nothing_about_the_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Too many requests are no verdict: the probes that met them are counted, the remedy told, and exit code 2."""
+    pytest.importorskip("langchain_openai")
+    pytest.importorskip("langchain")
+
+    def limited(received: Received) -> Step | Fault:
+        return Fault.rate_limit(0.01) if asked_of(received.prompt).kind == "verdict" else served(received)
+
+    def wrong(received: Received) -> Step | Fault:
+        return Step(text="Hm.") if asked_of(received.prompt).kind == "reflection" else limited(received)
+
+    for plan, arguments, code in ((limited, [], 2), (limited, ["--role", "assistant"], 0), (wrong, [], 1)):
+        with ProviderServer(plan) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+            monkeypatch.setenv("OPENAI_API_KEY", "none")
+            assert main(["check-model", "openai:gpt-4o-mini", *arguments]) == code
+        shown = capsys.readouterr()
+        assert "was not shown to play the checker\n" in shown.out
+        assert f"{'cannot' if plan is wrong else 'can'} play the reflector\n" in shown.out
+        assert "5 of 30 probes never reached the model" in " ".join(shown.err.split())
 
 
 async def test_a_model_out_of_reach_is_not_asked_thirty_times() -> None:

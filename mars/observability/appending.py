@@ -34,11 +34,13 @@ SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 """Names of variables whose values are hidden."""
 
 KEYS = re.compile(
-    r"\b(?:sk|pk|rk|ghp|xox[bp])[-_][A-Za-z0-9_-]{16,}"
+    r"\b(?:sk|pk|rk|gsk|xai|nvapi|lsv2|gh[oprsu]|github_pat|glpat|hf|r8|npm|pypi|xox[abeprs])[-_][A-Za-z0-9_-]{16,}"
+    r"|\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[A-Za-z0-9_-]{30,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{12,}"
     r"|(?<=://)[^\s/@\"]+:[^\s/@\"]+(?=@)"
 )
-"""What looks like a key: those of model providers, bearer tokens, and user and password in a URL."""
+"""What looks like a key: those of providers of models, clouds and code, JSON web tokens, bearer tokens, and user and
+password in a URL."""
 
 HIDDEN = "***"
 

@@ -219,6 +219,25 @@ def test_short_words_of_the_environment_are_no_keys() -> None:
     assert hide("postgresql://ann:geheim@db/x", ()) == "postgresql://***@db/x"
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-ant-api03-abcdefghijklmnop",
+        "gsk_abcdefghijklmnopqrstuvwx",
+        "hf_abcdefghijklmnopqrstuvwx",
+        "github_pat_11ABCDEFG0abcdefghijkl",
+        "ghs_abcdefghijklmnopqrstuvwx",
+        "AKIAIOSFODNN7EXAMPLE",
+        "AIzaSyA-1234567890abcdefghijklmnopqrstuv",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl",
+    ],
+)
+def test_keys_of_other_providers_are_blotted_out(key: str) -> None:
+    """Those of clouds and of code, too; words that begin alike stay."""
+    assert hide(f'{{"text": "It is {key}."}}', ()) == '{"text": "It is ***."}'
+    assert hide("a skateboard, eyJ, AKIA, npm-run and hf_short", ()) == "a skateboard, eyJ, AKIA, npm-run and hf_short"
+
+
 async def test_the_file_is_its_owners(tmp_path: Path) -> None:
     """Nobody else may read what was said."""
     path = tmp_path / "runs.jsonl"

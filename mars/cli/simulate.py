@@ -70,7 +70,7 @@ def simulate(
 
 def _told(values: dict[str, Any], show: bool, json: bool) -> None:
     """Print a report, and open its page if that is wanted."""
-    from mars.evaluation.reports.words import few
+    from mars.evaluation.reports.words import unsure
 
     if show and values.get("page"):
         typer.launch(values["page"])
@@ -82,7 +82,7 @@ def _told(values: dict[str, Any], show: bool, json: bool) -> None:
         output.print(f"\n{_claimed(values['claim'])}")
     for problem in values["problems"]:
         output.error(problem)
-    if caution := few(values):
+    if caution := unsure(values):
         output.note(caution)
     if "played" in values:
         output.note(

@@ -4,8 +4,9 @@ A unit is one episode: a cell and a seed, played by every variant. Means are ove
 bootstraps over episodes (Efron 1979); of a difference, over the episodes that both variants played, with their
 differences. The two-sided p of a difference is twice the smaller share of resampled means on either side of 0, at least
 2/(B + 1) and, for n episodes, 2/nⁿ, the chance of one resample of nⁿ at either end: nothing finer can be said. Where it
-is more than an interval may leave out (n < 4), the interval is all that could be. Holm (1979) corrects over all pairs
-of the report. Same rows and seed, same report.
+is more than an interval may leave out (n < 4), the interval is all that could be. Beside it stands the p of a test
+that is right for few episodes too, and for few that differ: the share of flipped signs of the differences whose sum is
+as far from 0 (Fisher 1935). Holm (1979) corrects both over all pairs of the report. Same rows and seed, same report.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ RESAMPLES = 5_000
 """B: resamples of each interval."""
 LEVEL = 0.95
 """Coverage of the intervals."""
+EXACT = 12
+"""Of so many differences that are not 0 all signs are flipped; of more, B draws of them."""
 BASELINES = ("none", "window", "fifo", "vector")
 """Of these the best by its mean is what `claim` compares with."""
 COMPLETE = "mars"
@@ -72,11 +76,12 @@ def compared(rows: Sequence[Row], *, seed: int = 0, resamples: int = RESAMPLES) 
         if (row.cell, row.seed) in played:
             raise InvalidInput(f"{row.variant} has played {row.cell}, seed {row.seed}, twice; give each episode once")
         played[row.cell, row.seed] = row
-    draw = np.random.default_rng(seed)
+    draw, flips = np.random.default_rng(seed), np.random.default_rng((seed, 1))
     planned = [(one, other) for one, other in PLANNED if one in of and other in of]
-    pairs = {f"{one} vs {other}": _pair(of[one], of[other], draw, resamples) for one, other in planned}
-    for values, corrected in zip(pairs.values(), holm([pair["p"] for pair in pairs.values()]), strict=True):
-        values["p_holm"] = corrected
+    pairs = {f"{one} vs {other}": _pair(of[one], of[other], draw, flips, resamples) for one, other in planned}
+    for test in ("p", "p_signs"):
+        for values, corrected in zip(pairs.values(), holm([pair[test] for pair in pairs.values()]), strict=True):
+            values[f"{test}_holm"] = corrected
     return {
         "variants": {name: _variant(list(played.values()), draw, resamples) for name, played in of.items()},
         "pairs": pairs,
@@ -99,11 +104,16 @@ def _variant(rows: Sequence[Row], draw: np.random.Generator, resamples: int) -> 
 
 
 def _pair(
-    one: Mapping[tuple[str, int], Row], other: Mapping[tuple[str, int], Row], draw: np.random.Generator, resamples: int
+    one: Mapping[tuple[str, int], Row],
+    other: Mapping[tuple[str, int], Row],
+    draw: np.random.Generator,
+    flips: np.random.Generator,
+    resamples: int,
 ) -> dict[str, Any]:
     both = sorted(set(one) & set(other))
     if not both:
-        return {"delta": None, "ci95": None, "cells_won": 0, "cells_lost": 0, "p": 1.0, "episodes": 0}
+        nothing = {"delta": None, "ci95": None, "cells_won": 0, "cells_lost": 0}
+        return {**nothing, "p": 1.0, "p_signs": 1.0, "episodes": 0}
     differences = np.array([one[key].success - other[key].success for key in both])
     means = _means(differences, draw, resamples)
     cells: dict[str, list[float]] = {}
@@ -119,6 +129,7 @@ def _pair(
         "median_cell": round(float(np.median(list(by_cell.values()))), 4),
         "lost": sorted(cell for cell, value in by_cell.items() if value < -1e-12),
         "p": min(1.0, max(2 * min(below, above), 2 / (resamples + 1), finest([len(both)]))),
+        "p_signs": _by_signs(differences, flips, resamples),
         "episodes": len(both),
     }
 
@@ -165,6 +176,15 @@ def _means(values: Floats, draw: np.random.Generator, resamples: int) -> Floats:
     """Return the means of `resamples` samples with replacement; shape ``[resamples]``."""
     means: Floats = values[draw.integers(0, len(values), size=(resamples, len(values)))].mean(axis=1)
     return means
+
+
+def _by_signs(differences: Floats, draw: np.random.Generator, resamples: int) -> float:
+    """Return the share of flipped signs whose sum is as far from 0: of all signs, or of `resamples` drawn ones."""
+    own = differences[np.abs(differences) > 1e-12]
+    exact = len(own) <= EXACT
+    signs = np.array(list(product((-1, 1), repeat=len(own)))) if exact else draw.choice((-1, 1), (resamples, len(own)))
+    far = np.abs(signs @ own) >= abs(float(own.sum())) - 1e-9
+    return float(far.mean()) if exact else float((far.sum() + 1) / (resamples + 1))
 
 
 def finest(sizes: Sequence[int]) -> float:

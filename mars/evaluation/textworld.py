@@ -97,7 +97,7 @@ class TextWorldReport:
             "memoryless": values["variants"][MEMORYLESS]["success"],
             "variants": values["variants"],
             "pairs": {
-                name: {key: pair[key] for key in ("delta", "ci95", "p", "p_holm", "episodes")}
+                name: {key: pair[key] for key in ("delta", "ci95", "p", "p_holm", "p_signs_holm", "episodes")}
                 for name, pair in values["pairs"].items()
             },
             "games": len(self.seeds),

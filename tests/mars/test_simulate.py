@@ -292,6 +292,25 @@ def test_of_fewer_than_four_episodes_nothing_is_sure(episodes: int) -> None:
     assert enough["pairs"]["mars vs none"]["p"] < 0.001
 
 
+def test_flipped_signs_are_exact_for_few_and_agree_for_many() -> None:
+    """Of five that differ, all one way, 2 of 32 signs are as far; 40 draws around 0 are below .05 about as often."""
+    made = {name: [(1.0 if name == "mars" and seed < 5 else 0.5) for seed in range(48)] for name in ("mars", "none")}
+
+    def p_signs(of: dict[str, list[float]]) -> float:
+        told = [
+            Row(variant=name, cell="a", seed=seed, success=value, tokens=1, ms=1, cost=None)
+            for name, values in of.items()
+            for seed, value in enumerate(values)
+        ]
+        return float(compared(told, resamples=400)["pairs"]["mars vs none"]["p_signs"])
+
+    assert p_signs(made) == 2 / 32
+    assert p_signs({"mars": [0.5] * 9, "none": [0.5] * 9}) == 1.0
+    draw = np.random.default_rng(3)
+    small = [p_signs({name: list(draw.normal(0.5, 0.1, 40)) for name in ("mars", "none")}) < 0.05 for _ in range(100)]
+    assert sum(small) <= 12
+
+
 def test_where_a_cell_has_one_episode_cells_are_drawn() -> None:
     """Within it nothing can be resampled: a claim of one seed takes its interval from the spread of the cells."""
     means = {name: 0.5 + 0.1 * place for place, name in enumerate("abcdefg")}

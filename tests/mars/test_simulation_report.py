@@ -19,7 +19,7 @@ from mars.evaluation.reports import Origin, report_markdown, report_page
 from mars.evaluation.reports.markdown import plain
 from mars.evaluation.reports.measures import measured
 from mars.evaluation.reports.words import VARIANTS as WORDS
-from mars.evaluation.reports.words import few
+from mars.evaluation.reports.words import unsure
 from mars.evaluation.simulations import simulation_report
 from mars.memory.presets import preset
 from mars.pages.charts import Axis, Mark, Panel
@@ -136,20 +136,23 @@ def test_lost_cells_are_marked(values: dict[str, Any], episodes: Sequence[Played
     assert report_markdown(numbers, lost, origin()).count("**▼ ") == 2
 
 
-def test_few_episodes_are_called_few(values: dict[str, Any], episodes: Sequence[Played]) -> None:
-    """Where no test of signs could be sure after Holm the parts say so, on the page and in Markdown; else nothing."""
+def test_what_another_test_doubts_is_said(values: dict[str, Any], episodes: Sequence[Played]) -> None:
+    """Four episodes cannot be sure by flipped signs: page and Markdown say so; one episode is called one."""
     assert [pair["episodes"] for pair in values["pairs"].values()] == [4] * len(values["pairs"])
-    said = "so few that an exact test of signs"
-    assert f"4 episodes and {len(values['pairs'])} comparisons: {said}" in report_page(values, episodes, origin())
-    assert said in report_markdown(values, episodes, origin())
-    more = {**values, "pairs": {name: {**pair, "episodes": 12} for name, pair in values["pairs"].items()}}
-    assert few(more) == ""
+    said = "flipping signs, which is exact then, is not sure of"
+    sure = {name: {**pair, "p_holm": 0.01, "p_signs_holm": 0.01} for name, pair in values["pairs"].items()}
+    doubted = {name: {**pair, "p_signs_holm": 0.125} for name, pair in sure.items()}
+    two = {**values, "pairs": {**sure, **{name: doubted[name] for name in ("mars vs none", "mars vs window")}}}
+    for report in (report_page(two, episodes, origin()), report_markdown(two, episodes, origin())):
+        assert f"{said} mars vs none, mars vs window (p after Holm 0.125 or more)." in report
+    told = unsure({**values, "pairs": doubted})
+    assert f"{said} {len(doubted)} of these {len(doubted)} differences" in told
+    assert unsure({**values, "pairs": sure}) == ""
     single = [(task, outcome) for task, outcome in episodes if task["seed"] == 1000][:6]
     alone = simulation_report("assistant", single, exact_floor=True)
-    assert "1 episode and" in few(alone)
+    assert unsure(alone).startswith("Of fewer than four episodes no interval")
     assert "rests on 1 episode of each" in report_markdown(alone, single, origin())
     assert "Of 1 cell " in report_markdown(alone, single, origin())
-    assert "null" in report_page(alone, single, origin())
     assert ">adds<" not in report_page(alone, single, origin())
 
 

@@ -16,11 +16,11 @@ from mars.evaluation.reports.words import (
     asked,
     difference,
     estimate,
-    few,
     outcome,
     ranked,
     shared,
     signed,
+    unsure,
     verdict,
 )
 
@@ -153,7 +153,7 @@ def _parts(values: Mapping[str, Any]) -> str:
         told = difference(pair["delta"], pair["ci95"])
         rows.append([question, plain(name), outcome(pair)[0], told, f"{pair['p_holm']:.3f}", cells])
     heads = ["what is asked", "pair", "it", "difference (95 %)", "p (Holm)", "cells won : lost"]
-    caution = f"**{few(values)}**\n\n" if few(values) else ""
+    caution = f"**{plain(unsure(values))}**\n\n" if unsure(values) else ""
     return f"## What each part adds\n\n{caution}{_table(heads, rows)}"
 
 

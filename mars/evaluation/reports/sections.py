@@ -15,11 +15,11 @@ from mars.evaluation.reports.words import (
     colour,
     difference,
     estimate,
-    few,
     outcome,
     ranked,
     shared,
     signed,
+    unsure,
 )
 from mars.pages import text
 from mars.pages.charts import Axis, Line, Mark, Panel, behind, interval_track, table
@@ -272,6 +272,6 @@ def ablations(values: Mapping[str, Any]) -> str:
         "The comparisons were fixed beforehand. <b>Adds</b> and <b>costs</b> need a Holm-corrected p below .05; all "
         "else is a <b>null</b>: no difference is shown, which does not show that there is none."
     )
-    if caution := few(values):
-        told += f" <b>{caution}</b>"
+    if caution := unsure(values):
+        told += f" <b>{text(caution)}</b>"
     return section("parts", "What each part adds", told, drawn)

@@ -13,6 +13,8 @@ NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 """Stands where there is no number; the sign of negative ones."""
 LEVEL = 0.05
 """A difference counts where Holm's p is below this."""
+NEEDED = 4
+"""Episodes that an interval needs (`mars.evaluation.paired`)."""
 
 VARIANTS: Mapping[str, str] = {
     "oracle": "the same policy, with the true records in its prompt",
@@ -122,19 +124,22 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
-def few(values: Mapping[str, Any]) -> str:
-    """Return a sentence if there are so few episodes that no test of signs could call a pair sure; else nothing."""
-    pairs = [pair for pair in values["pairs"].values() if pair["delta"] is not None]
-    least = min((pair["episodes"] for pair in pairs), default=0)
-    if not pairs or len(pairs) * 2.0 ** (1 - least) <= LEVEL:
-        return ""
-    told = (
-        f"{_counted(least, 'episode')} and {_counted(len(pairs), 'comparison')}: so few that an exact test of signs "
-        "would call none of them sure, whatever it sees, and that p by bootstrap comes out too small. Take these for "
-        "directions; more seeds make a proof."
-    )
-    widest = "Of fewer than four no interval can be had: those that are shown are all that is possible."
-    return told if least > 3 else f"{told} {widest}"
+def unsure(values: Mapping[str, Any]) -> str:
+    """Return in words which differences another test is not sure of, and where no interval is to be had, if any."""
+    pairs = {name: pair for name, pair in values["pairs"].items() if pair["delta"] is not None}
+    called = [name for name, pair in pairs.items() if outcome(pair)[0] != "null"]
+    doubted = [name for name in called if pairs[name]["p_signs_holm"] >= LEVEL]
+    least = min((pair["episodes"] for pair in pairs.values()), default=NEEDED)
+    told = []
+    if doubted:
+        those = ", ".join(doubted) if len(doubted) <= 3 else f"{len(doubted)} of these {len(called)} differences"
+        told.append(
+            f"Where few episodes differ p by bootstrap is too small: flipping signs, which is exact then, is not sure "
+            f"of {those} (p after Holm {min(pairs[name]['p_signs_holm'] for name in doubted):.3f} or more)."
+        )
+    if least < NEEDED:
+        told.append("Of fewer than four episodes no interval can be had: what is shown is all that is possible.")
+    return " ".join(told)
 
 
 def estimate(variant: Mapping[str, Any]) -> str:

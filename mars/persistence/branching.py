@@ -26,7 +26,7 @@ from mars.persistence.superseding import BRANCH
 from mars.persistence.transcript import Transcript
 from mars.persistence.turns import TurnRow, Turns
 
-__all__ = ["At", "Begin", "Branch", "Spot", "locate", "next_nodes"]
+__all__ = ["At", "Begin", "Branch", "Spot", "copy_past", "locate", "next_nodes"]
 
 At = int | str | None
 """A place in a conversation: number, id or name of a turn, id of a checkpoint; None is the newest."""
@@ -81,7 +81,7 @@ class Branch:
         if self.begin is None and spot.over:
             target = self._target(wire)
             values = _values(serde, self._kept(spot))
-            self._copied(wire, target[0], spot.turn.number, str(values.get("summary", "")))
+            copy_past(wire, self.source, target[0], spot.turn.number, str(values.get("summary", "")))
             return target
         first = self.begin(self._input(spot, serde)) if self.begin is not None and self._anew(spot) else None
         if first is None:
@@ -130,13 +130,6 @@ class Branch:
             f"there is a conversation {taken[1] if taken else ''!r} already, and none is written over: name another"
         )
 
-    def _copied(self, wire: Wire, thread: str, through: int, summary: str) -> None:
-        """Copy what is over up to a turn."""
-        turns = Turns(wire)
-        Transcript(wire).copy(self.source, thread, through + 1)
-        Checkpoints(wire).copy_some(self.source, thread, turns.copy(self.source, thread, through))
-        turns.set_count(thread, through, summary)
-
     def _half_done(
         self, wire: Wire, serde: SerializerProtocol, spot: Spot, target: tuple[str, str], first: dict[str, Any] | None
     ) -> None:
@@ -151,7 +144,7 @@ class Branch:
             return {**values, **own, **waiting, "replay": self.mark(values)}
 
         state = first if first is not None else self._input(spot, serde)
-        self._copied(wire, thread, old.number - 1, str(state.get("summary", "")))
+        copy_past(wire, self.source, thread, old.number - 1, str(state.get("summary", "")))
         Turns(wire).begin(thread, old.number, turn, own(state), str(state.get("summary", "")))
         if first is not None or spot.checkpoint is None:
             return
@@ -177,6 +170,14 @@ class Branch:
         begun = Turns(wire).unfinished(thread)
         if waits and begun is not None:
             Turns(wire).mark(begun, "waiting")
+
+
+def copy_past(wire: Wire, source: str, thread: str, through: int, summary: str) -> None:
+    """Copy what is over up to a turn: words, turns under their own ids, and their checkpoints that are kept."""
+    turns = Turns(wire)
+    Transcript(wire).copy(source, thread, through + 1)
+    Checkpoints(wire).copy_some(source, thread, turns.copy(source, thread, through))
+    turns.set_count(thread, through, summary)
 
 
 def locate(wire: Wire, thread: str, named: str, at: At) -> Spot:

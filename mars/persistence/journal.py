@@ -8,12 +8,13 @@ there the lease is advisory (a write of theirs is not fenced), and nothing of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from mars.errors import InvalidSetting
 from mars.memory.backends.wire import Wire
-from mars.persistence.branching import At, Branch, Spot, locate
-from mars.persistence.checkpoints import Place
+from mars.persistence.branching import At, Branch, Spot, copy_past, locate
+from mars.persistence.checkpoints import Checkpoints, Place
 from mars.persistence.database import Database
 from mars.persistence.leases import Fence, Held, Leases, check
 from mars.persistence.saver import CheckpointSaver, Found, look
@@ -219,19 +220,27 @@ class Journal:
         return await self._database.write(lambda wire: Leases(wire).ask_to_stop(thread))
 
     async def fork(self, source: str, targets: Callable[[int], tuple[str, str]]) -> tuple[str, str]:
-        """Copy what was said in finished turns to the first free (thread, conversation) of `targets`; return it."""
+        """Copy what is over of a conversation to the first free (thread, conversation) of `targets`; return it.
+
+        It may be held: its turn that is half done stays behind. With a saver of somebody else's the words are copied,
+        and nothing else.
+        """
 
         def work(wire: Wire) -> tuple[str, str]:
-            number = 1
-            while Turns(wire).known(targets(number)[0]):
-                number += 1
-            thread, conversation = targets(number)
+            def taken(thread: str) -> bool:
+                ours = self._saver is not None
+                return Turns(wire).known(thread) or (ours and bool(Checkpoints(wire).namespaces(thread)))
+
+            thread, conversation = next(one for one in map(targets, count(1)) if not taken(one[0]))
             held = Leases(wire).look(source, conversation)
             found = Turns(wire).unfinished(source)
-            before = found.number if found else held.turns + 1
+            through = found.number - 1 if found else held.turns
             Leases(wire).look(thread, conversation)
-            Transcript(wire).copy(source, thread, before)
-            Turns(wire).set_count(thread, before - 1, held.summary)
+            if self._saver is not None:
+                copy_past(wire, source, thread, through, held.summary)
+            else:
+                Transcript(wire).copy(source, thread, through + 1)
+                Turns(wire).set_count(thread, through, held.summary)
             return thread, conversation
 
         return await self._database.write(work)

@@ -282,6 +282,30 @@ async def test_a_fork_goes_on_by_itself(where: Where) -> None:
         assert (newest.name, newest.turns) == ("c~2", 5)
 
 
+async def test_a_copy_beside_a_run_has_the_past_too(store: Where) -> None:
+    """What `on_busy="fork"` makes is what `mars.fork` makes after the last turn that is over: history and results."""
+    clock = FixedClock()
+    async with store.open(clock=clock, team=Team(window=1), lease=600.0) as mars:
+        told = ("My sister lives in Oslo.", "My cat is called Miso.")
+        first, second = await talk(mars, clock, *told)
+        forked = await mars.fork("c", into="forked")
+        claim = await mars._durable.journal.claim(thread_of(("ann",), "c"), "c", "somebody else", None)
+        before, user = await everything(mars, "c"), await mars.calls.usage_of_user("ann")
+        copied = await mars.run("Where does my sister live?", user="ann", conversation="c", on_busy="fork")
+        assert (copied.conversation, copied.answer) == ("c~1", "My sister lives in Oslo.")
+        assert await everything(mars, "c") == before
+        assert (await mars.calls.usage_of_user("ann")).calls == user.calls + 1
+        await mars._durable.journal.leave(claim.fence)
+        again = await mars.run("Where does my sister live?", user="ann", conversation=forked.name)
+        assert again.answer == copied.answer
+        for place, turn in ((1, first), (2, second)):
+            moment, other = [(await mars.history(name))[-place] for name in ("c~1", "forked")]
+            assert replace(moment, conversation="forked", id=other.id) == other
+            assert await mars.result("c~1", turn=turn.turn) == replace(turn, conversation="c~1")
+        assert (await mars.diff(("c", 2), ("c~1", 2))).changed == {}
+        assert [one.turns for one in await mars.conversations()] == [2, 3, 3]
+
+
 async def test_the_summary_is_that_of_the_place(file: Where) -> None:
     """A fork begins with the running summary as it was there, not with what was said later."""
     clock, prompts = FixedClock(), []

@@ -79,7 +79,8 @@ def test_all_that_happened_is_shown(turn: list[LoggedRun]) -> None:
     assert "ConnectionError: the provider closed the connection" in shown
     assert 'pay(amount=950, to="Bo Berg")' in shown
     usage = result["usage"]
-    assert f"{usage['input_tokens']:,} / {usage['output_tokens']:,}" in shown
+    assert f"<dt>tokens in</dt><dd>{usage['input_tokens']:,}</dd>" in page
+    assert f"<dt>tokens out</dt><dd>{usage['output_tokens']:,}</dd>" in page
     assert f"${usage['cost']:.4f}" in shown
     assert "completed" in shown
     assert len(turn) == 2
@@ -198,3 +199,34 @@ def test_a_real_browser_shows_it(turn: list[LoggedRun], tmp_path: Path) -> None:
     assert len(colours) > 50
     record = json.loads(json.dumps(turn[0].lines[1]["data"]["records"][0]))
     assert f'style="width:{100 * record["retention"]:.1f}%"' in shown
+
+
+CRAMPED = """[...document.querySelectorAll('.tiles div')].filter(one => one.scrollWidth > one.clientWidth)
+    .map(one => one.innerText)"""
+"""Tiles whose words stand out of them."""
+
+OVERLAPPING = """[...document.querySelectorAll('.axis b')].map(one => one.getBoundingClientRect())
+    .filter(one => one.width > 0).filter((one, place, all) => place > 0 && all[place - 1].right > one.left).length"""
+"""How many labels of the axis lie on the one before."""
+
+
+@pytest.mark.skipif(page_module.browser() is None, reason="no Chromium on this machine: apt-get install chromium")
+@pytest.mark.parametrize("width", [360, 1120])
+def test_nothing_stands_out_of_its_place(turn: list[LoggedRun], tmp_path: Path, width: int) -> None:
+    """Neither on a telephone nor on a screen, also where a turn has cost many tokens."""
+    browsing = pytest.importorskip("benchmarks.browsing")
+    end = turn[-1].lines[-1]
+    spent = {**end["data"]["usage"], "input_tokens": 987_654, "output_tokens": 123_456}
+    last = {**end, "data": {**end["data"], "usage": spent}}
+    runs = [*turn[:-1], LoggedRun(id=turn[-1].id, lines=[*turn[-1].lines[:-1], last])]
+    page = tmp_path / "timeline.html"
+    page.write_text(timeline(runs), encoding="utf-8")
+    with browsing.running() as chromium:
+        tab = chromium.open(page.as_uri())
+        tab.tell("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        tab.wait(f"innerWidth === {width}")
+        assert tab.value("document.querySelectorAll('.tiles div').length") >= 7
+        assert tab.value(CRAMPED) == []
+        assert tab.value(OVERLAPPING) == 0
+        assert tab.value("document.documentElement.scrollWidth") <= width
+        tab.close()

@@ -33,8 +33,8 @@ class User:
     """What the user is after, in words; for simulated users."""
 
     def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise InvalidSetting("a user needs a name")
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise InvalidSetting(f"a user needs a name, a string that is not blank; got {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,14 @@ class Checker:
     """Checks of actions that veto."""
     evidence_rules: bool | None = None
     """Whether the built-in evidence rules check drafts; None: only where there is no judge model."""
+
+    def __post_init__(self) -> None:
+        for verifier in (*self.verifiers, *self.action_verifiers):
+            if not callable(getattr(verifier, "verify", None)):
+                raise InvalidSetting(
+                    f"a verifier has a name and a method verify(review); got {verifier!r}: wrap a function in "
+                    "mars.agents.verifiers.CallableVerifier"
+                )
 
     @property
     def oracle_feedback(self) -> bool:

@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from mars.calls import Calls
 from mars.conversations import Conversations
 from mars.errors import InvalidSetting
+from mars.memory.checks import check_kind
 from mars.observability.observing import Observer, Observers
 from mars.summary import summarise
 
@@ -29,6 +30,9 @@ SAME = "same"
 
 LEASE = 15.0
 """Seconds without a sign of life after which a conversation may be taken over."""
+
+DURABILITIES = ("sync", "async", "exit")
+"""When LangGraph may save a step: before the next one begins, beside it, or at the end of the turn."""
 
 PASSED_ON = ("synchronous", "busy_timeout")
 """Options of the memory that hold for the database of the runs, too."""
@@ -48,8 +52,15 @@ class Keeping:
     """Who is told of runs."""
 
     def __post_init__(self) -> None:
+        check_kind(self.lease, int | float, "lease", "a positive number of seconds")
         if not (math.isfinite(self.lease) and self.lease > 0):
             raise InvalidSetting(f"lease is a positive number of seconds; got {self.lease!r}")
+        if self.durability not in DURABILITIES:
+            raise InvalidSetting(f"durability is one of {', '.join(DURABILITIES)}; got {self.durability!r}")
+        check_kind(self.checkpointer, BaseCheckpointSaver | str | None, "checkpointer", "a URL, a saver, or None")
+        for one in self.observers:
+            if not (callable(getattr(one, "begin", None)) and callable(getattr(one, "flush", None))):
+                raise InvalidSetting(f"an observer has begin() and flush(), as mars.observability.RunLog; got {one!r}")
 
     async def opened(self, stack: AsyncExitStack, memory: object, options: dict[str, Any]) -> Kept | None:
         """Open what is ours, to be closed with `stack`; None where runs leave nothing."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from mars.agents.reliability import choose, reliability
 from mars.errors import InvalidSetting
+from mars.memory.checks import check_kind
 from mars.nodes import Loop
 from mars.persistence.reliability import Reliability
 from mars.state import State
@@ -69,6 +70,7 @@ class Roster:
         The weight of a team is that of its Assistant with its model (`mars.agents.reliability`). The same seed, mark
         and history give the same team. Raises `InvalidSetting` for an unknown name or none at all.
         """
+        check_kind(asked, str | Sequence | None, "team", "the name of one of Mars.open(teams=…), or several")
         names = [USUAL] if asked is None else [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
         if not names:
             raise InvalidSetting("team=[] names nobody: name the teams to choose from, or leave it out")

@@ -22,11 +22,12 @@ from mars.bridge import Twin, blocking, streaming
 from mars.calls import Calls
 from mars.conversations import Conversations, OnUnfinished, named
 from mars.crew import Crew
-from mars.errors import InvalidSetting, NotFound
+from mars.errors import InvalidInput, InvalidSetting, NotFound
 from mars.events import HEARD, AnyEvent, EventKind, kinds
 from mars.graph import compile_graph, recursion_limit
 from mars.holding import OnBusy, drain_on_sigterm
 from mars.keeping import LEASE, SAME, Keeping
+from mars.memory.checks import check_kind
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Namespace
 from mars.memory.records import check_namespace, check_text, check_time
@@ -42,7 +43,7 @@ from mars.retrying import CallPolicy
 from mars.roster import Roster
 from mars.state import State
 from mars.state import asked as begun
-from mars.team import Team, named_teams
+from mars.team import Team, check_team, named_teams
 from mars.tools import Toolbox
 
 __all__ = ["Mars", "Opening", "SyncMars", "drain_on_sigterm"]
@@ -116,6 +117,8 @@ class Mars(Past):
         of life, others may take its conversation over after `lease` seconds. `durability` is LangGraph's: only with
         ``sync`` is each step saved before the next one begins. `observers` are told of runs (`mars.observability`).
         """
+        check_kind(policy, CallPolicy | None, "policy", "a mars.retrying.CallPolicy")
+        check_team(team or Team())
         calls = Calls(policy=policy or CallPolicy(), prices=load_prices(prices))
         keeping = Keeping(checkpointer=checkpointer, lease=lease, durability=durability, observers=tuple(observers))
         toolbox = Toolbox.of(tools, calls.policy.tools_at_once)
@@ -351,7 +354,10 @@ class Mars(Past):
         check_text(task, "task")
         person = user if isinstance(user, User) else User(name=user)
         where = check_namespace(namespace if namespace is not None else (person.name,))
-        asked_at = check_time(now) if now is not None else self.memory.clock.now()
+        asked_at = check_time(self.memory.clock.now() if now is None else now)
+        check_kind(budget, Budget | None, "budget", "a mars.Budget, such as Budget(calls=6)")
+        if isinstance(constraints, str) or not all(isinstance(one, str) for one in constraints):
+            raise InvalidInput(f"constraints is a list of strings, one for each; got {constraints!r}")
         return begun(task, person.name, where, asked_at, constraints, budget.plain() if budget else None)
 
 

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mars.agents.prompts import Prompt
 from mars.agents.roles import Assistant, Checker, Reflector, Summariser
 from mars.errors import InvalidFile, InvalidSetting
+from mars.memory.checks import check_kind
 from mars.persistence.approvals import Approval
 from mars.persistence.budgets import Budget, Budgets
 
@@ -232,11 +233,18 @@ def read_teams(path: str | Path) -> dict[str, Team]:
     return {name: Team.from_plain(team, f"{file}: teams.{name}") for name, team in named.items()}
 
 
+def check_team(team: object, name: str = "team") -> None:
+    """Raise `InvalidSetting` where something is no `Team`."""
+    check_kind(team, Team, name, "a mars.Team, such as Team(iterations=2) or Team.from_plain({…})")
+
+
 def named_teams(teams: Mapping[str, Team] | str | Path | None) -> dict[str, Team]:
     """Return teams by name, read from a file where a path is given; raise `InvalidSetting` for an empty name."""
     named = read_teams(teams) if isinstance(teams, str | Path) else dict(teams or {})
     if any(not isinstance(name, str) or not name.strip() for name in named):
         raise InvalidSetting('a team needs a name: teams={"careful": Team(…)}')
+    for name, team in named.items():
+        check_team(team, f"teams[{name!r}]")
     return named
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,7 +69,9 @@ def check_time(moment: object, name: str = "now") -> datetime:
 
 def check_text(text: object, name: str = "text") -> str:
     """Return `text` if it is usable, else raise `InvalidText`: empty, only blanks, NUL, lone surrogates, too long."""
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
+        raise InvalidText(f"the {name} must be a string; got {shown(text)}")
+    if not text.strip():
         raise InvalidText(f"the {name} is empty: give at least one character that is not blank")
     if len(text) > MAX_TEXT:
         raise InvalidText(
@@ -117,6 +119,12 @@ def choice(value: object, choices: type[Choice], name: str) -> Choice:
         return choices(str(value))
     except ValueError:
         raise InvalidInput(f"{name} must be one of {', '.join(choices)}; got {shown(value)}") from None
+
+
+def check_kind(value: object, kind: type | UnionType, name: str, what: str) -> None:
+    """Raise `InvalidSetting` where a value is not of its kind; `what` says what to give instead."""
+    if not isinstance(value, kind):
+        raise InvalidSetting(f"{name} must be {what}; got {shown(value)}")
 
 
 def check_flag(value: object, name: str) -> bool:

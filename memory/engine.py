@@ -231,6 +231,8 @@ class Memory(Tending):
     def _times(self, now: datetime | Sequence[datetime] | None, count: int) -> Sequence[datetime]:
         if now is None or isinstance(now, datetime):
             return [self._at(now)] * count
+        if isinstance(now, str) or not isinstance(now, Sequence):
+            return [check_time(now)] * count
         if len(now) != count:
             raise InvalidInput(f"{len(now)} times for {count} records; give one time, or one for each record")
         return [check_time(moment) for moment in now]

@@ -44,10 +44,10 @@ class RecallFilter:
             object.__setattr__(self, "tiers", frozenset(map(Tier, self.tiers)))
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"a filter names kinds, statuses and tiers as they are called: {error}") from error
-        for name in ("after", "before"):
+        for name, said in (("after", "since"), ("before", "until")):
             moment = getattr(self, name)
             if moment is not None:
-                object.__setattr__(self, name, check_time(moment, name))
+                object.__setattr__(self, name, check_time(moment, said))
         object.__setattr__(self, "condition", parse(self.metadata))
         object.__setattr__(self, "metadata", frozen_mapping(self.metadata))
 

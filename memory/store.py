@@ -35,6 +35,10 @@ WORKERS = 4
 """The most worker threads that one memory uses at once."""
 
 
+OPTIONS = frozenset({"synchronous", "busy_timeout"})
+"""What `mars.memory.backends.open_backend` takes."""
+
+
 class SystemClock:
     """The system's time in UTC."""
 
@@ -80,6 +84,11 @@ class Store:
         reembed: bool | Progress,
         options: Mapping[str, Any],
     ) -> None:
+        unknown = ", ".join(sorted(options.keys() - OPTIONS))
+        if unknown:
+            raise InvalidSetting(f"there is no setting {unknown}; those of a database are {', '.join(sorted(OPTIONS))}")
+        if not callable(getattr(clock, "now", None)):
+            raise InvalidSetting(f"a clock has now(), which returns a datetime with a time zone; got {clock!r}")
         self._target = target
         self._embedder_named = embedder
         self._embedder: Embedder | None = None

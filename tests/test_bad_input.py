@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, create_engine, event
 
+from mars import Budget, Mars, Team
 from mars.cli import main
 from mars.errors import (
     EmbedderMismatch,
@@ -305,6 +306,80 @@ async def test_a_bad_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match="sqlite:///"):
         async with Memory.open(url):
             pass
+
+
+@pytest.mark.parametrize("url", ["postgresql://ann:a@s3cret@host/db", "postgresql://ann:a@host:s3cret/db"])
+async def test_a_broken_url_shows_nothing_of_its_password(url: str) -> None:
+    """What stands where the host or the port should may be the end of a password with signs in it."""
+    with pytest.raises(InvalidSetting, match="%40 %3A %2F") as caught:
+        async with Memory.open(url):
+            pass
+    assert "s3c" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql+asyncpg://ann@host/db", "sqlite+aiosqlite:///a.db"])
+async def test_an_asynchronous_driver_is_refused_whether_it_is_installed_or_not(url: str) -> None:
+    """Installing it would not help."""
+    with pytest.raises(InvalidSetting, match="asynchronous"):
+        async with Memory.open(url):
+            pass
+
+
+MISTAKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("a setting that there is not", {"synchronus": "full"}, "no setting synchronus; .* busy_timeout, synchronous"),
+    ("a time-out in words", {"busy_timeout": "long"}, "busy_timeout is a number of seconds"),
+    ("a clock that tells no time", {"clock": "noon"}, r"a clock has now\(\)"),
+    ("a durability that there is not", {"durability": "Sync"}, "one of sync, async, exit; got 'Sync'"),
+    ("a function as a verifier", {"verifiers": [len]}, "CallableVerifier"),
+    ("an observer that observes nothing", {"observers": ["runs.jsonl"]}, "RunLog"),
+    ("a checkpointer that is none", {"checkpointer": 3}, "a URL, a saver, or None; got 3"),
+    ("a policy that is none", {"policy": 3}, "CallPolicy; got 3"),
+    ("a lease in words", {"lease": "long"}, "lease must be a positive number of seconds; got 'long'"),
+    ("a team as a mapping", {"team": {"iterations": 2}}, "Team.from_plain"),
+    ("teams as mappings", {"teams": {"a": {"iterations": 2}}}, r"teams\['a'\] must be a mars.Team"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), [pytest.param(g, s, id=name) for name, g, s in MISTAKEN])
+def test_what_mars_is_opened_with_is_looked_at(path: Path, given: dict[str, Any], says: str) -> None:
+    """A mistake is told where it was made, by what helps; nothing is taken for what it is not."""
+    before = rows(path)
+    with pytest.raises(InvalidSetting, match=says), Mars.open_sync(f"sqlite:///{path}", **given):
+        pass
+    assert rows(path) == before
+
+
+ASKED_WRONGLY: list[tuple[str, dict[str, Any], str]] = [
+    ("no user", {"user": None}, "a user needs a name"),
+    ("a number as a user", {"user": 3}, "a user needs a name"),
+    ("a team itself", {"team": Team()}, r"team must be the name of one of Mars.open\(teams=…\)"),
+    ("a budget as a mapping", {"budget": {"calls": 3}}, "budget must be a mars.Budget"),
+    ("one constraint as a string", {"constraints": "short"}, "constraints is a list of strings"),
+    ("a number as a task", {"task": 3}, "the task must be a string; got 3"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), [pytest.param(g, s, id=name) for name, g, s in ASKED_WRONGLY])
+def test_what_is_asked_is_looked_at(given: dict[str, Any], says: str) -> None:
+    """No string is taken for a list of letters, and no mapping for what it describes."""
+    with Mars.open_sync("memory:") as mars, pytest.raises(InvalidInput, match=says):
+        mars.run(**{"task": "Where?", **given})
+
+
+async def test_what_is_wrong_is_called_as_it_was_given(path: Path) -> None:
+    """The message names the parameter of the call, and what kind of thing was given."""
+    wrong: list[tuple[Any, str]] = [
+        (lambda memory: memory.recall("Bern", namespace=ANN, since=NAIVE), "since has no time zone"),
+        (lambda memory: memory.recall("Bern", namespace=ANN, until=NAIVE), "until has no time zone"),
+        (lambda memory: memory.add("text", ANN, now="2026-03-01"), "now must be a datetime"),
+        (lambda memory: memory.add(b"text", ANN), "text must be a string"),
+    ]
+    async with Memory.open(f"sqlite:///{path}") as memory:
+        for call, says in wrong:
+            with pytest.raises(InvalidInput, match=says):
+                await call(memory)
+    with pytest.raises(InvalidSetting, match="calls must be 0 or more; got '3'"):
+        Budget(calls="3")  # type: ignore[arg-type]
 
 
 async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:

@@ -49,7 +49,8 @@ class Budget:
     def __post_init__(self) -> None:
         for name in LIMITS:
             limit = getattr(self, name)
-            if limit is not None and not limit >= 0:
+            number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if limit is not None and not (number and limit >= 0):
                 raise InvalidSetting(f"a budget's {name} must be 0 or more; got {limit!r}")
 
     def plain(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Literal
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
@@ -56,10 +56,14 @@ def engine_for(target: str | URL) -> Engine:
     Raises `InvalidSetting` for a URL that names no database we speak to, `MissingExtra` where the driver is not there.
     """
     try:
-        url = make_url(target)
+        url = _url(target)
         check_dialect(url.get_backend_name())
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
+        if url.get_dialect().is_async:
+            raise InvalidSetting(
+                f"{url.drivername} is asynchronous, and MARS has threads of its own: use sqlite:///… or postgresql://…"
+            )
         if url.get_backend_name() == "sqlite" and _in_memory(url):
             return create_engine(
                 url, hide_parameters=True, poolclass=StaticPool, connect_args={"check_same_thread": False}
@@ -71,6 +75,17 @@ def engine_for(target: str | URL) -> Engine:
         ) from None
     except ModuleNotFoundError:
         raise MissingExtra("A store in PostgreSQL", "postgres") from None
+
+
+def _url(target: str | URL) -> URL:
+    with suppress(ValueError):  # a port that is no number; the message may show a part of the password
+        url = make_url(target)
+        if "@" not in (url.host or ""):
+            return url
+    raise InvalidSetting(
+        "not a database URL: its host or port is none; write postgresql://user:password@host:5432/name, and each of "
+        "@ : / in a password as %40 %3A %2F"
+    )
 
 
 def shown(engine: Engine) -> str:
@@ -86,6 +101,8 @@ def settings_for(dialect: str, synchronous: Synchronous, busy_timeout: float, ow
     """
     if synchronous not in ("normal", "full"):
         raise InvalidSetting(f"synchronous is 'normal' or 'full'; got {synchronous!r}")
+    if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not 0 <= busy_timeout < 1e6:
+        raise InvalidSetting(f"busy_timeout is a number of seconds, 0 or more; got {busy_timeout!r}")
     wait = round(busy_timeout * 1000)
     if dialect != "sqlite":
         return (f"SET lock_timeout = {wait}",) if owned else ()

@@ -51,7 +51,11 @@ _SQLITE: dict[int, tuple[type[StoreError], str]] = {
         StoreCorrupt,
         "the database file is damaged: restore a backup, or try `sqlite3 FILE .recover`",
     ),
-    sqlite3.SQLITE_IOERR: (StoreUnavailable, "the disk under the database reports an error; nothing was written"),
+    sqlite3.SQLITE_IOERR: (
+        StoreUnavailable,
+        "the disk under the database reports an error; nothing was written: check the disk, what is mounted there and "
+        "the limit of file sizes (ulimit -f), and write again",
+    ),
 }
 
 _POSTGRES: dict[str, tuple[type[StoreError], str]] = {

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from mars.errors import InvalidFile, InvalidSetting
+from mars.models.resolve import BUILT_IN
 from mars.simulation.arms import VARIANTS, Limits
 from mars.simulation.databases import IN_MEMORY, check_database
 from mars.simulation.episodes import ORACLE, WORLDS, EpisodeTask
@@ -75,12 +76,15 @@ class SimulationConfig:
         unknown = [name for name in self.variants if name not in VARIANTS]
         if unknown:
             raise InvalidSetting(f"variants knows {', '.join(VARIANTS)}; got {', '.join(map(str, unknown))}")
-        for name in ("seeds", "cells"):
-            given = getattr(self, name)
-            if not given or len(set(given)) < len(given):
-                raise InvalidSetting(f"{name} must not be empty, and hold nothing twice; got {len(given)} of them")
         if any(type(seed) is not int or abs(seed) > LARGEST_SEED for seed in self.seeds):
             raise InvalidSetting(f"seeds must be whole numbers up to {LARGEST_SEED:,}; got {list(self.seeds)!r}")
+        names = [cell.name for cell in self.cells]
+        for what, given in (("seeds", self.seeds), ("cells", names)):
+            twice = [one for place, one in enumerate(given) if one in given[:place]]
+            if not given or twice:
+                held = f"{twice[0]} twice" if twice else "none"
+                raise InvalidSetting(f"{what} must not be empty, and hold nothing twice; got {held}")
+        check_name(self.model)
         for name, most in (("episodes", 1_000), ("concurrency", 64)):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
@@ -139,6 +143,13 @@ def read_config(path: str | Path) -> SimulationConfig:
         **lists,
         **rest,
     )
+
+
+def check_name(model: object) -> None:
+    """Raise `InvalidSetting` for what cannot be the name of a model; None is the world's keyless policy."""
+    named = model is None or (isinstance(model, str) and (model == BUILT_IN or all(model.partition(":")[::2])))
+    if not named:
+        raise InvalidSetting(f"model must be provider:name, such as openai:gpt-4o-mini, or {BUILT_IN}; got {model!r}")
 
 
 def _cells(values: Any, where: str) -> tuple[Cell, ...]:

@@ -172,6 +172,10 @@ def test_the_files_in_the_examples_hold_the_committed_grids() -> None:
         ("repeat = [0]", "repeat = [0.0]", "repeat"),
         ("seeds = [1, 2]", "seeds = [99999999999999999999]", "seeds"),
         ('"scheduler"', '["scheduler"]', "no world"),
+        ("seeds = [1, 2]", "seeds = [[1], [2]]", "whole"),
+        ("noise = [1]", "noise = [1, 1.0000001]", "noise=1 "),
+        ("concurrency = 1", "model = 3", "model"),
+        ("concurrency = 1", 'model = ""', "model"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused(config: Path, old: str, new: str, named: str) -> None:
@@ -207,6 +211,16 @@ def test_what_fails_while_it_is_played_is_said_in_one_sentence(
     said = capsys.readouterr().err
     assert told in said
     assert "Traceback" not in said
+
+
+def test_a_model_that_cannot_be_made_is_told_before_anything_is_written(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No folder, no results: the model is made once before the first process begins."""
+    config.write_text('model = "nobody:x"' + CONFIG)
+    assert main(["simulate", str(config), "--out", str(tmp_path / "out")]) == 2
+    assert "nobody" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_damaged_results_are_left_as_they_are(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

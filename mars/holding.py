@@ -181,9 +181,11 @@ class Holder:
         if claim is not None:
             return ask, claim
         if on_busy == "reject":
+            lease = await self._journal.held(ask.thread)
+            who = f" ({lease})" if lease else ""
             raise ConversationBusy(
-                f"another run holds conversation {ask.conversation!r}: wait for it with on_busy='queue', end it with "
-                "'cancel', or go on in a copy with 'fork'"
+                f"another run holds conversation {ask.conversation!r}{who}: wait for it with "
+                "on_busy='queue' (a command with --wait), end it with 'cancel', or go on in a copy with 'fork'"
             )
         if on_busy == "fork":
             return await self._fork(ask)

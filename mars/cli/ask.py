@@ -18,20 +18,27 @@ from mars.cli.output import (
     run_async,
     run_log,
 )
+from mars.errors import ConversationBusy
 from mars.events import EVERYTHING, EventKind
 from mars.language import asks
 from mars.results import RunStatus
 
 if TYPE_CHECKING:
-    from mars.events import Event
+    from collections.abc import AsyncIterator
+
+    from mars.events import AnyEvent, Event
     from mars.memory.interfaces import Namespace
     from mars.results import RunResult
+    from mars.runtime import Mars
     from mars.team import Team
 
 ModelOption = Annotated[
     str, typer.Option("--model", help="reader (built in, no key), or provider:name.", envvar="MARS_MODEL")
 ]
 """The option ``--model``."""
+
+WaitFlag = Annotated[bool, typer.Option("--wait", help="Wait while another process holds the conversation.")]
+"""The option ``--wait``."""
 
 UNANSWERED = 3
 """Exit code where a turn is over without an answer: a budget is out, or a model failed."""
@@ -63,6 +70,7 @@ def ask(
         str | None,
         typer.Option(help="Ask at most once in the conversation; asked again, its turn is finished, or told."),
     ] = None,
+    wait: WaitFlag = False,
     json: JsonFlag = False,
 ) -> None:
     """Answer a question from a memory, with sources, retention and the Checker's verdict. Exit code 3: no answer."""
@@ -73,7 +81,7 @@ def ask(
     team = Team(k=k, iterations=iterations, remember=remember, budget=budget)
     if question.strip() and not remember and not asks(question):
         question = question.rstrip(" .!") + "?"  # here nothing is told: what is not stored must not be "Noted."
-    run_async(_ask, question, namespace, db, user, model, team, conversation, key, json)
+    run_async(_ask, question, namespace, db, user, model, team, conversation, key, wait, json)
 
 
 async def _ask(
@@ -85,6 +93,7 @@ async def _ask(
     team: Team,
     conversation: str | None,
     key: str | None,
+    wait: bool,
     json: bool,
 ) -> None:
     from mars.models import resolve_model
@@ -97,8 +106,8 @@ async def _ask(
     async with open_memory(db) as memory:
         await known_namespace(memory, namespace)
         async with Mars.open(memory, model=answering, team=team, checkpointer=kept, observers=run_log()) as mars:
-            events = mars.stream(question, **asking, key=key, heard=EVERYTHING)
-            async for event in events:
+            stream = patient if wait else Mars.stream
+            async for event in stream(mars, question, **asking, key=key, heard=EVERYTHING):
                 if not json:
                     show_step(event)
                 result = event.result or result
@@ -108,6 +117,18 @@ async def _ask(
     else:
         show_result(result)
     end(result, MORE if key is None else f"{MORE}; and with another --key, this one stands for the turn that is over")
+
+
+async def patient(mars: Mars, task: str, **options: Any) -> AsyncIterator[AnyEvent]:
+    """Yield the events of a turn; where another run holds the conversation, say so and wait for it."""
+    try:
+        async for event in mars.stream(task, **options):
+            yield event
+        return
+    except ConversationBusy as error:
+        output.note(f"  {str(error).partition(': wait')[0]}; waiting")
+    async for event in mars.stream(task, **options, on_busy="queue"):
+        yield event
 
 
 def unanswered(result: RunResult, remedy: str = MORE) -> str | None:

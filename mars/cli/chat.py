@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from mars.cli.ask import ModelOption, unanswered
+from mars.cli.ask import ModelOption, patient, unanswered
 from mars.cli.output import Database, JsonFlag, open_memory, output, run_async, run_log
 from mars.errors import InvalidText
 from mars.events import CHECKED, EventKind
@@ -71,7 +71,8 @@ async def _chat(user: str, db: str, model: str, conversation: str | None, json: 
 async def _turn(mars: Mars, line: str, user: str, conversation: str | None, json: bool) -> RunResult:
     result: RunResult | None = None
     heard = {*CHECKED, EventKind.MEMORY_READ}
-    async for event in mars.stream(line, user=user, conversation=conversation, on_unfinished="finish", heard=heard):
+    asking = {"user": user, "conversation": conversation, "on_unfinished": "finish", "heard": heard}
+    async for event in patient(mars, line, **asking):
         if event.kind is EventKind.MEMORY_READ and not json:
             _show_recalled(event)
         result = event.result or result

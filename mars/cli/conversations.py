@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mars.cli.ask import ModelOption, end, show_result
+from mars.cli.ask import ModelOption, WaitFlag, end, show_result
 from mars.cli.output import (
     Database,
     JsonFlag,
@@ -52,7 +52,7 @@ def resume(
     db: Database = None,
     namespace: NamespaceOption = None,
     model: ModelOption = "reader",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait while another process holds it.")] = False,
+    wait: WaitFlag = False,
     json: JsonFlag = False,
 ) -> None:
     """Finish the turn that a crash, a cancellation or a shutdown left half done; one that is over is shown.

@@ -16,7 +16,7 @@ from mars.memory.backends.wire import Wire
 from mars.persistence.branching import At, Branch, Spot, copy_past, locate
 from mars.persistence.checkpoints import Checkpoints, Place
 from mars.persistence.database import Database
-from mars.persistence.leases import Fence, Held, Leases, check
+from mars.persistence.leases import Fence, Held, Lease, Leases, check
 from mars.persistence.saver import CheckpointSaver, Found, look
 from mars.persistence.transcript import Transcript, Utterance
 from mars.persistence.turns import Over, TurnRow, Turns, Unfinished
@@ -214,6 +214,10 @@ class Journal:
     async def renew(self, fences: Sequence[Fence]) -> dict[Fence, bool]:
         """Extend leases; return those that are still held, and whether their run was asked to stop."""
         return await self._database.write(lambda wire: Leases(wire).renew(fences, self._lease))
+
+    async def held(self, thread: str) -> Lease | None:
+        """Return the lease of a conversation that a run holds now; None for one that is free."""
+        return await self._database.read(lambda wire: Leases(wire).held(thread))
 
     async def ask_to_stop(self, thread: str) -> bool:
         """Ask the run of a conversation, in whatever process, to stop; False where nobody holds it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
@@ -18,7 +19,7 @@ from mars.errors import LeaseLost
 from mars.memory.backends.statements import as_list
 from mars.memory.backends.wire import Wire
 
-__all__ = ["FENCE", "Fence", "Held", "Leases", "check", "fence_of"]
+__all__ = ["FENCE", "Fence", "Held", "Lease", "Leases", "check", "fence_of"]
 
 FENCE = "__mars_fence"
 """The key of a config's ``configurable`` with the token of the run's lease; LangGraph keeps it out of the metadata."""
@@ -37,6 +38,21 @@ class Fence(NamedTuple):
     """The thread of the conversation."""
     token: int
     """The token of the run's lease."""
+
+
+class Lease(NamedTuple):
+    """A lease that somebody holds."""
+
+    holder: str
+    """Id of the process."""
+    until: int
+    """When it ends unless it is renewed, in milliseconds since 1970 by the database's clock."""
+    left: int
+    """Milliseconds until then."""
+
+    def __str__(self) -> str:
+        until = datetime.fromtimestamp(self.until / 1000, UTC).isoformat(timespec="seconds")
+        return f"process {self.holder}, if it has died its lease ends at {until} ({self.left / 1000:.0f} s from now)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,15 @@ class Leases:
             (thread,),
         ).rowcount
         return bool(asked)
+
+    def held(self, thread: str) -> Lease | None:
+        """Return the lease of a conversation that is held now; None for one that is free."""
+        row = _run(
+            self._wire,
+            f"SELECT holder, held_until, held_until - {self._now} FROM mars_conversations WHERE thread_id = ?",
+            (thread,),
+        ).fetchone()
+        return None if row is None or row[0] is None or row[2] <= 0 else Lease(row[0], int(row[1]), int(row[2]))
 
     def busy(self, threads: Sequence[str]) -> set[str]:
         """Return those of some threads whose lease is held now."""

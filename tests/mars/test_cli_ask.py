@@ -12,10 +12,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
+from mars import CheckpointSaver
 from mars.cli import main
 from mars.cli.ask import UNANSWERED
+from mars.holding import thread_of
+from mars.persistence.leases import Leases
 
 TALK = '{"text": "I moved to Bern last week.", "speaker": "ann", "time": "2023-05-08"}\n'
 MARS = "import sys; from mars.cli import main; sys.exit(main())"
@@ -65,6 +69,44 @@ def test_the_model_comes_from_the_environment(
     assert main(["ask", "Where is Ann?", "-n", "ann", "--db", db]) == 2
     assert "nonsense" in capfd.readouterr().err
     assert main(["ask", "Where is Ann?", "-n", "ann", "--db", db, "--model", "reader"]) == 0
+
+
+@pytest.mark.parametrize("words", [["ask", "Where did Ann move?", "-n", "ann", "--wait"], ["chat", "--user", "ann"]])
+def test_a_conversation_that_a_killed_process_holds_is_waited_for(
+    db: str, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`mars chat` says that it waits, and for whom, and so does `mars ask --wait`; without it, the error names it."""
+    asked = ["ask", "Where did Ann move?", "-n", "ann", "--db", db, "--conversation", "c"]
+    assert main(asked) == 0
+    anyio.run(_held, db, 600.0)
+    capfd.readouterr()
+    assert main(asked) == 2
+    refused = capfd.readouterr().err
+    assert "process 4711" in refused
+    assert "--wait" in refused
+    command = [sys.executable, "-c", MARS, *words, "--db", db, "--conversation", "c"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        running.stdin.write("Where did Ann move?\n")
+        running.stdin.close()
+        told = ""
+        while "waiting" not in told and (line := running.stderr.readline()):
+            told += line
+        assert "4711" in told
+        anyio.run(_held, db, 0.0)
+        assert running.stdout is not None
+        shown = running.stdout.read()
+    assert (running.returncode, "Bern" in shown) == (0, True)
+
+
+async def _held(path: str, seconds: float) -> None:
+    """Let a process that does not renew its lease have Ann's conversation for so long."""
+    async with CheckpointSaver.open(f"sqlite:///{path}") as saver:
+        thread = thread_of(("ann",), "c")
+        await saver.database.write(lambda wire: Leases(wire).take(thread, 1, "4711", seconds))
 
 
 def test_a_mistyped_command_of_chat_is_not_remembered(db: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,25 @@ def test_threads(url: str, shared: bool) -> None:
     assert (copy.conversation, queued.answer, later.status) == ("fork~1", "The second.", RunStatus.COMPLETED)
     assert {way: result.status.value for way, result in held.ended.items()} == ENDED
     assert said == SAID
+
+
+@pytest.mark.anyio
+async def test_a_refusal_says_who_until_when_and_what_helps(url: str) -> None:
+    """A process that was killed holds its conversation until its lease ends, by the clock of the database."""
+    thread = thread_of(("ann",), "c")
+    async with Mars.open(url, team=team(lambda _: "Noted.")) as mars, CheckpointSaver.open(url) as saver:
+        await mars.run("One?", user="ann", conversation="c")
+        began = datetime.now(UTC)
+        await saver.database.write(lambda wire: Leases(wire).take(thread, 1, "4711", 600.0))
+        with pytest.raises(ConversationBusy, match="on_busy='queue'") as refused:
+            await mars.run("Two?", user="ann", conversation="c")
+        words = str(refused.value)
+        assert "process 4711" in words
+        assert "--wait" in words
+        until = datetime.fromisoformat(words.partition("its lease ends at ")[2].partition(" ")[0])
+        assert timedelta(minutes=9) < until - began < timedelta(minutes=11)
+        await saver.database.write(lambda wire: Leases(wire).take(thread, 2, "4711", 0.0))
+        assert (await mars.run("Three?", user="ann", conversation="c")).status is RunStatus.COMPLETED
 
 
 ENDED = {"reject": "completed", "queue": "completed", "cancel": "cancelled", "fork": "completed"}

@@ -15,6 +15,7 @@ TRANSIENT = frozenset(
     {
         "APIConnectionError",
         "APITimeoutError",
+        "DecodingError",  # compressed, it says, and is not
         "InternalServerError",
         "JSONDecodeError",  # a reply that was cut off or garbled on its way
         "RateLimitError",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import AIMessage, HumanMessage
@@ -62,7 +63,8 @@ class RoleModel:
         """Return the reply to a prompt."""
 
         async def make() -> Reply:
-            return _reply(_unbroken(self._model, await self._bound.ainvoke(input, _unheard())))
+            with _read(self._model):
+                return _reply(_unbroken(self._model, await self._bound.ainvoke(input, _unheard())))
 
         return _message(await self._calls.perform(self._wanted(input), make))
 
@@ -94,11 +96,12 @@ class RoleModel:
                 emit(EventKind.RETRY, self._role, "the reply broke off; what was streamed of it is void")
             chunks: list[Any] = []
             try:
-                async for chunk in self._bound.astream(prompt):
-                    if text := chunk.text:
-                        tell(text)
-                        told = True
-                    chunks.append(chunk)
+                with _read(self._model):
+                    async for chunk in self._bound.astream(prompt):
+                        if text := chunk.text:
+                            tell(text)
+                            told = True
+                        chunks.append(chunk)
             except ValueError as error:
                 if chunks or "No generation" not in str(error):  # langchain's words for an empty stream
                     raise
@@ -145,7 +148,8 @@ class StructuredModel:
         """Return an object of the schema; `ModelOutputError` where the reply is none, which costs all the same."""
 
         async def make() -> Reply:
-            found = await self._structured.ainvoke(input, _unheard())
+            with _read(self._model):
+                found = await self._structured.ainvoke(input, _unheard())
             raw, parsed = (found["raw"], found["parsed"]) if isinstance(found, dict) else (None, found)
             reply = _reply(_unbroken(self._model, raw) if isinstance(raw, AIMessage) else AIMessage(""))
             plain = parsed.model_dump(mode="json") if isinstance(parsed, BaseModel) else parsed
@@ -175,6 +179,26 @@ ENDS = {
     "chat-ollama": ("done_reason", "done"),
 }
 """What the end of a reply says in its metadata, by the kind of model."""
+
+
+UNREAD = ("Unexpected response type", "No data received")
+"""How clients begin to say that what came is no reply."""
+
+
+@contextmanager
+def _read(model: BaseChatModel) -> Iterator[None]:
+    """Raise `ConnectionError` where a provider's client cannot read what came, such as a proxy's page with status 200.
+
+    Clients take text for an object then, or bytes for text. The same from a model of another kind may be its own fault.
+    """
+    try:
+        yield
+    except (AttributeError, ValueError) as error:
+        taken = isinstance(error, AttributeError) and isinstance(error.obj, str | list)
+        unread = taken or isinstance(error, UnicodeDecodeError) or str(error).startswith(UNREAD)
+        if model._llm_type not in ENDS or not unread:
+            raise
+        raise ConnectionError(f"the reply of {name_of(model)} cannot be read: {error}") from error
 
 
 def _unbroken(model: BaseChatModel, whole: Message | None) -> Message:

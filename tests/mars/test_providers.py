@@ -308,6 +308,17 @@ async def test_what_would_fail_again_is_not_tried_again(memory: Memory, provider
     server.assert_finished()
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_page_instead_of_a_whole_reply_is_tried_again(memory: Memory, provider: str) -> None:
+    """Where nothing is streamed, clients take a proxy's page for an object, and say so in words of theirs."""
+    plan: Plan = [Fault(kind=FaultKind.NOT_JSON), Fault(kind=FaultKind.EMPTY), ANSWER, Step(structured=JUDGEMENT)]
+    with ProviderServer(plan) as server:
+        model = client(provider, server, disable_streaming=True)
+        result, spent = await ask(memory, team(model), policy=CallPolicy(first_wait=0.0))
+    assert (result.status, result.answer, result.usage.retries) == (RunStatus.COMPLETED, "In Oslo.", 2)
+    reconcile(server.received, result, spent)
+
+
 @pytest.mark.parametrize(
     ("provider", "message"), [("openai", "context_length_exceeded"), ("anthropic", "prompt is too long: 1 token")]
 )

@@ -490,6 +490,19 @@ def test_a_memory_in_a_forked_child(tmp_path: Path, code: str, says: str) -> Non
     assert says in ended.stdout
 
 
+def test_sqlite_itself_writes_to_a_file_that_is_gone(tmp_path: Path) -> None:
+    """What the next test is about: with a log ahead of the file a commit succeeds, and nobody finds it again."""
+    file = tmp_path / "a.db"
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("CREATE TABLE a (b)")
+    file.unlink()
+    with database:
+        database.execute("INSERT INTO a VALUES (1)")
+    database.close()
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("how", ["deleted", "folder deleted", "replaced"])
 async def test_a_file_that_goes_while_it_is_open(tmp_path: Path, how: str) -> None:
     """What SQLite would write to a file that nobody finds again is refused, and goes on where the file is back."""

@@ -155,7 +155,7 @@ class Holder:
         for run in runs:
             await self.leave(run)
         beat, self._beat = self._beat, None
-        if beat is not None:
+        if beat is not None and not beat.done():  # it is done where its event loop has ended
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
 

@@ -601,6 +601,14 @@ async def test_a_stream_that_is_left_is_resumed(file: str) -> None:
         assert (await mars.resume("c")).answer == "In Norway."
 
 
+def test_each_turn_in_an_event_loop_of_its_own(tmp_path: Path) -> None:
+    """What `asyncio.run` opens, another one uses, and a third one closes, without a word."""
+    opening = Mars.open(f"sqlite:///{tmp_path / 'life.db'}", team=team(ScriptedModel(["In Norway.", "Yes."])))
+    mars = asyncio.run(opening.__aenter__())
+    assert [asyncio.run(said(mars)).answer for _ in range(2)] == ["In Norway.", "Yes."]
+    asyncio.run(opening.__aexit__(None, None, None))
+
+
 async def test_a_run_that_is_replaced_before_its_own_turn_begins(tmp_path: Path) -> None:
     """It was finishing the turn before, so it has no result to tell: it raises, and nothing of its task is written."""
     url = f"sqlite:///{tmp_path / 'life.db'}"

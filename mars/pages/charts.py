@@ -196,20 +196,22 @@ class Panel:
         long = LETTER * len(mark.label)
         boxes = [
             (start, y + down - 7, start + long, y + down + 5)
-            for down in (0, -13, 13, -26, 26, -39, 39, -52, 52)
+            for down in (0, -13, 13, -26, 26, -39, 39, -52, 52, 65, -65)
             for start in (x + 8, x - 8 - long)
             if LEFT <= start <= self.width - long and TOP - 8 <= y + down <= self.height - BOTTOM
         ]
-        free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
-        box = (free or boxes or [(x + 8, y - 7, x + 8 + long, y + 5)])[0]
+        boxes = boxes or [(x + 8, y - 7, x + 8 + long, y + 5)]
+        box = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken))
         taken.append(box)
         near, middle = (box[0] - 2 if box[0] > x else box[2] + 2), (box[1] + box[3]) / 2
         pointer = f'<path class="pointer" d="M{x:.1f} {y:.1f}L{near:.1f} {middle:.1f}"/>' if abs(middle - y) > 8 else ""
         return f'{pointer}<text class="label" x="{box[0]:.1f}" y="{box[3]:.1f}">{text(mark.label)}</text>'
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(one: Box, other: Box) -> float:
+    """Return how many square pixels two boxes share."""
+    wide, high = (min(one[end], other[end]) - max(one[end - 2], other[end - 2]) for end in (2, 3))
+    return max(0.0, wide) * max(0.0, high)
 
 
 def _path(points: Iterable[Point]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -325,3 +326,29 @@ def test_a_panel_draws_values_where_they_belong() -> None:
     assert "&lt;c&gt;" in drawn
     placed = re.findall(r'class="label" x="([\d.]+)" y="([\d.]+)"', drawn)
     assert len(set(placed)) == 2
+
+
+def test_no_label_lies_on_another_in_a_crowd() -> None:
+    """Eleven variants as they lay in a world of months: near the edge, where few places are left, too."""
+    lay = {
+        "mars": (1530, 0.975),
+        "mars-no-decay": (1500, 0.975),
+        "fsrs": (320, 0.831),
+        "mars-no-reflection": (1270, 0.828),
+        "decay": (270, 0.822),
+        "mars-no-checker": (1030, 0.820),
+        "memorybank": (305, 0.764),
+        "vector": (370, 0.680),
+        "fifo": (250, 0.628),
+        "window": (105, 0.441),
+        "none": (30, 0.25),
+    }
+    marks = [Mark(x=x, y=y, title=name, label=name, radius=5) for name, (x, y) in lay.items()]
+    x, y = Axis(low=20, high=2900, log=True), Axis(low=0.17, high=1.0)
+    drawn = Panel(title="t", description="d", x=x, y=y, marks=marks, height=300, width=440).svg()
+    placed = re.findall(r'class="label" x="([\d.]+)" y="([\d.]+)">([^<]+)<', drawn)
+    boxes = {name: (float(x), float(x) + 6.6 * len(name), float(y)) for x, y, name in placed}
+    assert set(boxes) == set(lay)
+    for one, other in itertools.combinations(boxes, 2):
+        (left, right, y1), (start, end, y2) = boxes[one], boxes[other]
+        assert right <= start or end <= left or abs(y1 - y2) >= 11.9, (one, other)

@@ -189,7 +189,7 @@ def tokens_and_latency(values: Mapping[str, Any]) -> str:
 
 def _decades(amounts: Sequence[float], label: str) -> Axis:
     """Return a logarithmic axis with ticks at 1, 2 and 5."""
-    low, high = min(amounts, default=1) / 1.5, max(amounts, default=1) * 1.9
+    low, high = min(amounts, default=1) / 1.5, max(amounts, default=1) * 3.6  # room for the labels
     ticks = [factor * 10.0**power for power in range(8) for factor in (1, 2, 5)]
     kept = [tick for tick in ticks if low <= tick <= high]
     kept = kept if len(kept) <= 6 else [tick for tick in kept if str(tick)[0] in "15"]
@@ -270,7 +270,8 @@ def ablations(values: Mapping[str, Any]) -> str:
     drawn = table(heads, rows, caption="Paired over episodes; the first against the second.", kind="strips pairs")
     told = (
         "The comparisons were fixed beforehand. <b>Adds</b> and <b>costs</b> need a Holm-corrected p below .05; all "
-        "else is a <b>null</b>: no difference is shown, which does not show that there is none."
+        "else is a <b>null</b>: no difference is shown, which does not show that there is none. Checker and reflections "
+        "have work only together: their differences are one gain seen twice, and do not add up."
     )
     if caution := unsure(values):
         told += f" <b>{text(caution)}</b>"

@@ -26,8 +26,8 @@ VARIANTS: Mapping[str, str] = {
     "memorybank": "MemoryBank's curve and strengthening",
     "fsrs": "the default curve; what is cited is strengthened",
     "mars": "complete: facts, curve, Checker, reflections",
-    "mars-no-checker": "the loop without the Checker",
-    "mars-no-reflection": "the loop without reflections",
+    "mars-no-checker": "the loop without the Checker, so that nothing is rejected or reflected on",
+    "mars-no-reflection": "the loop without reflections, so that no retry sees anything else",
     "mars-no-decay": "the loop without decay",
 }
 """What each variant is, in a few words."""

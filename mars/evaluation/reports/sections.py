@@ -270,8 +270,8 @@ def ablations(values: Mapping[str, Any]) -> str:
     drawn = table(heads, rows, caption="Paired over episodes; the first against the second.", kind="strips pairs")
     told = (
         "The comparisons were fixed beforehand. <b>Adds</b> and <b>costs</b> need a Holm-corrected p below .05; all "
-        "else is a <b>null</b>: no difference is shown, which does not show that there is none. Checker and reflections "
-        "have work only together: their differences are one gain seen twice, and do not add up."
+        "else is a <b>null</b>: no difference is shown, which does not show that there is none. Checker and "
+        "reflections have work only together: their differences are one gain seen twice, and do not add up."
     )
     if caution := unsure(values):
         told += f" <b>{text(caution)}</b>"

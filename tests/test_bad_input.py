@@ -162,6 +162,20 @@ def test_commands_name_the_known_namespaces(path: Path, capfd: pytest.CaptureFix
         assert "ann, ben" in told.err
 
 
+@pytest.mark.parametrize("name", ["what?/x.db", "100%25.db", "%20/a b#.db", "ü.db"])
+def test_a_path_is_taken_by_the_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A path on the command line is no URL: no sign of it is decoded, and none ends it."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    Path("talk.txt").write_text("Ann: I moved to Bern.\n", encoding="utf-8")
+    assert main(["ingest", "talk.txt", "--format", "text", "-n", "ann", "--db", name]) == 0
+    assert Path(name).is_file()
+    assert main(["memory", "list", "-n", "ann", "--db", name]) == 0
+    assert "I moved to Bern." in capfd.readouterr().out
+
+
 async def test_a_missing_file_is_named(path: Path, tmp_path: Path) -> None:
     """Ingesting a file that is not there, or a folder, is `InvalidFile`, whatever the format."""
     before = rows(path)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -103,12 +104,14 @@ def database(given: str | None) -> str:
     from mars.settings import load_settings
 
     named = given or load_settings().db
-    return named if "://" in named or named == "memory:" else f"sqlite:///{named}"
+    if "://" in named or named == "memory:":
+        return named
+    return f"sqlite:///{named.replace('%', '%25').replace('?', '%3F')}"
 
 
 def check_exists(url: str) -> None:
     """Raise `InvalidFile` if `url` names a SQLite file that is not there."""
-    path = url.removeprefix("sqlite:///").partition("?")[0]
+    path = unquote(url.removeprefix("sqlite:///").partition("?")[0])
     if path != url and ":memory:" not in path and not path.startswith("file:") and not Path(path).exists():
         raise InvalidFile(f"there is no memory at {path}: fill one with `mars ingest`, or name another with --db")
 

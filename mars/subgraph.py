@@ -220,7 +220,7 @@ def _turn(mars: Mars, who: Asker, messages: list[AnyMessage]) -> State:
         raise InvalidInput('the last message has to be the user\'s: {"messages": [{"role": "user", "content": "…"}]}')
     mars.roster.loop_of(who.team)
     where = check_namespace(who.namespace if who.namespace is not None else (who.user,))
-    text = check_text(last.text, "the last message")
+    text = check_text(last.text, "last message")
     what = asked(text, who.user, where, mars.memory.clock.now(), who.constraints)
     thread = get_config().get("configurable", {}).get("thread_id")
     # The message's id, not the time: a node that is executed again after an interrupt means the same turn.

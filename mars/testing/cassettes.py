@@ -109,7 +109,7 @@ class Cassette:
         entry = {"request": self.redacted(request), "reply": self.redacted(self._joined(reply))}
         with self._lock:
             self.entries.append(entry)
-            with self.path.open("a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:  # a lone surrogate, escaped
                 file.write(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n")
 
     def find(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,9 +179,11 @@ class Cassette:
 
     def _load(self) -> None:
         try:
-            lines = self.path.read_text("utf-8").splitlines()
-        except OSError as error:
+            lines = self.path.read_text("utf-8").removesuffix("\n").split("\n")  # a text may hold other ends of lines
+        except (OSError, UnicodeDecodeError) as error:
             raise InvalidFile(f"the cassette {self.path} cannot be read ({error}); record it: mode='record'") from None
+        if lines == [""]:
+            raise InvalidFile(f"the cassette {self.path} is empty: record it with mode='record'")
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
@@ -195,8 +197,6 @@ class Cassette:
                 raise InvalidFile(f"line {number} of {self.path} is no line of a cassette of version {VERSION}")
             if number > 1:
                 self.entries.append({**entry, "request": self.redacted(entry["request"])})
-        if not lines:
-            raise InvalidFile(f"the cassette {self.path} is empty: record it with mode='record'")
 
 
 def _plain(patterns: Iterable[str]) -> Iterator[str]:

@@ -277,6 +277,13 @@ async def test_a_model_without_abilities(tmp_path: Path) -> None:
         Cassette(path).wrap().with_structured_output(Verdict)
 
 
+def test_what_a_model_may_write(tmp_path: Path) -> None:
+    """Other ends of lines than the file's, and half a character, are replayed as they came."""
+    said = "a\u2028b\x85c\x0cd\x1ee \ud83d"
+    Cassette(tmp_path / "odd.jsonl", "record").wrap(ScriptedModel([said])).invoke(said)
+    assert Cassette(tmp_path / "odd.jsonl").wrap().invoke(said).text == said
+
+
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     """A missing file, an empty one, and one that is no cassette, each with what helps."""
     with pytest.raises(InvalidFile, match="record it: mode='record'"):
@@ -292,6 +299,9 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InvalidFile, match=words):
             Cassette(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidFile, match="cannot be read"):
+        Cassette(path)
     with pytest.raises(InvalidSetting, match="regular expressions"):
         Cassette(path, "record", redact=["("])
     with pytest.raises(InvalidSetting, match=r"cassette\.wrap\(model\)"):

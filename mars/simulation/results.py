@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from mars import __version__
 from mars.errors import StoreUnavailable
 from mars.memory.backends.connecting import engine_for, shown
 from mars.memory.backends.faults import translate
+from mars.memory.index.folder_lock import FolderLock
 from mars.simulation.databases import IN_MEMORY, on_server
 from mars.simulation.episodes import EpisodeTask
 
@@ -132,6 +133,43 @@ class Results:
         try:
             with self._engine.begin() as connection:
                 yield connection
+        except SQLAlchemyError as error:
+            raise translate(error, shown(self._engine)) from None
+
+    @contextmanager
+    def alone(self, tasks: Sequence[EpisodeTask]) -> Iterator[None]:
+        """Keep others from playing the tasks meanwhile; raises `StoreUnavailable` where somebody else does.
+
+        In a folder nobody else plays anything; on a server, where others may play other tasks, nobody else plays these.
+        The lock is the operating system's, or that of the server's session: it ends with its process.
+        """
+        with ExitStack() as stack:
+            if self._engine.dialect.name == "postgresql":
+                free = stack.enter_context(self._locked(tasks))
+            else:
+                lock = FolderLock(self.folder)
+                stack.callback(lock.release)
+                free = lock.attempt()
+            if not free:
+                raise StoreUnavailable(
+                    f"another process plays it, with its results in {self._place}: wait until that one is over, and "
+                    "the same command plays what is missing; or name another --out, for all of it a second time"
+                )
+            yield
+
+    @property
+    def _place(self) -> str:
+        return str(self.folder) if self._engine.dialect.name == "sqlite" else shown(self._engine)
+
+    @contextmanager
+    def _locked(self, tasks: Sequence[EpisodeTask]) -> Iterator[bool]:
+        """Take the server's lock for these tasks, in a session of its own; yield whether it is ours now."""
+        keys = hashlib.sha256("".join(sorted(map(key_of, tasks))).encode()).hexdigest()
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.detach()  # closed in earnest when it is left, and the lock with it
+                statement = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+                yield bool(connection.exec_driver_sql(statement, (f"{SCHEMA} {keys}",)).scalar())
         except SQLAlchemyError as error:
             raise translate(error, shown(self._engine)) from None
 

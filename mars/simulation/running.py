@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anyio import Lock, create_task_group, to_thread
+from anyio import CancelScope, Lock, create_task_group, to_thread
 
 from mars.models import resolve_model
 from mars.simulation.config import SimulationConfig
@@ -41,8 +42,8 @@ async def simulate(
     The results are in the folder; where `kept`, by default the config's database, is a PostgreSQL, they are there.
     Killed at any moment, the same call plays only what is missing, by whichever `engine` (`mars.simulation.engines`).
     `progress` is told (done, total). Raises `InvalidSetting` for an unknown sabotage or engine, `ModelUnavailable` for
-    a model that cannot be made, `StoreUnavailable` for a folder that cannot be written, `EpisodeLost`, and what an
-    episode raises; what was over before is kept.
+    a model that cannot be made, `StoreUnavailable` for a folder that cannot be written or where another process plays,
+    `EpisodeLost`, and what an episode raises; what was over before is kept.
     """
     tasks = config.tasks(sabotage)
     if config.model is not None:
@@ -50,16 +51,30 @@ async def simulate(
     playing = open_engine(engine, config.concurrency, config.database)
     results = await to_thread.run_sync(Results, folder, config.database if kept is None else kept)
     try:
-        await to_thread.run_sync(results.note, config.plain(), sabotage, tasks)
-        missing = await to_thread.run_sync(results.missing, tasks)
-        if missing:
-            async with playing as opened:
-                told = partial(_tell, progress, tasks, missing)
-                await _play(missing, config.concurrency, results, told, opened)
+        async with _alone(results, tasks):
+            await to_thread.run_sync(results.note, config.plain(), sabotage, tasks)
+            missing = await to_thread.run_sync(results.missing, tasks)
+            if missing:
+                async with playing as opened:
+                    told = partial(_tell, progress, tasks, missing)
+                    await _play(missing, config.concurrency, results, told, opened)
         await to_thread.run_sync(results.export, tasks)
         return Simulated(episodes=await to_thread.run_sync(results.of, tasks), played=len(missing))
     finally:
         results.close()
+
+
+@asynccontextmanager
+async def _alone(results: Results, tasks: Sequence[EpisodeTask]) -> AsyncIterator[None]:
+    """Keep others from playing the tasks meanwhile, unless all of them are done."""
+    with ExitStack() as stack:
+        if await to_thread.run_sync(results.missing, tasks):
+            await to_thread.run_sync(stack.enter_context, results.alone(tasks))
+        try:
+            yield
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(stack.close)
 
 
 async def _play(

@@ -19,6 +19,7 @@ from mars.cli import main
 from mars.errors import InvalidFile, InvalidInput, InvalidSetting, StoreCorrupt
 from mars.evaluation.paired import Row, compared, holm
 from mars.evaluation.simulations import simulation_report
+from mars.memory.index.folder_lock import FolderLock
 from mars.simulation.config import read_config
 from mars.simulation.episodes import play_episode
 from mars.simulation.results import METHOD, Results, canonical, key_of
@@ -71,12 +72,15 @@ def test_a_killed_simulation_plays_only_what_is_missing(
     out = tmp_path / "out"
     killed = begun(config, out)
     deadline = time.monotonic() + 120
-    while kept(out) < 5:
-        assert killed.poll() is None, "it was over before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    try:
+        while kept(out) < 5:
+            assert killed.poll() is None, "it was over before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not FolderLock(out).attempt(), "another could play, too"
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
     before = kept(out)
     assert 5 <= before < EPISODES
     assert not (out / "results.jsonl").exists()
@@ -91,6 +95,23 @@ def test_a_killed_simulation_plays_only_what_is_missing(
     for task, line in list(zip(tasks, lines, strict=True))[:: EPISODES // 8]:
         undisturbed = json.loads(json.dumps(canonical(play_episode(task))))
         assert {name: line[name] for name in undisturbed} == undisturbed
+
+
+def test_only_one_process_plays_a_simulation(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second one is refused, with what helps and nothing written; where all is done there is nothing to refuse."""
+    out, tasks = tmp_path / "out", read_config(config).tasks()
+    results = Results(out)
+    with results.alone(tasks):
+        assert main(["simulate", str(config), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "another process plays it" in told
+    assert "the same command plays what is missing" in told
+    assert (results.noted(), len(results.missing(tasks))) == (None, EPISODES)
+    for task in tasks:
+        results.add(task, _outcome(task))
+    with results.alone(tasks):
+        assert main(["simulate", str(config), "--out", str(out)]) == 0
+    results.close()
 
 
 def test_what_is_done_is_shown_and_not_played_again(

@@ -20,7 +20,7 @@ from mars.simulation.config import SimulationConfig, read_config
 from mars.simulation.databases import IN_MEMORY, PREFIX, check_database, masked, own_database
 from mars.simulation.engines import open_engine
 from mars.simulation.episodes import EpisodeTask, play_episode
-from mars.simulation.results import SCHEMA, canonical, canonical_hash
+from mars.simulation.results import SCHEMA, Results, canonical, canonical_hash
 from mars.simulation.worlds import Cell
 from tests import postgres
 
@@ -71,7 +71,8 @@ def test_every_database_gives_the_same_results(
 ) -> None:
     """Memories in dictionaries, in SQLite files and in PostgreSQL: the same canonical hash; no episode leaves anything.
 
-    On PostgreSQL the results are there too, so the same command with another folder plays nothing.
+    On PostgreSQL the results are there too, so the same command with another folder plays nothing, and is refused while
+    somebody plays it.
     """
     tasks = read_config(config).tasks()
     usual = canonical_hash((task, play_episode(task)) for task in tasks)
@@ -80,6 +81,11 @@ def test_every_database_gives_the_same_results(
     assert canonical_hash((task, play_episode(task, database=files)) for task in tasks) == usual
     assert list((tmp_path / "files").iterdir()) == []
     with postgres.database(server, "simulated") as url:
+        held = Results(tmp_path / "held", url)
+        with held.alone(tasks):
+            assert main(["simulate", str(config), "--out", str(tmp_path / "two"), "--database", url]) == 2
+        held.close()
+        assert "another process plays it" in capsys.readouterr().err
         for out, played in (("one", len(tasks)), ("other", 0)):
             command = ["simulate", str(config), "--out", str(tmp_path / out), "--database", url, "--json"]
             assert main(command) == 0

@@ -15,6 +15,7 @@ from mars.agents.prompts import LAST_CALL
 from mars.calls import Calls, Reply, Wanted, here
 from mars.errors import BudgetExhausted, ModelOutputError
 from mars.events import EventKind
+from mars.persistence.transcript import storable
 from mars.telling import emit
 from mars.tools import whole_reply
 from mars.watching import unheard
@@ -153,7 +154,7 @@ class StructuredModel:
             raw, parsed = (found["raw"], found["parsed"]) if isinstance(found, dict) else (None, found)
             reply = _reply(_unbroken(self._model, raw) if isinstance(raw, AIMessage) else AIMessage(""))
             plain = parsed.model_dump(mode="json") if isinstance(parsed, BaseModel) else parsed
-            return Reply(body={**reply.body, "parsed": plain}, usage=reply.usage)
+            return Reply(body={**reply.body, "parsed": _storable(plain)}, usage=reply.usage)
 
         body = await self._calls.perform(self._wanted(input), make)
         if body["parsed"] is None:
@@ -221,7 +222,17 @@ def _reply(message: AIMessage) -> Reply:
         "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
     }
     plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
+    plain["content"] = _storable(plain["content"])
     return Reply(body=plain, usage=plain["usage_metadata"])
+
+
+def _storable(value: Any) -> Any:
+    """Return JSON values with what no database stores replaced: else the turn could not end, whoever resumes it."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    return {key: _storable(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _message(body: dict[str, Any]) -> AIMessage:

@@ -747,12 +747,19 @@ async def test_a_conversation_stays_flat(tmp_path: Path, ours: bool) -> None:
 
 
 async def test_words_that_no_database_stores(url: str) -> None:
-    """An answer with NUL or a lone surrogate ends its turn like any other."""
-    async with opened(url, team=team(ScriptedModel(["In\0 Norway\ud800."]), remember=True)) as mars:
-        with suppress(InvalidInput):  # the memory may refuse what is no text; the turn is resumable then
-            result = await said(mars)
-            assert (await mars.transcript("c"))[1].text
-            assert result.status is RunStatus.COMPLETED
+    """Drafts, verdicts and lessons with NUL or a lone surrogate end a turn like any other, and can be stored."""
+    odd = "Find\0 a source\ud800."
+    issue = {"kind": "unsupported", "evidence": odd, "directive": odd, "records": [], "blame": []}
+    judge = ScriptedModel([Step(structured={"approved": False, "score": 0.2, "issues": [issue]}), YES])
+    team = Team(
+        assistant=Assistant(model=ScriptedModel(["On the moon\0.", "In\0 Norway\ud800."])), checker=Checker(model=judge)
+    )
+    async with opened(url, team=team) as mars:
+        result = await said(mars)
+        assert (result.status, result.iterations) == (RunStatus.COMPLETED, 2)
+        assert result.answer.replace("\ufffd", "") == "In Norway."
+        assert (await mars.transcript("c"))[1].text == result.answer
+        assert await mars.unfinished() == []
 
 
 def test_the_blocking_twin_has_every_method() -> None:

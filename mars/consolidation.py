@@ -77,7 +77,7 @@ async def earlier_lessons(
     """
     kinds = frozenset({Kind.REFLECTION})
     hits = await memory.recall(
-        task.text, namespace=namespace, k=k, now=task.asked_at, kinds=kinds, floor=floor, until=until
+        task.text, namespace=namespace, k=k, now=task.asked_at, kinds=kinds, floor=floor, until=until, whole=True
     )
     found = [hit.record.metadata.get("reflection") for hit in reversed(hits)]
     lessons = [Reflection.from_plain(values) for values in found if isinstance(values, Mapping)]

@@ -32,6 +32,7 @@ from mars.memory.neighbours import MOST, UNIT, Rows, Units
 from mars.memory.neighbours import NEIGHBOURS as NEIGHBOURS
 from mars.memory.neighbours import REPLY as REPLY
 from mars.memory.neighbours import B as B
+from mars.memory.passages import ENOUGH, passages
 from mars.memory.postings import Integers, Numbers, Postings
 from mars.memory.terms import term_hash
 
@@ -70,16 +71,28 @@ class LexicalScores:
     """Inverse document frequency of each query term, found or not; a row counts where the term is near it."""
     near: Mapping[str, Units]
     """Of each term that was found: its weighted count in and around each row."""
+    passages: Sequence[Mapping[str, np.float32]] = ()
+    """Of each passage of a long request: what `told` is of the whole."""
 
     @property
     def shares(self) -> Reals:
-        """Share of the query terms' idf mass that each row or a neighbour holds, in [0, 1]."""
+        """Share of the query terms' idf mass that each row or a neighbour holds, in [0, 1].
+
+        Of a long request, that of the passage of which most is held, if that is more.
+        """
         return self.shares_of(np.arange(len(self.scores)))
 
     def shares_of(self, rows: npt.NDArray[np.int64]) -> Reals:
         """Return `shares` of these rows."""
-        parts = ((counts[rows] > 0) * self.told[term] for term, counts in self.near.items())
-        return np.minimum(sum(parts, np.zeros(len(rows), np.float32)), np.float32(1.0))
+        share = self._held(self.told, rows)
+        for passage in self.passages:
+            part = self._held(passage, rows)
+            np.maximum(share, part, out=share, where=part >= ENOUGH)
+        return np.minimum(share, np.float32(1.0))
+
+    def _held(self, told: Mapping[str, np.float32], rows: npt.NDArray[np.int64]) -> Reals:
+        parts = ((self.near[term][rows] > 0) * share for term, share in told.items())
+        return sum(parts, np.zeros(len(rows), np.float32))
 
     def terms_of(self, row: int) -> dict[str, float]:
         """Return the idf of each query term that this row or a neighbour holds."""
@@ -213,8 +226,11 @@ class LexicalIndex:
             self._rows.previous[row] = self._rows.next[row] = -1
         self._stale.add(row)
 
-    def scores(self, query: str) -> LexicalScores:
-        """Score every row for a question. A question without any term that is known scores 0 everywhere."""
+    def scores(self, query: str, whole: bool = False) -> LexicalScores:
+        """Score every row for a question. A question without any term that is known scores 0 everywhere.
+
+        With `whole`, the shares of a long request are those of all of it, whatever its passages say.
+        """
         self._refresh()
         size, rows = self._size, self._rows
         asked = query_terms(query)
@@ -240,7 +256,9 @@ class LexicalIndex:
         total *= rows.prior[:size]
         self._boost_speakers(total, query)
         mass = sum(told.values())
-        return LexicalScores(total, {term: np.float32(told[term] / mass) for term in near}, idf, near)
+        shares = {term: np.float32(told[term] / mass) for term in near}
+        parts = () if whole else passages(query, told, near, self._idf(0, BACKGROUND))
+        return LexicalScores(total, shares, idf, near, parts)
 
     def _idf(self, found: int, background: int = 0) -> float:
         return math.log1p((self._alive_count + background - found + 0.5) / (found + 0.5))

@@ -58,6 +58,7 @@ class Reading(Store):
         until: datetime | None = None,
         conversation: str | None = None,
         floor: float | None = None,
+        whole: bool = False,
         explain: bool = False,
         exact: bool = True,
         weights: Weights | None = None,
@@ -68,8 +69,9 @@ class Reading(Store):
         Either `namespace` or `namespace_prefix` (this namespace and those below it; not empty) is given. Only active
         records that are neither forgotten nor expired are found. `kinds`, `filter` (on metadata and time, with the
         operators of `mars.memory.conditions`), `since` <= event time < `until` and `conversation` restrict them.
-        `floor` is the least relevance in [0, 1], the preset's by default. With `explain` each hit says how its rank
-        came about. An empty query raises `InvalidText`.
+        `floor` is the least relevance in [0, 1], the preset's by default; a long query (more than some 40 words) is
+        compared passage by passage too, unless it is to be judged as a `whole` only. With `explain` each hit says how
+        its rank came about. An empty query raises `InvalidText`.
 
         `weights` order the hits by recency, importance and relevance (`mars.memory.weights`), over every row that
         passes. `diversity` in [0, 1] lets each hit differ from those before it: maximal marginal relevance over the
@@ -88,6 +90,7 @@ class Reading(Store):
             now=self._at(now),
             filter=_restricted(kinds, conversation, since, until, filter),
             floor=self._preset.relevance_floor if floor is None else check_share(floor, "floor"),
+            whole=whole,
             explain=explain,
             exact=exact,
             weights=self._preset.weights if weights is None else check_weights(weights),

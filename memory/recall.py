@@ -52,6 +52,8 @@ class Question:
     """Which records may be found."""
     floor: float
     """The least relevance of a hit, in [0, 1]."""
+    whole: bool = False
+    """Whether a long query is judged by all of its words only, and not by its passages too."""
     explain: bool
     """Whether hits say how their rank came about."""
     exact: bool = True
@@ -170,6 +172,7 @@ class Recaller:
             explain=question.explain,
             nearby=nearby,
             weights=question.weights,
+            whole=question.whole,
         )
         hits = self._hits(reader, matches, question, exact=nearby is None or not nearby.used)
         if question.diversity == 0.0:

@@ -351,7 +351,9 @@ class Hit:
     rank: float
     """For ordering only."""
     relevance: float
-    """Absolute, in [0, 1]: ``w · share of the query terms' idf mass found + (1 - w) · max(cosine, 0)``."""
+    """Absolute, in [0, 1]: ``w · share of the query terms' idf mass found + (1 - w) · max(cosine, 0)``.
+
+    Of a long query the share is that of the passage of which most was found, where that is more."""
     retention: float
     """R at the time of the recall, in [0, 1]."""
     tier: Tier

@@ -239,12 +239,12 @@ class Shard:
         )
 
     def _ranking(
-        self, query: str, queries: tuple[Vector, ...], weight: float, now: datetime, filter: RecallFilter
+        self, query: str, queries: tuple[Vector, ...], weight: float, now: datetime, filter: RecallFilter, whole: bool
     ) -> Ranking:
         size, columns, when = len(self._ids), self._columns, microseconds(now)
         ceiling, eligible = self._fading.at(columns, size, when, filter.tiers)
         eligible = columns.passing(eligible, filter, when)
-        lexical = self._lexical.scores(query if eligible.any() else "")
+        lexical = self._lexical.scores(query if eligible.any() else "", whole)
         for each in queries:
             if each.shape != (self.dimension,):
                 raise InvalidVector(f"the query's vector has shape {each.shape}; expected ({self.dimension},)")
@@ -310,6 +310,7 @@ def search(
     explain: bool = False,
     nearby: Nearby | None = None,
     weights: Weights | None = None,
+    whole: bool = False,
 ) -> list[Match]:
     """Return the k best rows of these shards by `rank`, best first, ties to the smaller id; exact over every row.
 
@@ -317,8 +318,8 @@ def search(
     the question in the first person. `floor` is the least relevance of a hit, the preset's if None. What neither a
     query term nor a direction brings near is no hit, whatever the floor; but where `weights` order the hits, every row
     with that relevance is one, and the parts are scaled over all rows that pass the filter. With `nearby` the search is
-    approximate, which it says itself. Raises `InvalidTime`, `InvalidSetting` and, for a vector of another shape,
-    `InvalidVector`.
+    approximate, which it says itself. `whole` judges a long query by all of its words only. Raises `InvalidTime`,
+    `InvalidSetting` and, for a vector of another shape, `InvalidVector`.
     """
     moment = check_time(now)
     if k < 0:
@@ -330,7 +331,8 @@ def search(
         queries = () if vector is None else (vector,) if voiced is None else (vector, voiced)
         shares = lexical_weights(shards)
         rankings = [
-            shard._ranking(query, queries, share, moment, filter) for shard, share in zip(shards, shares, strict=True)
+            shard._ranking(query, queries, share, moment, filter, whole)
+            for shard, share in zip(shards, shares, strict=True)
         ]
         best = max((each.best() for each in rankings), default=0.0)
         floors = [each.preset.relevance_floor if floor is None else check_share(floor, "floor") for each in shards]

@@ -14,7 +14,7 @@ from mars.agents.reflecting import reflect
 from mars.agents.reflections import Plan, Reflection
 from mars.agents.verdicts import Check, Issue, IssueKind, combine
 from mars.agents.verifiers import CallableVerifier
-from mars.consolidation import fitted
+from mars.consolidation import earlier_lessons, fitted
 from mars.events import EVERYTHING, EventKind
 from mars.memory.interfaces import Kind, Status
 from mars.testing import FixedClock, InMemoryBackend, ScriptedModel, Step
@@ -118,3 +118,29 @@ def test_a_lesson_on_the_same_question_still_says_since_when() -> None:
     assert fitted(lesson, TASK, [SAID]).plan.not_before == NOW
     other = replace(lesson, task="Where does Bob live?")
     assert fitted(other, TASK, [SAID]).plan.not_before is None
+
+
+FORM = "There are two tables involved with this task, of which you see the names and the headers above."
+PLAY = "Answer with one statement that PostgreSQL understands, end it by a semicolon and quote each name."
+
+
+async def test_tasks_of_one_form_do_not_share_their_lessons() -> None:
+    """A long task is compared as a whole: a sentence of form that it has in common with another brings no lesson."""
+    first = f"{FORM} Which captain of the harbour league scored most goals in the autumn of 1987, and for whom? {PLAY}"
+    other = f"{FORM} Change the telephone number of the baker in Elm Street to the one on the newest invoice. {PLAY}"
+    lesson = Reflection(text="Sum the goals by captain first.", task=first)
+    async with Memory.open("memory:") as memory:
+        for number in range(3):
+            await memory.add(f"Note {number} about something else.", ("ann",), now=NOW)
+        await memory.add(
+            f"{first} {lesson.text}", ("ann",), kind=Kind.REFLECTION, metadata={"reflection": lesson.plain()}, now=NOW
+        )
+
+        async def lessons(text: str) -> list[str]:
+            task = replace(TASK, text=text)
+            return [one.text for one in await earlier_lessons(memory, task, ("ann",), k=3, floor=0.6)]
+
+        assert await lessons(first) == [lesson.text]
+        assert await lessons(other) == []
+        (hit,) = await memory.recall(other, namespace=("ann",), kinds={Kind.REFLECTION}, now=NOW, floor=0.6)
+        assert hit.relevance > 0.6

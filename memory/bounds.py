@@ -50,6 +50,8 @@ class Bounds:
     """What single precision may err by in a bound, as `slack_of` scales it."""
     patience: int = 1
     """So many questions are answered without a head: a process that asks once does not wait for it."""
+    small: int = 128
+    """In a shard of so many rows or fewer, retentions and tiers are computed in full, and every row is scored."""
     exhaustive: bool = False
     """Whether to score every row in full, without bounds: for comparison."""
 
@@ -61,7 +63,7 @@ class Bounds:
 BOUNDS = Bounds()
 """What is right for almost everybody."""
 
-EXHAUSTIVE = Bounds(least_rows=sys.maxsize, exhaustive=True)
+EXHAUSTIVE = Bounds(least_rows=sys.maxsize, small=0, exhaustive=True)
 """Every row in full."""
 
 

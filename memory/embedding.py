@@ -83,7 +83,6 @@ class HashingEmbedder:
         if dimension < 8:
             raise InvalidSetting(f"a hashed vector needs at least 8 dimensions; got {dimension}")
         self._dimension = dimension
-        self._features = lru_cache(maxsize=1 << 16)(self._hashed)
 
     @property
     def id(self) -> str:
@@ -104,22 +103,24 @@ class HashingEmbedder:
         """Return unit vectors of shape ``[len(texts), dimension]``, float32; zero for a text without any word."""
         rows = np.zeros((len(texts), self._dimension), np.float64)
         for row, text in zip(rows, texts, strict=True):
-            pairs = [self._features(word) for word in words(text)]
+            pairs = [_features(word, self._dimension) for word in words(text)]
             if pairs:
                 np.add.at(row, np.concatenate([at for at, _ in pairs]), np.concatenate([value for _, value in pairs]))
         return normalised((np.sign(rows) * np.sqrt(np.abs(rows))).astype(np.float32))
 
-    def _hashed(self, word: str) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Vector]:
-        """Where a word's features lie, and with which values."""
-        weight = STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0
-        framed = f"<{word[:64]}>"
-        grams = [framed[start : start + CHARACTERS] for start in range(len(framed) - CHARACTERS + 1)]
-        codes = [zlib.crc32(b"w" + stem(word).encode("utf-8", "surrogatepass"))]
-        codes += [zlib.crc32(b"c" + gram.encode("utf-8", "surrogatepass")) for gram in grams]
-        values = np.full(len(codes), weight * GRAM_WEIGHT / max(1, len(grams)), np.float32)
-        values[0] = weight
-        signs = np.array([1.0 if code & 1 else -1.0 for code in codes], np.float32)
-        return np.array([(code >> 1) % self._dimension for code in codes], np.int64), values * signs
+
+@lru_cache(maxsize=1 << 16)
+def _features(word: str, dimension: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Vector]:
+    """Return where a word's features lie, and with which values; kept for all stores of the process."""
+    weight = STOP_WORD_WEIGHT if word in STOP_WORDS else 1.0
+    framed = f"<{word[:64]}>"
+    grams = [framed[start : start + CHARACTERS] for start in range(len(framed) - CHARACTERS + 1)]
+    codes = [zlib.crc32(b"w" + stem(word).encode("utf-8", "surrogatepass"))]
+    codes += [zlib.crc32(b"c" + gram.encode("utf-8", "surrogatepass")) for gram in grams]
+    values = np.full(len(codes), weight * GRAM_WEIGHT / max(1, len(grams)), np.float32)
+    values[0] = weight
+    signs = np.array([1.0 if code & 1 else -1.0 for code in codes], np.float32)
+    return np.array([(code >> 1) % dimension for code in codes], np.int64), values * signs
 
 
 class LangchainEmbedder:

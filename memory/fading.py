@@ -68,7 +68,7 @@ class Fading:
             doubtful &= self._gone[:size] > now
             near = np.flatnonzero(doubtful)
             if len(near):
-                remembered[near] = _standings(self._preset, columns, near, now)[1] != FORGOTTEN
+                remembered[near] = standings_of(self._preset, columns, near, now)[1] != FORGOTTEN
         return self._ceiling[:size], remembered
 
     def _anew(self, columns: Columns, size: int, now: int, tiers: frozenset[Tier]) -> tuple[Reals, Flags]:
@@ -82,10 +82,7 @@ class Fading:
             columns.capable[rows],
             columns.pinned[rows],
         )
-        flags = np.zeros(size, np.bool_)
-        for tier in tiers - {Tier.FORGOTTEN}:
-            flags |= codes == TIERS.index(tier)
-        return _factors(self._preset, upper, columns, rows), flags
+        return _factors(self._preset, upper, columns, rows), of_tiers(codes, tiers)
 
     def _follow(self, columns: Columns, size: int, now: int) -> None:
         if size < self._known or not self._latest <= now <= self._since + KEPT:
@@ -122,6 +119,14 @@ class Fading:
         self._gone[rows] += 2
 
 
+def of_tiers(codes: Codes, tiers: frozenset[Tier]) -> Flags:
+    """Return which rows are of these tiers, given the code of each; forgotten ones never are."""
+    flags = np.zeros(len(codes), np.bool_)
+    for tier in tiers - {Tier.FORGOTTEN}:
+        flags |= codes == TIERS.index(tier)
+    return flags
+
+
 def _factors(preset: Preset, upper: Reals, columns: Columns, rows: slice | Integers) -> Reals:
     """Return a bound from above on the factors of some rows, given one on their retention, which is used up."""
     upper *= np.float32(1.0 - preset.retention_floor)
@@ -132,8 +137,8 @@ def _factors(preset: Preset, upper: Reals, columns: Columns, rows: slice | Integ
     return upper
 
 
-def _standings(preset: Preset, columns: Columns, rows: Integers, now: int) -> tuple[Floats, Codes]:
-    """Return the retention and tier code of some rows, in full."""
+def standings_of(preset: Preset, columns: Columns, rows: slice | Integers, now: int) -> tuple[Floats, Codes]:
+    """Return the retention and tier code of some rows, in full. `now` is in microseconds."""
     return standings(
         preset.curve,
         preset.tiers,

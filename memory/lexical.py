@@ -54,6 +54,9 @@ SPARSE = 8
 RARE = 64
 """A term that fewer than one in so many rows hold is spread from there; another over all rows, byte by byte."""
 
+AROUND = 64
+"""Where more than one in so many rows has changed, all are renewed: to find their neighbours takes longer."""
+
 _NOWHERE, _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.uint16)
 _MONTH_TERMS = frozenset(map(stem, MONTHS))
 _WEEKDAY_TERMS = frozenset(map(stem, WEEKDAYS))
@@ -288,7 +291,9 @@ class LexicalIndex:
         most = int(counts.max(initial=0)) * MOST + UNIT
         kind = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32
         near: Units = np.zeros(rows.capacity, kind)
-        if self._chained and len(found) * RARE > size:
+        if not self._conversations:
+            near[found] = counts * kind(UNIT)
+        elif self._chained and len(found) * RARE > size:
             near[found] = counts
             near = rows.spread_all(near, size)
         else:
@@ -326,7 +331,8 @@ class LexicalIndex:
         self._speakers.compact()
         rows, size = self._rows, self._size
         touched = np.fromiter(self._stale, dtype=np.int64, count=len(self._stale))
-        touched = np.arange(size) if len(touched) * 8 > size else rows.around(touched)
-        rows.relink(touched)
-        rows.renew(touched, size, self._alive_count)
+        if self._conversations:
+            touched = np.arange(size) if len(touched) * AROUND > size else rows.around(touched)
+            rows.relink(touched)
+        rows.renew(touched, size, self._alive_count, linked=bool(self._conversations))
         self._stale.clear()

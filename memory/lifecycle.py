@@ -20,7 +20,7 @@ from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
 from mars.memory.parts import PARTS, in_step, parts_of, wholes_of, with_parts
 from mars.memory.presets import Preset
-from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, days_between
+from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, Tier, days_between
 from mars.memory.strength import strengthen
 from mars.memory.superseding import reinstated, settle, successor, superseded
 from mars.memory.tiers import FORGOTTEN
@@ -29,7 +29,6 @@ from mars.memory.views import (
     as_read,
     expired_of,
     is_expired,
-    is_forgotten,
     standing_at,
     standings_of,
     swept,
@@ -82,17 +81,19 @@ def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datet
         if record.last_turn is not None and (record.last_turn == turn or tx.graded(record.id, turn)):
             continue
         before = unswept(record)
-        after, detail = _graded(before, grade, turn, now, preset)
+        standing = standing_at(before, preset, now)
+        after, detail = _graded(before, standing.retention, grade, turn, now, preset)
         graded += change(tx, [after], "used", now, detail)
-        if is_forgotten(before, preset, now):
+        if before.status is Status.ACTIVE and standing.tier is Tier.FORGOTTEN:
             revived.append(graded[-1])
         follow = [in_step(unswept(part), after) for part in parts_of(tx, [record])]
         graded += change(tx, follow, "used", now, {"grade": grade.value, "turn": turn, "part_of": record.id})
     return _within_capacity(tx, _merged(asked, graded), revived, preset, now)
 
 
-def _graded(record: Record, grade: Grade, turn: str, now: datetime, preset: Preset) -> tuple[Record, dict[str, Any]]:
-    retention = standing_at(record, preset, now).retention
+def _graded(
+    record: Record, retention: float, grade: Grade, turn: str, now: datetime, preset: Preset
+) -> tuple[Record, dict[str, Any]]:
     outcome = strengthen(
         preset.policy,
         grade,

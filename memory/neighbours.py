@@ -110,10 +110,13 @@ class Rows:
                 near[to] += np.multiply(own[source], lent, out=part[to])
         return near
 
-    def renew(self, touched: npt.NDArray[np.int64], size: int, living: int) -> None:
-        """Recompute lengths around these rows, then the norms and priors of all, which depend on the means."""
+    def renew(self, touched: npt.NDArray[np.int64], size: int, living: int, linked: bool = True) -> None:
+        """Recompute lengths around these rows, then the norms and priors of all, which depend on the means.
+
+        Where no row has ever had a neighbour, none is `linked`.
+        """
         around = self.length[touched] + self.dates[touched]
-        for offset, links in ((0, self.previous), (SHIFTS, self.next)):
+        for offset, links in ((0, self.previous), (SHIFTS, self.next)) if linked else ():
             front: npt.NDArray[np.integer[Any]] = touched
             for step in range(offset, offset + SHIFTS):
                 front = links[front]

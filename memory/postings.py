@@ -124,15 +124,20 @@ class Postings:
         at, later = self._at(term), self._later.get(term)
         if at is None and later is None:
             return None
-        start, end = (0, 0) if at is None else self._starts[at : at + 2].tolist()
-        rows, counts = self._rows[start:end].astype(np.int64), self._counts[start:end]
+        parts: list[tuple[Integers, Counts]] = []
+        if at is not None:
+            start, end = self._starts[at : at + 2].tolist()
+            parts.append((self._rows[start:end].astype(np.int64), self._counts[start:end]))
         if later is not None:
             entries = np.array(later, np.int64)
-            rows = np.concatenate([rows, entries >> TF_BITS])
-            counts = np.concatenate([counts, (entries & TF_MASK).astype(np.uint16)])
-        return rows, counts
+            parts.append((entries >> TF_BITS, (entries & TF_MASK).astype(np.uint16)))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([rows for rows, _ in parts]), np.concatenate([counts for _, counts in parts])
 
     def _at(self, term: int) -> int | None:
+        if not len(self._hashes):
+            return None
         at = int(np.searchsorted(self._hashes, np.uint64(term)))
         return at if at < len(self._hashes) and int(self._hashes[at]) == term else None
 

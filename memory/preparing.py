@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from mars.errors import EmbedderMismatch, InvalidVector
 from mars.language import token_entropy
 from mars.memory.checks import matter_fits
-from mars.memory.embedding import check_vectors, unit
+from mars.memory.embedding import HashingEmbedder, check_vectors, unit
 from mars.memory.facts import SINGLE_VALUED, extract_facts
 from mars.memory.interfaces import Embedder, Reader, Selection
 from mars.memory.presets import Preset
@@ -31,6 +31,9 @@ AT_ONCE = 4
 
 SHORT = 2000
 """Characters of a text that may be prepared there."""
+
+BRIEF = 400
+"""Characters of all texts together that may be hashed there too, in less time than it takes to wake a thread."""
 
 
 class Fields(TypedDict, total=False):
@@ -123,12 +126,15 @@ def prepare(
 
 
 def at_once(news: Sequence[NewRecord], rules: Rules) -> bool:
-    """Tell whether preparing takes microseconds, less than a worker thread would: few short texts with vectors."""
-    return (
-        len(news) <= AT_ONCE
-        and not rules.extract_facts
-        and all(new.embedding is not None and len(new.text) <= SHORT for new in news)
-    )
+    """Tell whether preparing takes microseconds, less than a worker thread would.
+
+    So it is of few short texts that have vectors, or whose few words the built-in embedder hashes.
+    """
+    if len(news) > AT_ONCE or rules.extract_facts:
+        return False
+    if all(new.embedding is not None for new in news):
+        return all(len(new.text) <= SHORT for new in news)
+    return isinstance(rules.embedder, HashingEmbedder) and sum(len(new.text) for new in news) <= BRIEF
 
 
 def may_be_spared(new: NewRecord, rules: Rules) -> bool:

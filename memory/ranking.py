@@ -16,11 +16,12 @@ import numpy.typing as npt
 from mars.memory.bounds import Bounds, Head, Reals, joined, largest, room_for_error
 from mars.memory.columns import Columns, Ids
 from mars.memory.curves import Floats
+from mars.memory.fading import standings_of
 from mars.memory.fusion import Flags, bounded, cosines, fusion, relevance, top
 from mars.memory.lexical import LexicalScores
 from mars.memory.presets import Preset
 from mars.memory.records import Vector
-from mars.memory.tiers import Codes, standings
+from mars.memory.tiers import Codes
 
 Rows = npt.NDArray[np.int64]
 """Numbers of rows, ascending."""
@@ -79,6 +80,8 @@ class Ranking:
     queries: tuple[Vector, ...]
     """The question's vector and perhaps that of the question in the first person; none for words alone."""
     weight: float
+    known: tuple[Floats, Codes] | None = None
+    """Retention and tier code of every row in full, where they are so few that this takes less than bounds on them."""
 
     def best(self) -> float:
         """The largest lexical score of a row that may be recalled."""
@@ -91,6 +94,8 @@ class Ranking:
             return self._top(np.arange(0), best, k, floor)
         if self.bounds.exhaustive or k == 0:
             return self._top(np.arange(size if k else 0), best, k, floor)
+        if self.known is not None:
+            return self._top(np.arange(size) if self.queries else np.flatnonzero(self.words > 0.0), best, k, floor)
         if not self.queries:
             return self._choose(np.flatnonzero(self.words > 0.0), self._upper, best, k, floor)
         rows = None if size < self.bounds.least_rows else self._survivors(best, k, floor)
@@ -186,15 +191,10 @@ class Ranking:
         """Score the eligible ones of these rows in full."""
         rows = rows[self.eligible[rows]]
         columns, preset, weight = self.columns, self.preset, self.weight
-        retention, tiers = standings(
-            preset.curve,
-            preset.tiers,
-            columns.strength[rows],
-            columns.boosted[rows],
-            columns.ages(self.now, rows),
-            columns.capable[rows],
-            columns.pinned[rows],
-        )
+        if self.known is None:
+            retention, tiers = standings_of(preset, columns, rows, self.now)
+        else:
+            retention, tiers = self.known[0][rows], self.known[1][rows]
         cosine = self._cosines(rows) if self.queries else None
         lexical = self.lexical.scores[rows].astype(np.float64)
         fused = fusion(lexical, cosine, weight, best)

@@ -25,7 +25,7 @@ from mars.memory.approximate import Nearby
 from mars.memory.bounds import BOUNDS, Bounds, Head
 from mars.memory.columns import Columns, Ids, microseconds
 from mars.memory.documents import Document, Documents, which_count, words_count
-from mars.memory.fading import Fading
+from mars.memory.fading import Fading, of_tiers, standings_of
 from mars.memory.filters import ANYTHING_ACTIVE, RecallFilter
 from mars.memory.interfaces import Reader, Selection
 from mars.memory.lexical import LexicalIndex
@@ -184,7 +184,7 @@ class Shard:
     def _holds(self, name: str, vector: Vector) -> bool:
         """Tell whether the row of a record has this vector to the last bit; no fact of the record says."""
         row = self._ids.row(name)
-        return row is not None and np.array_equal(self._matrix[row].view(np.int32), vector.view(np.int32))
+        return row is not None and self._matrix[row].tobytes() == vector.tobytes()
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these records; unknown ids are ignored."""
@@ -241,9 +241,14 @@ class Shard:
     def _ranking(
         self, query: str, queries: tuple[Vector, ...], weight: float, now: datetime, filter: RecallFilter, whole: bool
     ) -> Ranking:
-        size, columns, when = len(self._ids), self._columns, microseconds(now)
-        ceiling, eligible = self._fading.at(columns, size, when, filter.tiers)
-        eligible = columns.passing(eligible, filter, when)
+        size, columns, when, known = len(self._ids), self._columns, microseconds(now), None
+        if size <= self.bounds.small:
+            known = standings_of(self.preset, columns, slice(size), when)
+            eligible = columns.passing(of_tiers(known[1], filter.tiers), filter, when)
+            ceiling = eligible.astype(np.float32)
+        else:
+            ceiling, eligible = self._fading.at(columns, size, when, filter.tiers)
+            eligible = columns.passing(eligible, filter, when)
         lexical = self._lexical.scores(query if eligible.any() else "", whole)
         for each in queries:
             if each.shape != (self.dimension,):
@@ -262,6 +267,7 @@ class Shard:
             head=self._head,
             queries=() if weight == 1.0 else queries,
             weight=weight if queries else 1.0,
+            known=known,
         )
 
     def _winners(

@@ -34,7 +34,7 @@ Undo = Callable[[], object]
 
 @dataclass(slots=True)
 class _Contents:
-    """What the store holds; `by_seq` and each namespace's part of it are in the order of `seq`."""
+    """What the store holds; `by_seq` and each namespace's part of it are in the order of `seq`, `history` is rows."""
 
     head: int = 0
     records: dict[str, Record] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Contents:
     keys: dict[tuple[str, Namespace, str], str] = field(default_factory=dict)
     hashes: dict[str, dict[str, None]] = field(default_factory=dict)
     vectors: dict[str, Vector] = field(default_factory=dict)
-    history: dict[str, list[Change]] = field(default_factory=dict)
+    history: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     removed: list[tuple[int, str, Namespace]] = field(default_factory=list)
     meta: dict[str, str] = field(default_factory=dict)
     crowds: Crowds = field(default_factory=Crowds)
@@ -104,7 +104,7 @@ class _InMemoryReader(Reader):
         return {namespace: len(ids) for namespace, ids in self._all.spaces.items() if ids}
 
     def history(self, record: str) -> list[Change]:
-        return list(self._all.history.get(record, ()))
+        return [change_of(row) for row in self._all.history.get(record, ())]
 
     def meta(self) -> Mapping[str, str]:
         return MappingProxyType(dict(self._all.meta))
@@ -132,7 +132,7 @@ class _InMemoryReader(Reader):
     def audit(self) -> Audit:
         everything = self._all
         newest = [*everything.by_seq, *(seq for seq, _, _ in everything.removed)]
-        newest += [change.seq for changes in everything.history.values() for change in changes]
+        newest += [row[0] for rows in everything.history.values() for row in rows]
         return Audit(records=len(everything.records), vectors=len(everything.vectors), newest=max(newest, default=0))
 
 
@@ -208,7 +208,7 @@ class _InMemoryTransaction(_InMemoryReader, Transaction):
         with self._doom:
             for change in changes:
                 rows = self._all.history.setdefault(change.record, [])
-                rows.append(change_of(change_row(change)))
+                rows.append(change_row(change))
                 self._undo.append(rows.pop)
 
     def set_meta(self, values: Mapping[str, str]) -> None:

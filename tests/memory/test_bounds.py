@@ -26,7 +26,7 @@ from mars.memory.tiers import FORGOTTEN, TierRule, TierStrength, standings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 D = 24
-TIGHT = Bounds(least_rows=1, dimensions=6, captured=0.0, patience=0)
+TIGHT = Bounds(least_rows=1, small=0, dimensions=6, captured=0.0, patience=0)
 WORDS = ["dog", "cat", "walk", "rome", "sun", "rain", "tea", "ann"]
 PRESETS = [
     DEFAULT,
@@ -109,6 +109,7 @@ def asked(seed: int, vectors: Vector) -> Vector:
 @given(
     st.integers(0, 1 << 30),
     st.integers(2, 150),
+    st.sampled_from([TIGHT, BOUNDS]),
     st.sampled_from(SHAPES),
     st.sampled_from(PRESETS),
     st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]),
@@ -122,6 +123,7 @@ def asked(seed: int, vectors: Vector) -> Vector:
 def test_same_bits_as_exhaustive(
     seed: int,
     count: int,
+    bounds: Bounds,
     shape: str,
     preset: Preset,
     weight: float,
@@ -133,7 +135,7 @@ def test_same_bits_as_exhaustive(
     voice: bool,
 ) -> None:
     """Ids, order and every number agree to the last bit, for any vectors, curve, clock, filter, floor, ties and k."""
-    quick, full, vectors = pair(seed, count, shape, preset, weight, TIGHT)
+    quick, full, vectors = pair(seed, count, shape, preset, weight, bounds)
     vector, filter, now = asked(seed, vectors), RecallFilter(metadata=metadata), NOW + timedelta(days=later)
     voiced = asked(seed + 1, vectors) if voice else None
     for given_vector in (vector, None):

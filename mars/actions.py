@@ -16,6 +16,7 @@ from mars.calls import Calls, OutcomeUnknown, Reply, Wanted, here
 from mars.errors import CallFailed, InvalidInput
 from mars.events import EventKind
 from mars.persistence.call_rows import Key
+from mars.persistence.transcript import storable
 from mars.telling import emit
 from mars.tools import Toolbox, ToolDown
 
@@ -55,7 +56,7 @@ async def act(calls: Calls, toolbox: Toolbox, action: Action) -> ToolMessage:
 
 def settled(result: object = None) -> dict[str, Any]:
     """Return what is recorded of an action that happened in a process that ended."""
-    return {"content": DONE_BEFORE if result is None or result is True else str(result), "failed": False}
+    return {"content": DONE_BEFORE if result is None or result is True else storable(str(result)), "failed": False}
 
 
 async def _found_out(toolbox: Toolbox, action: Action, mark: str) -> dict[str, Any] | None:

@@ -223,11 +223,11 @@ class Toolbox:
 
     @staticmethod
     def reply(action: Action, text: str, *, failed: bool = False) -> ToolMessage:
-        """Return a tool's reply to an action, cut to the most that a prompt takes."""
+        """Return a tool's reply to an action, cut to the most that a prompt takes, without what no database stores."""
         if len(text) > MAX_OUTPUT:
             text = f"{text[:MAX_OUTPUT]}\n… cut: {len(text):,} characters in all"
         return ToolMessage(
-            content=text, tool_call_id=action.id, name=action.tool, status="error" if failed else "success"
+            content=storable(text), tool_call_id=action.id, name=action.tool, status="error" if failed else "success"
         )
 
     async def run(self, action: Action, key: str = "", limit: float | None = None) -> ToolMessage:

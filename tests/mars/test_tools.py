@@ -170,6 +170,27 @@ async def test_a_name_that_no_database_stores_ends_no_turn(
         assert (await mars.run("Put the book away", user="ann")).status is RunStatus.COMPLETED
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_result_that_no_database_stores_ends_no_turn(fails: bool) -> None:
+    """It is told without what cannot be stored, and so is the lesson that is drawn of it."""
+    odd = "the page\0 ends\ud800 here"
+
+    def fetch() -> str:
+        if fails:
+            raise ValueError(odd)
+        return odd
+
+    yes = Step(structured={"approved": True, "score": 0.9})
+    issue = {"kind": "unsupported", "evidence": "nothing", "directive": "Look again.", "records": [], "blame": []}
+    no = Step(structured={"approved": False, "score": 0.1, "issues": [issue]})
+    model = ScriptedModel(
+        [Step(tool_calls=(("fetch", {}),)), Step(text="Nothing.", expect="the page\ufffd ends"), Step(text="The page.")]
+    )
+    team = Team(assistant=Assistant(model=model), checker=Checker(model=ScriptedModel([yes, no, yes])))
+    async with Mars.open(InMemoryBackend(), tools=[fetch], team=team) as mars:
+        assert (await mars.run("Fetch the page", user="ann")).answer == "The page."
+
+
 async def test_calls_without_an_id_get_one_each() -> None:
     """Two calls that a model names alike, or not at all, keep their own results; none is called "None"."""
     desk = Desk()

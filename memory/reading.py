@@ -258,6 +258,7 @@ class Reading(Store):
 
     async def namespaces(self, prefix: Namespace = ()) -> dict[Namespace, int]:
         """Return the namespaces at or below `prefix` with the number of their stored records."""
+        check_namespace((*prefix, "any") if isinstance(prefix, tuple | list) else prefix)
         found = await self.read(lambda reader: reader.namespaces())
         return {name: count for name, count in sorted(found.items()) if name[: len(prefix)] == tuple(prefix)}
 

@@ -386,6 +386,7 @@ async def test_what_is_wrong_is_called_as_it_was_given(path: Path) -> None:
         (lambda memory: memory.recall("Bern", namespace=ANN, since=NAIVE), "since has no time zone"),
         (lambda memory: memory.recall("Bern", namespace=ANN, until=NAIVE), "until has no time zone"),
         (lambda memory: memory.add("text", ANN, now="2026-03-01"), "now must be a datetime"),
+        (lambda memory: memory.namespaces("ann"), "non-empty tuple.*got 'ann'"),
         (lambda memory: memory.add(b"text", ANN), "text must be a string"),
     ]
     async with Memory.open(f"sqlite:///{path}") as memory:

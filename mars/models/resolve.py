@@ -84,11 +84,11 @@ def _anthropic_once(model: BaseChatModel) -> BaseChatModel:
 
 def _made(name: str, provider: str, **options: Any) -> BaseChatModel:
     model = f"{provider}:{name}"
+    _check_installed(provider, model)  # first: its extra brings langchain, too
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise MissingExtra(f"the model {model!r}", "models") from error
-    _check_installed(provider, model)
     try:
         resolved: BaseChatModel = init_chat_model(name, model_provider=provider, **options)
     except ImportError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -247,6 +249,24 @@ def test_a_provider_that_does_not_exist_is_one_line(capsys: pytest.CaptureFixtur
 
 
 # The command
+
+
+@pytest.mark.parametrize("there", ["langchain", ""])
+def test_a_missing_extra_is_named_once_for_all(there: str) -> None:
+    """Where nothing of a provider is installed, one command brings all of it, be langchain there or not."""
+    code = (
+        "import sys\n"
+        f"for name in {{'langchain', 'langchain_openai'}} - {{{there!r}}}:\n"
+        "    sys.modules[name] = None\n"
+        "from mars.errors import MissingExtra\n"
+        "from mars.models.resolve import resolve_model\n"
+        "try:\n"
+        "    resolve_model('openai:gpt-4o-mini')\n"
+        "except MissingExtra as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "mars-runtime[openai]" in done.stdout
 
 
 def test_the_built_in_reader(capsys: pytest.CaptureFixture[str]) -> None:

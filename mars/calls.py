@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
@@ -161,10 +162,9 @@ class OutcomeUnknown(Exception):
 class _Again(Exception):
     """An attempt failed and another one may succeed."""
 
-    def __init__(self, error: Exception, attempt: int) -> None:
+    def __init__(self, error: Exception, attempt: int, left: float) -> None:
         super().__init__(str(error))
-        self.error = error
-        self.attempt = attempt
+        self.error, self.attempt, self.left = error, attempt, left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +208,7 @@ class Calls:
         return body
 
     def _pause(self, error: _Again, wanted: Wanted) -> float:
-        return self.policy.wait(error.attempt, error.error, "/".join(map(str, wanted.key)))
+        return min(error.left, self.policy.wait(error.attempt, error.error, "/".join(map(str, wanted.key))))
 
     def _request(self, wanted: Wanted) -> Request:
         price = price_of(wanted.name, self.prices) if wanted.kind == "model" else None
@@ -247,7 +247,7 @@ class Calls:
             if scope.cancelled_caught:
                 raise _late(request, within, begun.left)
         except BaseException as error:
-            await self._fail(request, begun.attempt, error, time.monotonic() - started)
+            await self._fail(request, begun, error, time.monotonic() - started)
             raise
         latency = time.monotonic() - started
         points.reach("call_returned")
@@ -265,18 +265,18 @@ class Calls:
             raise cancelled
         return begun
 
-    async def _fail(self, request: Request, attempt: int, error: BaseException, latency: float) -> None:
+    async def _fail(self, request: Request, begun: Begun, error: BaseException, latency: float) -> None:
         """Record an attempt that failed; raise `_Again` if there is to be another one."""
-        again = isinstance(error, Exception) and is_transient(error) and attempt < self.policy.attempts
+        again = isinstance(error, Exception) and is_transient(error) and begun.attempt < self.policy.attempts
         state = "retry" if again else "failed"
         if isinstance(error, GraphBubbleUp):
             state = "unissued"  # a tool that asks a person begins anew with the answer
         elif isinstance(error, BudgetExhausted) or not isinstance(error, Exception):
             state = "cancelled"
         outcome = Outcome(state=state, body=f"{type(error).__name__}: {error}", cost=0.0, latency=latency)
-        await self._settle(request, attempt, outcome)
+        await self._settle(request, begun.attempt, outcome)
         if again and isinstance(error, Exception):
-            raise _Again(error, attempt) from error
+            raise _Again(error, begun.attempt, math.inf if begun.wall is None else begun.wall - latency) from error
 
     def _outcome(self, request: Request, reply: Reply, latency: float) -> Outcome:
         usage = reply.usage or {}

@@ -82,6 +82,8 @@ class Begun:
     effect may have happened."""
     left: float | None = None
     """How many seconds the budgets leave."""
+    wall: float | None = None
+    """How many of them may be spent with waiting, too."""
 
 
 class Ledger(Protocol):
@@ -202,9 +204,11 @@ def begin(rows: Rows, request: Request, wall: float) -> Begun:
     )
     limited = request.last or any(budgets for _, budgets in request.limits)
     spent = rows.spent(scope for scope, _ in request.limits) if limited else {}
-    left = None
+    left = wall_left = None
     if limited and not (request.last and _never_last(request, spent)):
         left = check(request.limits, {scope: total + change for scope, total in spent.items()})
+        walls = [(one.wall, spent[scope].wall) for scope, budgets in request.limits for one in budgets]
+        wall_left = min((limit - used - wall for limit, used in walls if limit is not None), default=None)
     if lost and last is not None:
         rows.put(last._replace(state="lost"))
     attempt = last.attempt + 1 if last is not None else 1
@@ -212,7 +216,7 @@ def begin(rows: Rows, request: Request, wall: float) -> Begun:
         Call(*request.key, attempt, request.kind, request.name, "intent", "", request.hold_tokens, request.hold_cost)
     )
     rows.spend(dict.fromkeys((scope for scope, _ in request.limits), change))
-    return Begun(attempt=attempt, left=left)
+    return Begun(attempt=attempt, left=left, wall=wall_left)
 
 
 def _never_last(request: Request, spent: Mapping[Scope, Spending]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import BaseMessage
@@ -222,6 +223,16 @@ async def test_time_runs_out_within_a_call(memory: Memory) -> None:
     result = await run(memory, team(model, budget=Budget(wall=0.2)))
     assert (result.status, result.usage.cancelled) == (RunStatus.BUDGET_EXHAUSTED, 1)
     assert 0.15 < result.latency < 1.0
+
+
+async def test_no_budget_of_time_is_passed_by_waiting(memory: Memory) -> None:
+    """Where a provider asks to wait for longer than the turn has, the turn ends when its time is up."""
+    model = ScriptedModel([Step(error=ConnectionError("down"))] * 3)
+    policy = CallPolicy(first_wait=600.0, longest_wait=600.0)
+    with anyio.fail_after(60):
+        result = await run(memory, team(model, budget=Budget(wall=1.0)), policy=policy)
+    assert (result.status, result.usage.calls) == (RunStatus.BUDGET_EXHAUSTED, 1)
+    assert result.stop_reason == "the turn's budget of wall time (1 s) is used up"
 
 
 async def test_a_last_call(memory: Memory) -> None:

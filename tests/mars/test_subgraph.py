@@ -349,7 +349,7 @@ async def test_blocking_calls_over_a_mars_of_a_loop_say_what_to_use(memory: Memo
 async def test_nothing_to_answer_is_refused(memory: Memory, messages: list[tuple[str, str]]) -> None:
     """The last message is a user's and has text."""
     async with Mars.open(memory) as mars:
-        with pytest.raises(InvalidInput, match="^the last message "):
+        with pytest.raises(InvalidInput, match=r"^the last message "):
             await agent_graph(mars).compile().ainvoke({"messages": messages}, context=ANN)
 
 

@@ -89,7 +89,8 @@ def within(evidence: Iterable[Evidence], budget: int) -> list[Evidence]:
         budget -= count_words(item)
         if budget < 0:
             break
-        taken.append(replace(item, ref=f"m{len(taken) + 1}"))
+        ref = f"m{len(taken) + 1}"
+        taken.append(item if item.ref == ref else replace(item, ref=ref))
     return taken
 
 

@@ -107,6 +107,9 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """
     spans: list[tuple[int, int]] = []
     start = 0
+    first = _SENTENCE_END.search(text)
+    if first is None or first.end() == len(text):  # whatever the mark is: most things that are said are one sentence
+        return [(0, len(text))] if text else []
     for found in _SENTENCE_END.finditer(text):
         end = found.end()
         if _is_abbreviation(text, start, found) or not text[start:end].strip():

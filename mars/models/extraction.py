@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
@@ -83,6 +82,8 @@ class Found:
 
 class _Asked(NamedTuple):
     spoken: Sequence[str]
+    word: str
+    in_time: bool
     user: str
     wanted: Mapping[str, float]
     mass: float
@@ -104,11 +105,14 @@ class _Candidate(NamedTuple):
 def extract(prompt: Prompt) -> Found | None:
     """Return the best-supported answer, or None if nothing supports one well enough."""
     passages = [item for item in prompt.passages if item.ref not in prompt.lessons.avoid or not item.ref]
-    read = [_Read(item, frozenset(terms(item.text)), frozenset(terms(item.speaker))) for item in passages]
+    named = {name: frozenset(terms(name)) for name in {item.speaker for item in passages}}
+    read = [_Read(item, frozenset(terms(item.text)), named[item.speaker]) for item in passages]
     wanted = _term_weights(prompt.question, read)
     if not wanted:
         return None
-    asked = _Asked(words(prompt.question), prompt.user.casefold(), wanted, sum(wanted.values()))
+    spoken = words(prompt.question)
+    word = next((each for each in spoken if each in QUESTION_WORDS), "")
+    asked = _Asked(spoken, word, _wants_time(spoken), prompt.user.casefold(), wanted, sum(wanted.values()))
     candidates = [each for place, item in enumerate(read) for each in _candidates(asked, item, place)]
     chosen = _chosen(candidates, prompt.lessons)
     return None if chosen is None else _answer(prompt.question, chosen)
@@ -136,11 +140,10 @@ def _preferred(passage: Passage, lessons: Lessons) -> bool:
 
 def _term_weights(question: str, read: Sequence[_Read]) -> dict[str, float]:
     """Return the question's terms with their rarity among the passages."""
-    held = Counter(term for item in read for term in item.terms | item.speaker)
-    total = len(read) + _BACKGROUND
+    total, wanted = len(read) + _BACKGROUND, query_terms(question)
+    held = {term: sum(term in item.terms or term in item.speaker for item in read) for term in wanted}
     return {
-        term: math.log(1 + total / (held[term] + 1)) * (_FORM_WEIGHT if term in _FORM_WORDS else 1.0)
-        for term in query_terms(question)
+        term: math.log(1 + total / (held[term] + 1)) * (_FORM_WEIGHT if term in _FORM_WORDS else 1.0) for term in wanted
     }
 
 
@@ -149,9 +152,13 @@ def _candidates(asked: _Asked, read: _Read, place: int) -> Iterable[_Candidate]:
     own_words = not _FIRST_PERSON.isdisjoint(asked.spoken) and item.speaker.casefold() == asked.user
     for sentence in sentences(item.text):
         own = (read.terms if sentence == item.text else frozenset(terms(sentence))) | read.speaker
-        found = sum(weight for term, weight in wanted.items() if term in own)
-        found += _REST * sum(weight for term, weight in wanted.items() if term in read.terms and term not in own)
-        support = found / asked.mass
+        found = rest = 0.0
+        for term, weight in wanted.items():
+            if term in own:
+                found += weight
+            elif term in read.terms:
+                rest += weight
+        support = (found + _REST * rest) / asked.mass
         score = support * (_ASIDE if sentence.rstrip().endswith("?") else 1.0) + _ORDER / (1 + place)
         score += _TYPED * _has_wanted_type(asked, sentence, item) + _OWN * own_words
         yield _Candidate(item, sentence, support, score)
@@ -159,9 +166,8 @@ def _candidates(asked: _Asked, read: _Read, place: int) -> Iterable[_Candidate]:
 
 def _has_wanted_type(question: _Asked, sentence: str, item: Passage) -> bool:
     """Return whether a sentence holds the sort of thing that the question asks for."""
-    spoken = question.spoken
-    asked = next((word for word in spoken if word in QUESTION_WORDS), "")
-    if _wants_time(spoken):
+    spoken, asked = question.spoken, question.word
+    if question.in_time:
         return bool(_dates(sentence, item))
     if asked == "how" and _AMOUNT.intersection(spoken):
         return bool(_NUMBER.search(sentence))

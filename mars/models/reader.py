@@ -32,13 +32,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -56,6 +57,12 @@ NOT_KNOWN = "Not known."
 """What the reader says when its messages do not support an answer."""
 NOTED = "Noted."
 """What it says when it was told something and asked nothing."""
+
+SHORT = 3000
+"""A prompt of no more characters is read where it is asked, on no thread: in half a millisecond, at worst in three.
+
+A thread would keep the event loop waiting as long: Python lets one run for five before another gets its turn.
+"""
 
 QUERY_FIELDS = ("query", "question", "search", "q")
 _ANSWER_FIELDS = ("answer", "text", "content", "output", "response", "reply", "message")
@@ -102,6 +109,17 @@ class ReaderModel(BaseChatModel):
         message = self._reply(messages, stop, kwargs.get("tools") or (), kwargs.get("tool_choice"))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Do the same; a long prompt is read on a thread."""
+        message = await self._areply(messages, stop, kwargs.get("tools") or (), kwargs.get("tool_choice"))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
     def _stream(
         self,
         messages: list[BaseMessage],
@@ -122,12 +140,20 @@ class ReaderModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        """Yield the same; the whole answer is found in one visit to a thread, not one for each word."""
+        """Yield the same; the whole answer is found in at most one visit to a thread, not one for each word."""
         tools, choice = kwargs.get("tools") or (), kwargs.get("tool_choice")
-        for chunk in _chunks(await run_in_executor(None, self._reply, messages, stop, tools, choice)):
+        for chunk in _chunks(await self._areply(messages, stop, tools, choice)):
             if run_manager is not None and chunk.text:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
+
+    async def _areply(
+        self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, tools: Sequence[dict[str, Any]], choice: Any
+    ) -> AIMessage:
+        """Return the reply to a short prompt at once, to a long one from a thread."""
+        if not tools and sum(_length(message) for message in messages) <= SHORT:
+            return self._reply(messages, stop, tools, choice)
+        return await run_in_executor(None, self._reply, messages, stop, tools, choice)
 
     def _reply(
         self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, tools: Sequence[dict[str, Any]], choice: Any
@@ -171,6 +197,11 @@ def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
     yield ChatGenerationChunk(message=last)
 
 
+def _length(message: BaseMessage) -> int:
+    """Return the characters of a message of plain text; more than is short for one of other parts."""
+    return len(message.content) if isinstance(message.content, str) else SHORT + 1
+
+
 def _draft(prompt: Prompt, found: Found | None) -> str:
     if not asks(prompt.question):
         return NOTED
@@ -184,9 +215,15 @@ def _stopped(text: str, stop: Sequence[str]) -> str:
 
 def _usage(messages: Sequence[BaseMessage], reply: str) -> UsageMetadata:
     """Return the usage, a token being a word: the reader has no tokenizer."""
-    read = sum(len(words(str(message.text))) for message in messages)
+    read = sum(_fixed(str(m.text)) if isinstance(m, SystemMessage) else len(words(str(m.text))) for m in messages)
     wrote = len(words(reply))
     return UsageMetadata(input_tokens=read, output_tokens=wrote, total_tokens=read + wrote)
+
+
+@lru_cache(maxsize=64)
+def _fixed(text: str) -> int:
+    """Return the words of a system message, which is the same from prompt to prompt."""
+    return len(words(text))
 
 
 def _call_id(name: str, args: Mapping[str, Any], place: int) -> str:

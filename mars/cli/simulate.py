@@ -156,6 +156,8 @@ def _pairs(values: dict[str, Any]) -> Table:
     for name in ("pair", "difference", "95 %", "p (Holm)", "cells won", "lost"):
         table.add_column(name, justify="left" if name == "pair" else "right")
     for name, row in values["pairs"].items():
+        if row["delta"] is None:  # unfinished: no episode was played by both
+            continue
         bounds = "{:+.3f} to {:+.3f}".format(*row["ci95"])
         cells = (str(row["cells_won"]), str(row["cells_lost"]))
         table.add_row(name, f"{row['delta']:+.3f}", bounds, f"{row['p_holm']:.3f}", *cells)

@@ -136,6 +136,24 @@ def test_what_is_done_is_shown_and_not_played_again(
     assert "oracle reaches" in shown.err
 
 
+def test_a_folder_of_a_killed_simulation_is_shown_where_a_pair_has_no_episode_in_common(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `fsrs` and `decay` one seed each is finished: the pair is left out, and what is missing is said."""
+    config.write_text(CONFIG.replace('"window", "fsrs"', '"decay", "fsrs"'))
+    read, results = read_config(config), Results(tmp_path / "out")
+    results.note(read.plain(), None, read.tasks())
+    for task in read.tasks():
+        if task.seed == {"decay": 1000, "fsrs": 2000}.get(task.variant, task.seed):
+            results.add(task, _outcome(task))
+    results.close()
+    assert main(["simulate", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "fsrs" in shown
+    assert "fsrs vs decay" not in shown
+    assert "Unfinished: 12 episodes" in (tmp_path / "out" / "report.html").read_text()
+
+
 def _outcome(task: Any) -> dict[str, Any]:
     return {
         "asked": 24,

@@ -21,6 +21,8 @@ from mars.memory.findings import Audit, Finding, FindingKind, IndexAudit, Stored
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Backend, Embedder, Reader, VectorIndex
 from mars.memory.records import Kind, Record, Status
+from mars.memory.spans import spans_of
+from mars.memory.superseding import place
 from mars.memory.terms import encode
 from mars.memory.views import is_expired
 
@@ -202,11 +204,19 @@ def matter(record: Record) -> tuple[object, ...]:
 
 def rivals(group: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
     """Yield (older, newer) for each fact that another active one takes the place of; the one that holds first."""
-    ordered = sorted(group, key=lambda one: (one.valid_from, one.id))
-    for place, old in enumerate(ordered):
-        new = next((one for one in ordered[place + 1 :] if contradicts(one, old)), None)
-        if new is not None:
+    ordered = sorted((span for one in group for span in _without_end(one)), key=place)
+    told: set[str] = set()
+    for number, old in enumerate(ordered):
+        new = next((one for one in ordered[number + 1 :] if contradicts(one, old)), None)
+        if new is not None and old.id not in told:
+            told.add(old.id)
             yield old, new
+
+
+def _without_end(fact: Record) -> list[Record]:
+    """Return the spans that an active fact has for as long as it is active."""
+    own, *others = spans_of(fact)
+    return [own, *(span for span in others if span.valid_to is None)]
 
 
 def rival(old: Record, new: Record) -> Finding:

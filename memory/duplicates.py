@@ -21,6 +21,7 @@ from typing import Any
 
 from mars.memory.facts import normalised
 from mars.memory.records import Kind, NewRecord, Record
+from mars.memory.spans import ALSO_HELD, spans_of, with_spans, without_spans
 
 PART = "index"
 """`Provenance.role` of a part of a key's value, which belongs to its whole."""
@@ -31,6 +32,7 @@ FILLERS = frozenset({"uh", "uhm", "umm", "erm", "hmm"})
 _PIECE = re.compile(r"\n[^\S\n]*|\S+")
 _ENDED = re.compile(r"([^\W\d_]{2,})[.!\u2026\u3002]+$")
 _DRAWN = frozenset({"span", "confidence"})
+_OWN = _DRAWN | {ALSO_HELD}
 
 
 def said(text: str) -> tuple[str, ...]:
@@ -75,26 +77,29 @@ def outlives(kept: Record, other: Record | NewRecord) -> bool:
 
 def conflict(kept: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Return whether two metadata hold different values under one key; where a fact was read does not count."""
-    return any(key in kept and kept[key] != value for key, value in other.items() if key not in _DRAWN)
+    return any(key in kept and kept[key] != value for key, value in other.items() if key not in _OWN)
 
 
-def united(kept: Record, other: Record | NewRecord, begins: datetime) -> Record:
-    """Return `kept` with what the other has beside its text; `begins` is when the other is valid from.
+def united(kept: Record, other: Record | NewRecord, spans: Iterable[Record]) -> Record:
+    """Return `kept` with what the other has beside its text; `spans` are those of the other, if they are facts.
 
-    Sources and metadata under new keys are added; the greater importance, a pin, the earlier beginning and the later
-    end win, and no end wins over any.
+    Sources and metadata under new keys are added; the greater importance, a pin and the later time to live win, and
+    none wins over any. Each span is known since it was: to be told as of an earlier time is to know more only now.
     """
     sources = dict.fromkeys((*kept.provenance.sources, *other.provenance.sources))
     sources.pop(kept.id, None)
-    return replace(
+    added = without_spans(other.metadata) if kept.kind is Kind.FACT else other.metadata
+    after = replace(
         kept,
         provenance=replace(kept.provenance, sources=tuple(sources)),
         importance=max(kept.importance, other.importance),
         pinned=kept.pinned or other.pinned,
-        metadata={**other.metadata, **kept.metadata},
-        valid_from=min(kept.valid_from, begins),
+        metadata={**added, **kept.metadata},
         expires_at=kept.expires_at if outlives(kept, other) else other.expires_at,
     )
+    if kept.kind is Kind.FACT:
+        return with_spans(after, [*spans_of(after), *spans])
+    return replace(after, valid_from=min(kept.valid_from, *(span.valid_from for span in spans)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

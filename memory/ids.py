@@ -34,6 +34,18 @@ def record_id(now: datetime, store_id: str, seq: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def was_changed(record: str, seq: int) -> bool:
+    """Return whether a record of this id, whose last change has this `seq`, was changed since it was stored.
+
+    A copy of a store that moves every `seq` up counts as a change, and so does an id that is not of `record_id`.
+    """
+    try:
+        bits = int(record.replace("-", ""), 16)
+    except ValueError:
+        return True
+    return seq & 0xFFFFFFFF != (bits >> 64 & 0xFFF) << 20 | bits >> 42 & 0xFFFFF
+
+
 @lru_cache(maxsize=64)  # the records of a batch have one time
 def _millis(now: datetime) -> int:
     age = now - _EPOCH

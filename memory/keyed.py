@@ -14,7 +14,7 @@ from typing import Any
 
 from mars.errors import InvalidInput
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.lifecycle import displace, found, remove, rivals_settled
+from mars.memory.lifecycle import displace, found, remove
 from mars.memory.parts import AS_PART, PARTS, in_common, in_step, parts_of
 from mars.memory.preparing import Prepared, Rules, prepare
 from mars.memory.records import (
@@ -28,6 +28,7 @@ from mars.memory.records import (
     check_label,
     check_namespace,
 )
+from mars.memory.settling import rivals_settled
 from mars.memory.views import is_expired, unswept
 from mars.memory.writing import claim_embedder, new_row, revise
 

@@ -8,7 +8,7 @@ their whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,9 +20,10 @@ from mars.memory.interfaces import Reader, Selection, Transaction
 from mars.memory.lives import Lives
 from mars.memory.parts import PARTS, in_step, parts_of, wholes_of, with_parts
 from mars.memory.presets import Preset
-from mars.memory.records import Change, Grade, Kind, Namespace, Record, Status, Tier, days_between
+from mars.memory.records import Change, Grade, Namespace, Record, Status, Tier, days_between
+from mars.memory.settling import change, settled, undone
+from mars.memory.spans import kept_spans
 from mars.memory.strength import strengthen
-from mars.memory.superseding import reinstated, settle, successor, superseded
 from mars.memory.tiers import FORGOTTEN
 from mars.memory.views import (
     FORGOTTEN_REASON,
@@ -44,9 +45,6 @@ REVIEW_REASON = "review"
 EXPIRED_REASON = "expired"
 """`Record.archived_because` of what a sweep found past its time to live; no read shows it, `purge` deletes it."""
 
-UNDONE_REASON = "undone"
-"""`Record.archived_because` of a fact whose supersession was taken back."""
-
 
 def found(reader: Reader, ids: Sequence[str], now: datetime) -> list[Record]:
     """Return the records with these ids, each once; `NotFound` names those that are not there or have expired."""
@@ -57,16 +55,6 @@ def found(reader: Reader, ids: Sequence[str], now: datetime) -> list[Record]:
         missing = ", ".join(one for one in wanted if one not in there)
         raise NotFound(f"no record has the id {missing}; nothing was written: list() shows what there is")
     return records
-
-
-def change(
-    tx: Transaction, records: Iterable[Record], event: str, now: datetime, detail: Mapping[str, Any] | None = None
-) -> list[Record]:
-    """Write changed records with a new `seq` and one row of history each; return them."""
-    changed = [replace(record, seq=tx.next_seq()) for record in records]
-    tx.update(changed)
-    tx.log([Change(seq=record.seq, at=now, record=record.id, event=event, detail=detail or {}) for record in changed])
-    return changed
 
 
 def use(tx: Transaction, ids: Sequence[str], grade: Grade, turn: str, now: datetime, preset: Preset) -> list[Record]:
@@ -162,7 +150,7 @@ def restore(tx: Transaction, ids: Sequence[str], now: datetime, preset: Preset) 
     away = [one for one in records if one.status is Status.ARCHIVED]
     away = [as_read(one, preset, now) or one for one in with_parts(tx, away)]
     changed = change(tx, [_restored(one, now) for one in away if one.status is Status.ARCHIVED], "restored", now)
-    return _within_capacity(tx, _merged(records, changed + _settled(tx, changed, now)), changed, preset, now)
+    return _within_capacity(tx, _merged(records, changed + settled(tx, changed, now)), changed, preset, now)
 
 
 def _restored(record: Record, now: datetime) -> Record:
@@ -179,51 +167,13 @@ def _restored(record: Record, now: datetime) -> Record:
     )
 
 
-def _matter(fact: Record) -> Selection:
-    """Return what selects the facts about the same subject in the same relation."""
-    return Selection(
-        namespace=fact.namespace, kinds=frozenset({Kind.FACT}), subject=fact.subject, relation=fact.relation
-    )
-
-
-def _settled(tx: Transaction, records: Iterable[Record], now: datetime) -> list[Record]:
-    """Let facts that have become active take their places among the others; return what changed."""
-    changed: list[Record] = []
-    for record in records:
-        if record.kind is Kind.FACT and record.status is Status.ACTIVE:
-            for one in settle(record, tx.select(_matter(record)), now):
-                changed += change(tx, [one], "superseded", now, {"by": one.superseded_by})
-    return changed
-
-
-def rivals_settled(tx: Transaction, before: Record | None, after: Record | None, now: datetime) -> list[Record]:
-    """Let what a key holds now take its place among the facts, and return what changed.
-
-    Facts that the earlier value had superseded get another successor, or are active again without one.
-    """
-    if after is None:
-        return []
-    changed = _settled(tx, [after], now)
-    if before is None or before.id != after.id or before.kind is not Kind.FACT:
-        return changed
-    others = tx.select(_matter(before))
-    older = [one for one in others if one.superseded_by == before.id]
-    for one in older:
-        place = successor(one, others, now) if one.status is Status.SUPERSEDED else None
-        moved = reinstated(one) if place is None else superseded(one, place, now)
-        if moved != one:
-            event, by = ("reinstated", {"undone": before.id}) if place is None else ("superseded", {"by": place.id})
-            changed += change(tx, [moved], event, now, by)
-    return changed
-
-
 def review(tx: Transaction, ids: Sequence[str], passed: bool, now: datetime, preset: Preset) -> list[Record]:
     """Release quarantined records into recall, or archive them; others stay as they are."""
     records = found(tx, ids, now)
     waiting = [record for record in with_parts(tx, records) if record.status is Status.QUARANTINED]
     if passed:
         changed = change(tx, [replace(record, status=Status.ACTIVE) for record in waiting], "released", now)
-        changed += _settled(tx, changed, now)
+        changed += settled(tx, changed, now)
     else:
         changed = put_away(tx, waiting, REVIEW_REASON, now)
     return _within_capacity(tx, _merged(records, changed), changed, preset, now)
@@ -238,25 +188,16 @@ def put_away(tx: Transaction, records: Iterable[Record], because: str, now: date
 def undo(tx: Transaction, record: str, now: datetime, preset: Preset) -> list[Record]:
     """Take back a supersession, given either of its facts: the newer one is archived, if it is still there.
 
-    The older ones are active again, unless a third fact takes their place.
+    The older ones are active again, unless a third fact takes their place. A newer one that had held before them too
+    is as it was then: what is taken back is that it was told again.
     """
     (start,) = found(tx, [record], now)
     by = start.superseded_by or start.id
-    newer = [unswept(one) for one in tx.get([by]) if one is not None and not is_expired(one, now)]
-    others = [one for one in tx.select(_matter(start)) if one.id != by]
-    older = [one for one in others if one.superseded_by == by]
-    if not older:
+    (newer,) = [None if one is None or is_expired(one, now) else unswept(one) for one in tx.get([by])]
+    changed = undone(tx, start, newer, by, now)
+    if not changed:
         raise InvalidInput(f"{record} has superseded nothing and was not superseded; there is nothing to undo")
-    away = [
-        replace(one, status=Status.ARCHIVED, archived_at=now, archived_because=UNDONE_REASON, known_to=now)
-        for one in newer
-    ]
-    back = [reinstated(one) for one in older]
-    places = {one.id: successor(one, others, now) for one in back if one.status is Status.ACTIVE}
-    back = [superseded(one, next_one, now) if (next_one := places.get(one.id)) else one for one in back]
-    back = change(tx, back, "reinstated", now, {"undone": by})
-    gone = change(tx, away, "archived", now, {"because": UNDONE_REASON})
-    return _within_capacity(tx, back + gone, back, preset, now)
+    return _within_capacity(tx, changed, [one for one in changed if one.id != by], preset, now)
 
 
 def purge(tx: Transaction, ids: Sequence[str], force: bool, now: datetime) -> list[str]:
@@ -380,7 +321,7 @@ def edit(
     From now on its parts are those of these ids; with None it keeps those that it has. They live as long as it does.
     """
     (before,) = found(tx, [record], now)
-    after = revise(unswept(before))
+    after = kept_spans(before, revise(unswept(before)))
     if parts is not None or PARTS in before.metadata:
         rest = {key: value for key, value in after.metadata.items() if key != PARTS}
         listed = before.metadata[PARTS] if parts is None else list(parts)

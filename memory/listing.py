@@ -15,6 +15,7 @@ from mars.memory.interfaces import Reader, Selection
 from mars.memory.lives import KINDS, STATUSES
 from mars.memory.presets import Preset
 from mars.memory.records import Kind, Namespace, Record, Status, Tier
+from mars.memory.spans import spans_of
 from mars.memory.tiers import FORGOTTEN, SHORT, TIERS, Codes
 from mars.memory.views import as_read, standings_of
 
@@ -83,19 +84,23 @@ def as_of(
     """Return the facts that were valid at `valid_at`, as far as the store knew at `known_at`, oldest first.
 
     What is forgotten, put away or quarantined at `now` is not told. A supersession that was undone counts as never
-    made; the history has it.
+    made; the history has it. A fact that held at several times is told with the beginning and the end of the one asked
+    for.
     """
-    result = []
+    result: list[Record] = []
     shown = frozenset({Status.ACTIVE, Status.SUPERSEDED})
     for stored in reader.select(replace(selection, kinds=frozenset({Kind.FACT}), statuses=shown, alive_at=now)):
         fact = as_read(stored, preset, now)
-        if fact is None or fact.known_from > known_at or fact.status not in shown:
-            continue
-        # Before it was superseded the store held the fact to be valid without an end.
-        ends = fact.valid_to if fact.known_to is not None and fact.known_to <= known_at else None
-        if fact.valid_from <= valid_at and (ends is None or valid_at < ends):
-            result.append(fact)
+        if fact is not None and fact.status in shown:
+            held = (span for span in spans_of(fact) if _held(span, valid_at, known_at))
+            result += [span for span in [min(held, key=lambda span: span.valid_from, default=None)] if span is not None]
     return sorted(result, key=lambda fact: (fact.valid_from, fact.id))
+
+
+def _held(span: Record, valid_at: datetime, known_at: datetime) -> bool:
+    """Return whether the store held a span of a fact to be so; before it had an end, it was valid without one."""
+    ends = span.valid_to if span.known_to is not None and span.known_to <= known_at else None
+    return span.known_from <= known_at and span.valid_from <= valid_at and (ends is None or valid_at < ends)
 
 
 def stats(reader: Reader, url: str, embedder: str, preset: Preset, now: datetime) -> Stats:

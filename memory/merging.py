@@ -10,10 +10,12 @@ from mars.errors import InvalidInput
 from mars.memory.duplicates import agree, comparable, conflict, matter, outlives, said, united
 from mars.memory.ids import content_hash
 from mars.memory.interfaces import Selection, Transaction
-from mars.memory.lifecycle import change, found
+from mars.memory.lifecycle import found
 from mars.memory.presets import Preset
 from mars.memory.records import Duplicates, Kind, Namespace, NewRecord, Record, Status
-from mars.memory.superseding import settle
+from mars.memory.settling import change
+from mars.memory.spans import TOLD, lean, spans_of, told_as_of, told_of
+from mars.memory.superseding import event_of, settle
 from mars.memory.views import is_expired, is_forgotten
 
 MERGED_REASON = "merged"
@@ -117,7 +119,8 @@ def told_again(twin: Record, new: NewRecord, mode: Duplicates, at: datetime, now
     """
     if mode is Duplicates.SKIP:
         return twin
-    return replace(united(twin, new, new.valid_from or at), last_strengthened=max(twin.last_strengthened, now))
+    after, _ = lean(united(twin, new, [told_as_of(twin, new.valid_from or at, now)]), ())
+    return replace(after, last_strengthened=max(twin.last_strengthened, now))
 
 
 def merge(tx: Transaction, keep: str, ids: Sequence[str], now: datetime, preset: Preset) -> Record:
@@ -140,22 +143,27 @@ def merge(tx: Transaction, keep: str, ids: Sequence[str], now: datetime, preset:
         return kept
     after = kept
     for one in others:
-        after = united(after, one, one.valid_from)
+        after = united(after, one, spans_of(one))
     sources = [one for one in after.provenance.sources if one not in kept.provenance.sources]
     detail = {"records": [one.id for one in others], "sources": sources, "pinned": [kept.pinned, after.pinned]}
-    (after,) = change(tx, [after], "merged", now, detail)
-    after = _settled(tx, after, now)
+    after, rivals, told = _settled(tx, after, others, now)
+    (after,) = change(tx, [after], "merged", now, detail | ({TOLD: told} if told else {}))
+    for one in rivals:
+        event, more = event_of(one)
+        change(tx, [one], event, now, more)
     away = [replace(one, status=Status.ARCHIVED, archived_at=now, archived_because=MERGED_REASON) for one in others]
     change(tx, away, "archived", now, {"because": MERGED_REASON, "into": after.id})
     return after
 
 
-def _settled(tx: Transaction, fact: Record, now: datetime) -> Record:
-    """Let a fact that may be valid from earlier on now end what it excludes; return it as it is then."""
+def _settled(
+    tx: Transaction, fact: Record, others: Sequence[Record], now: datetime
+) -> tuple[Record, list[Record], list[list[str]]]:
+    """Let a fact that stands for others too end what it excludes: it, what changes beside it, and what was told."""
     if fact.kind is not Kind.FACT:
-        return fact
-    selection = Selection(namespace=fact.namespace, subject=fact.subject, relation=fact.relation)
-    for changed in list(settle(fact, tx.select(selection), now)):
-        (changed,) = change(tx, [changed], "superseded", now, {"by": changed.superseded_by})
-        fact = changed if changed.id == fact.id else fact
-    return fact
+        return fact, [], []
+    rows = tx.select(Selection(namespace=fact.namespace, subject=fact.subject, relation=fact.relation))
+    moved = {one.id: one for one in settle(fact, rows, now, told_of(tx))}
+    fact, told = lean(moved.pop(fact.id, fact), [moved.get(one.id, one) for one in rows])
+    told += [[one.isoformat() for one in both] for other in others for both in told_of(tx)(other)]
+    return fact, list(moved.values()), told

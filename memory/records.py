@@ -268,7 +268,7 @@ class Record:
     value: str | None
     """Of a fact: what is so."""
     valid_from: datetime
-    """Since when it is so in the world."""
+    """Since when it is so in the world; a fact may have held before that, too (`mars.memory.spans`)."""
     valid_to: datetime | None
     """Until when it was so; None while it is."""
     known_from: datetime

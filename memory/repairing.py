@@ -20,7 +20,8 @@ from mars.memory.ids import content_hash, record_id
 from mars.memory.interfaces import Selection, Transaction
 from mars.memory.preparing import Rules, check_embedder, embedded
 from mars.memory.records import Change, Kind, Record, Status, Vector
-from mars.memory.superseding import reinstated, successor, superseded
+from mars.memory.spans import spans_of, told_of, with_spans
+from mars.memory.superseding import ended, reinstated, shown, successor, superseded
 
 WHOLE = frozenset(
     {
@@ -214,7 +215,7 @@ def _mend_row(
 def _succeeded(tx: Transaction, record: Record, now: datetime) -> Record:
     """Return a fact with the successor that the store holds, or as it was before it was superseded."""
     heir = successor(record, _about(tx, record), now)
-    return reinstated(record) if heir is None else superseded(record, heir, now)
+    return reinstated(record, record.superseded_by) if heir is None else superseded(record, heir, now)
 
 
 def _about(tx: Transaction, record: Record) -> list[Record]:
@@ -230,10 +231,15 @@ def mend_rivals(tx: Transaction, ids: Sequence[str], now: datetime) -> None:
     for record in tx.get(ids):
         if record is None or record.status is not Status.ACTIVE:
             continue
-        group = [one for one in _about(tx, record) if is_rival(one, now)]
-        new = dict((old.id, new) for old, new in rivals(group)).get(record.id)
+        about = _about(tx, record)
+        is_one = record.id in {old.id for old, _ in rivals([one for one in about if is_rival(one, now)])}
+        new = successor(record, about, now) if is_one else None
         if new is not None:
-            after = replace(superseded(record, new, now), seq=tx.next_seq())
+            after = superseded(record, new, now)
+            after = with_spans(after, spans_of(after))
+            if after.status is Status.ACTIVE:
+                after = ended(after, shown(about, now), now, told_of(tx))
+            after = replace(after, seq=tx.next_seq())
             tx.update([after])
             detail = {"found": [FindingKind.RIVAL_FACTS.value], "by": new.id}
             tx.log([Change(seq=after.seq, at=now, record=record.id, event="repaired", detail=detail)])

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mars.memory.interfaces import Reader, Selection, Transaction
-from mars.memory.lifecycle import EXPIRED_REASON, change, put_away
+from mars.memory.lifecycle import EXPIRED_REASON, put_away
 from mars.memory.presets import Preset
 from mars.memory.records import Namespace, Record, Status
+from mars.memory.settling import change
 from mars.memory.tiers import FORGOTTEN
 from mars.memory.views import FORGOTTEN_REASON, expired_of, is_expired, standings_at, standings_of, swept
 

@@ -11,7 +11,7 @@ from typing import Any
 from mars.errors import InvalidInput
 from mars.language import token_entropy
 from mars.memory.facts import is_single_valued
-from mars.memory.ids import content_hash, record_id
+from mars.memory.ids import content_hash, record_id, was_changed
 from mars.memory.interfaces import Embedder, Selection, Transaction
 from mars.memory.lifecycle import REVIEW_REASON, displace, edit, found
 from mars.memory.merging import Likes, told_again
@@ -31,8 +31,9 @@ from mars.memory.records import (
     Vector,
     sealed,
 )
+from mars.memory.spans import TOLD, Telling, lean, tellings_of, without_spans
 from mars.memory.strength import FIRST_DIFFICULTY
-from mars.memory.superseding import repeated, settle
+from mars.memory.superseding import event_of, repeated, settle
 from mars.memory.views import is_expired
 
 _NOTHING: Mapping[str, Record] = MappingProxyType({})
@@ -49,6 +50,7 @@ class _Batch:
     known: dict[tuple[Namespace, str, str], str] = field(default_factory=dict)
     facts: dict[tuple[Namespace, str, str | None], list[str]] = field(default_factory=dict)
     likes: Likes = field(default_factory=Likes)
+    told: dict[str, list[Change]] = field(default_factory=dict)
     spared: bool = False
 
     def remember(self, record: Record) -> None:
@@ -67,7 +69,7 @@ class _Batch:
         """Write what is pending."""
         tx.insert(list(self.pending.values()), self.vectors)
         tx.log(self.changes)
-        self.pending, self.vectors, self.changes, self.facts = {}, {}, [], {}
+        self.pending, self.vectors, self.changes, self.facts, self.told = {}, {}, [], {}, {}
 
 
 def store(tx: Transaction, ready: Sequence[Prepared], rules: Rules) -> Added:
@@ -211,19 +213,34 @@ def _insert(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Reco
 def _settle(tx: Transaction, record: Record, others: Sequence[Record], now: datetime, batch: _Batch) -> None:
     """Let an active fact take the place of those that it excludes."""
     if record.status is Status.ACTIVE:
-        for changed in settle(record, others, now):
-            _change(tx, changed, "superseded", {"by": changed.superseded_by}, now, batch)
+        for changed in settle(record, others, now, lambda fact: _tellings(tx, fact, batch)):
+            _change(tx, changed, *event_of(changed), now, batch)
+
+
+def _tellings(tx: Transaction, fact: Record, batch: _Batch) -> list[Telling]:
+    """Return the tellings that a fact's history notes, of this write too; one that never changed has none."""
+    stored = [] if fact.id in batch.pending or not was_changed(fact.id, fact.seq) else tx.history(fact.id)
+    return tellings_of([*stored, *batch.told.get(fact.id, ())])
 
 
 def _repeat(
     tx: Transaction, before: Record, after: Record, others: Sequence[Record], now: datetime, batch: _Batch
 ) -> Record:
-    """Note that a fact was told again, and what follows if it is valid from earlier on now."""
-    sources = [source for source in after.provenance.sources if source not in before.provenance.sources]
-    record = _change(tx, after, "repeated", {"sources": sources}, now, batch)
-    _settle(tx, record, [other for other in others if other.id != record.id], now, batch)
+    """Note that a fact was told again, and what follows if it holds at other times too now."""
+    detail: dict[str, Any] = {
+        "sources": [source for source in after.provenance.sources if source not in before.provenance.sources]
+    }
+    moved = {one.id: one for one in settle(after, others, now, lambda fact: _tellings(tx, fact, batch))}
+    after = moved.pop(after.id, after)
+    after, told = lean(after, [moved.get(one.id, one) for one in others if one.id != after.id])
+    if told:
+        detail[TOLD] = told
+    after = _change(tx, after, "repeated", detail, now, batch)
+    batch.told.setdefault(after.id, []).append(batch.changes[-1])
+    for one in moved.values():
+        _change(tx, one, *event_of(one), now, batch)
     batch.spared = True
-    return batch.latest[record.id]
+    return after
 
 
 def _told_again(tx: Transaction, one: Prepared, rules: Rules, batch: _Batch) -> Record | None:
@@ -321,7 +338,7 @@ def new_row(tx: Transaction, one: Prepared, rules: Rules, pending: Mapping[str, 
         idempotency_key=new.idempotency_key,
         content_hash=content_hash(new.text),
         embedder=rules.embedder.id,
-        metadata=new.metadata,
+        metadata=new.metadata if new.kind is not Kind.FACT else without_spans(new.metadata),
     )
     return sealed(draft)
 

@@ -263,7 +263,10 @@ async def test_told_again_loses_nothing(memory: Memory, clock: FixedClock) -> No
     now = added[0]
     assert (now.expires_at, now.pinned, now.importance, now.valid_from) == (None, True, 0.9, DAY)
     assert (now.provenance.sources, dict(now.metadata)) == ((a.id, b.id), {"x": 1, "y": 2})
-    assert (await memory.history(first.id))[-1].detail == {"sources": [b.id]}
+    assert (await memory.history(first.id))[-1].detail == {
+        "sources": [b.id],
+        "told": [[first.valid_from.isoformat(), first.known_from.isoformat()]],
+    }
     clock.advance(days=6)
     assert await live(memory) == ["Rome"]
     shorter = await tell(memory, "Rome", 10, expires_at=clock.now() + timedelta(days=1))

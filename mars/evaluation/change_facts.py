@@ -1,10 +1,8 @@
 """Suites `update` and `as-of`: what a store holds to be so while facts change, late and out of order.
 
 *The truth* of a case is a list of tellings: from when on a value holds, and when the store was told. What holds at a
-time is the value of the latest beginning up to then; of two with one beginning, the one told last.
-
-Left out, because the store is known to get it wrong (docs/evaluation.md): a value that is told again before something
-in between is told late.
+time is the value of the latest beginning up to then; of two with one beginning, the one told last. Values are repeated:
+as of later times, before something in between is told late, and as of earlier times than were known.
 """
 
 from __future__ import annotations
@@ -45,13 +43,17 @@ def so_at(tellings: Sequence[Telling], valid: datetime, known: datetime) -> str 
 
 
 def drawn_tellings(draw: random.Random, late: bool) -> list[Telling]:
-    """Return two to five tellings in the order in which the store learns them; some are told late.
+    """Return two to seven tellings in the order in which the store learns them; some are told late.
 
-    No value is told twice but one that something else came in between of, in order: Rome, Oslo, Rome.
+    Where none is late, a value may come back after others: Rome, Oslo, Rome. Else one may be repeated before what came
+    in between is told: it still holds after that. And one may turn out to have held from earlier on.
     """
     values = draw.sample(VALUES, draw.randint(2, 5))
     if not late and len(values) > 2 and draw.random() < 0.5:
         values[-1] = values[0]
+    elif late and draw.random() < 0.5:
+        place = draw.randrange(len(values))
+        values.insert(place + 1 + (place + 1 < len(values)), values[place])
     at, tellings = START, list[Telling]()
     for value in values:
         at += days(spread(draw, 0.2, 60.0))
@@ -59,6 +61,11 @@ def drawn_tellings(draw: random.Random, late: bool) -> list[Telling]:
     if late:
         place = draw.randrange(len(tellings) - 1)
         tellings[place] = replace(tellings[place], told=at + days(spread(draw, 0.1, 30.0)))
+        if draw.random() < 0.5:
+            told = draw.choice(tellings)
+            earlier = START + (told.holds - START) * draw.random()
+            after = max(one.told for one in tellings) + days(spread(draw, 0.1, 30.0))
+            tellings.append(Telling(value=told.value, holds=earlier, told=after))
     return sorted(tellings, key=lambda one: one.told)
 
 

@@ -98,12 +98,27 @@ def test_the_truth_is_the_latest_beginning() -> None:
 
 
 def test_tellings_are_in_the_order_of_telling() -> None:
-    """Cases tell at most five values, some of them late, in the order in which the store learns them."""
+    """Cases tell values as the store learns them: some of them late, repeated, or of an earlier beginning."""
     draw = random.Random(1)
     late = [drawn_tellings(draw, late=True) for _ in range(50)]
     assert all([one.told for one in case] == sorted(one.told for one in case) for case in late)
     assert any([one.holds for one in case] != sorted(one.holds for one in case) for case in late)
     assert all(one.holds <= one.told for case in late for one in case)
+    in_order = [[one.value for one in sorted(case, key=lambda one: one.holds)] for case in late]
+    assert any(len(set(values)) < len(values) for values in in_order)
+    assert any(
+        place and case[-1].holds < min(one.holds for one in case[:place] if one.value == case[-1].value)
+        for case in late
+        if (place := len(case) - 1) and case[-1].value in {one.value for one in case[:place]}
+    )
+
+
+@pytest.mark.anyio
+async def test_what_is_known_now_is_told_whatever_was_repeated_or_corrected() -> None:
+    """By what is known now each question with an answer gets it, by what was known then nearly each; none is wrong."""
+    found = await played("as-of", cases=100)
+    assert (found["violations"], found["told"]) == (0, 1.0)
+    assert found["told_then"] >= 0.95
 
 
 @pytest.mark.anyio

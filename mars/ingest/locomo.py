@@ -70,7 +70,7 @@ def read(path: Path, namespace: Namespace, *, strict: bool) -> Iterator[NewRecor
 def conversations(path: str | Path, namespace: Namespace = ("locomo",)) -> list[LocomoConversation]:
     """Return the samples of a file, the turns of each in the namespace ``(*namespace, id)``.
 
-    Broken turns and questions are left out. Raises `InvalidFile` for a file that is missing or no LoCoMo file.
+    Broken turns and questions are left out. Raises `InvalidFile` for a file that is missing, empty or no LoCoMo file.
     """
     found = []
     for number, sample in enumerate(_samples(Path(path)), start=1):
@@ -81,6 +81,8 @@ def conversations(path: str | Path, namespace: Namespace = ("locomo",)) -> list[
         asked = sample.get("qa")
         questions = (_question(one, known) for one in (asked if isinstance(asked, list) else []))
         found.append(LocomoConversation(name, turns, tuple(one for one in questions if one is not None)))
+    if not found:
+        raise InvalidFile(f"{path} is an empty list: there is no sample to ask about; check the path")
     return found
 
 

@@ -61,9 +61,12 @@ def read(path: Path, namespace: Namespace, *, strict: bool) -> Iterator[NewRecor
 def questions(path: str | Path, namespace: Namespace = ("longmemeval",)) -> Iterator[LongMemEvalQuestion]:
     """Yield the questions of a file; broken turns are left out.
 
-    Raises `InvalidFile` for a file that is missing or not in this format.
+    Raises `InvalidFile` for a file that is missing, empty or not in this format.
     """
-    for item in _items(Path(path)):
+    items = _items(Path(path))
+    if not items:
+        raise InvalidFile(f"{path} is an empty list: LongMemEval's files hold questions; check the path")
+    for item in items:
         made = _turns(Path(path), item, namespace, count(1), strict=False)
         turns = tuple(turn for turn in made if isinstance(turn, NewRecord))
         known = {turn.metadata["session"] for turn in turns}

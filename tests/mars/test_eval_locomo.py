@@ -87,7 +87,7 @@ def test_broken_turns(file: Path, tmp_path: Path) -> None:
     assert "session_2_date_time" in lost[0].reason
     with pytest.raises(InvalidFile, match="session_2"):
         list(read(file, ("me",), strict=True))
-    for text in ("{", "[1]", '{"a": 1}', "[" * 100_000, "\x00"):
+    for text in ("[]", "{", "[1]", '{"a": 1}', "[" * 100_000, "\x00"):
         (tmp_path / "odd.json").write_text(text)
         with pytest.raises(InvalidFile, match=r"odd\.json"):
             conversations(tmp_path / "odd.json")

@@ -99,7 +99,7 @@ def test_the_command_prints_json_with_and_without_decay(
     assert "knowledge-update" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [{}, [{"question_id": "q"}], [3], [{**ITEMS[0], "haystack_sessions": "x"}]])
+@pytest.mark.parametrize("content", [[], {}, [{"question_id": "q"}], [3], [{**ITEMS[0], "haystack_sessions": "x"}]])
 def test_another_file_is_refused(tmp_path: Path, content: object) -> None:
     """What is no such file is `InvalidFile` with the remedy."""
     with pytest.raises(InvalidFile, match="LongMemEval"):

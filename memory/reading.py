@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -101,7 +102,9 @@ class Reading(Store):
     async def answer(self, question: Question) -> list[Hit]:
         """Answer a question as it stands, best hit first: for front ends whose scope may be everything, ``()``."""
         recaller, backend = self._recaller_if_open(), self.backend
-        follower = None if question.exact or not recaller.by_vectors else self._following()
+        if not recaller.by_vectors:  # no embedder has to be waited for, and the recaller answers one at a time
+            return await self._lane.ask(partial(recaller.answer, backend, question))
+        follower = None if question.exact else self._following()
         return await to_thread.run_sync(recaller.answer, backend, question, follower, limiter=self._limiter)
 
     async def approximate_recall(

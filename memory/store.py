@@ -24,7 +24,7 @@ from mars.memory.presets import Preset
 from mars.memory.recall import Recaller, check_cap
 from mars.memory.records import check_time
 from mars.memory.reembedding import Progress, reembed
-from mars.memory.writer import Writer
+from mars.memory.writer import Lane, Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -133,6 +133,7 @@ class Store:
                 backend.close()
             raise
         self._writer = Writer(grouped(partial(self._commit, backend)))
+        self._lane = Lane()
         self._backend = backend
         renew_in_child(self)
         if self._index_wanted:
@@ -180,6 +181,7 @@ class Store:
 
     def _stop(self, backend: Backend) -> None:
         self._writer.close()
+        self._lane.close()
         with self._follower_lock:
             if self._follower is not None:
                 self._follower.close()

@@ -7,6 +7,8 @@ fails, all of its group fails. *Complete*: `Writer.close` finishes what was put 
 The asynchronous caller waits for an event of its own loop; no thread is kept waiting with it, and the whole group is
 acknowledged by a single call into the loop. The thread starts at the first write and ends when there is nothing to do.
 A forked child begins with nothing to do: what its parent's calls wait for is its parent's.
+
+A `Lane` is such a thread for questions.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, Event
 
 from mars.errors import StoreClosed
 from mars.memory import points
-from mars.memory.interfaces import Failed, Transaction
+from mars.memory.interfaces import Failed, Transaction, outcome
 
-__all__ = ["Ticket", "Writer"]
+__all__ = ["Lane", "Ticket", "Writer"]
 
 Result = TypeVar("Result")
 Post = Callable[..., object]
@@ -35,6 +40,9 @@ GROUP = 512
 
 IDLE_SECONDS = 5.0
 """So long the thread waits for more before it ends."""
+
+PATIENCE = 0.002
+"""So many seconds an answer of a `Lane` waits for those behind it."""
 
 
 class Ticket(Generic[Result]):
@@ -62,6 +70,8 @@ class Ticket(Generic[Result]):
 class Writer:
     """A queue of work and the thread that does it; see the module for the guarantees."""
 
+    _name, _group = "mars-writer", GROUP
+
     def __init__(self, commit: Callable[[Sequence[Callable[[Transaction], Any]]], list[Any]]) -> None:
         """Write by `commit`, which is `Backend.transact_all`. No thread runs yet."""
         self._commit = commit
@@ -85,7 +95,7 @@ class Writer:
                 raise StoreClosed("the memory is closed: nothing was written")
             self._queue.put(ticket)
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="mars-writer", daemon=True)
+                self._thread = Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
         return ticket
 
@@ -142,7 +152,7 @@ class Writer:
             waiting = [queue.get(timeout=0.0 if self._closed else IDLE_SECONDS)]
         except Empty:
             waiting = []
-        while waiting and len(waiting) < GROUP and not queue.empty():  # nobody else takes from it
+        while waiting and len(waiting) < self._group and not queue.empty():  # nobody else takes from it
             waiting.append(queue.get_nowait())
         with self._lock:
             if not waiting and queue.empty():
@@ -160,11 +170,51 @@ class Writer:
             return [Failed(error)] * len(group)
 
 
+class Lane(Writer):
+    """A thread that answers questions one after the other, for those that could not be answered at once in any case.
+
+    Many that wait together cost one way to the thread and back; with a pool of threads each wakes one of its own, which
+    then waits for the others. What is answered is told when nothing else waits, or after a moment. Taken back is what
+    has not begun. Unlike `Writer`, it works in the context of whoever asks.
+    """
+
+    _name, _group = "mars-reader", 1
+
+    def __init__(self) -> None:
+        """No thread runs yet."""
+        super().__init__(_answered)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._done: list[tuple[Ticket[Any], Any]] = []
+        self._due = 0.0
+
+    async def ask(self, question: Callable[[], Result]) -> Result:
+        """Return the answer to a question, or raise what it raises."""
+        within = copy_context().run
+        return await self.perform(lambda _: within(question))
+
+    def _step(self) -> bool:
+        """Answer what comes next, or wait for it; False when it is time to end."""
+        group = self._next()
+        if group:
+            self._due = self._due if self._done else monotonic() + PATIENCE
+            self._done += zip(group, self._outcomes(group), strict=True)
+        if self._done and (self._queue.empty() or monotonic() >= self._due):
+            done, self._done = self._done, []
+            _acknowledge([ticket for ticket, _ in done], [answer for _, answer in done])
+        return group is not None
+
+
+def _answered(works: Sequence[Callable[[Any], Any]]) -> list[Any]:
+    return [outcome(partial(work, None)) for work in works]
+
+
 def _acknowledge(group: Sequence[Ticket[Any]], outcomes: Sequence[Any]) -> None:
     """Wake those who wait, in their order, with one call into each event loop."""
     loops: dict[Post, list[Ticket[Any]]] = {}
-    for ticket, outcome in zip(group, outcomes, strict=True):
-        ticket.settle(outcome)
+    for ticket, result in zip(group, outcomes, strict=True):
+        ticket.settle(result)
         loops.setdefault(ticket.post, []).append(ticket)
     for post, tickets in loops.items():
         try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-from anyio import create_task_group, move_on_after, to_thread
+from anyio import CancelScope, create_task_group, move_on_after, to_thread
 
 from mars.errors import InvalidInput, InvalidSetting, StoreClosed, StoreFull
 from mars.memory import points
@@ -23,12 +26,14 @@ from mars.memory.backends.sql import SqlBackend
 from mars.memory.engine import Memory
 from mars.memory.interfaces import Backend, Failed, Selection, Transaction
 from mars.memory.records import NewRecord, Record
+from mars.memory.writer import Lane
 from mars.testing import KillPoint, RandomEmbedder
 
 HOME = ("user-1",)
 Build = Callable[..., Record]
 Contents = Callable[[Backend], tuple[Any, ...]]
 ROWS = 50
+who: ContextVar[str] = ContextVar("who")
 
 
 def inserting(record: Record) -> Callable[[Transaction], int]:
@@ -269,6 +274,7 @@ import anyio
 from mars.memory import points
 from mars.memory.backends.sql import SqlBackend
 from mars.memory.engine import Memory
+from mars.memory.writer import Lane
 from mars.testing import KillPoint, RandomEmbedder
 
 class Early(SqlBackend):
@@ -332,6 +338,62 @@ async def test_killed_and_sabotaged(tmp_path: Path) -> None:
     """With the acknowledgement moved before the commit, the same kill loses what was acknowledged: the test can see."""
     assert await lost(f"sqlite:///{tmp_path / 'a.db'}", "before_commit", 6, "right", 1) == (5, 0)
     assert await lost(f"sqlite:///{tmp_path / 'b.db'}", "before_commit", 6, "sabotaged", 1) == (6, 1)
+
+
+async def test_a_lane_answers_one_at_a_time_each_alone() -> None:
+    """What waits is answered in its order by one thread, in the context of whoever asked; one that fails, alone."""
+    seen: list[tuple[int, str, int]] = []
+    lane = Lane()
+
+    def question(number: int) -> int:
+        if number == 3:
+            raise InvalidInput("no")
+        seen.append((number, who.get(), threading.get_ident()))
+        return number
+
+    async def ask(number: int) -> None:
+        who.set(f"caller {number}")
+        with suppress(InvalidInput):
+            answers.append(await lane.ask(partial(question, number)))
+
+    answers: list[int] = []
+    async with create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(ask, number)
+    lane.close()
+    assert sorted(answers) == [number for number in range(20) if number != 3]
+    assert [(number, name) for number, name, _ in seen] == [(one, f"caller {one}") for one in range(20) if one != 3]
+    assert len({thread for *_, thread in seen}) == 1
+    with pytest.raises(StoreClosed):
+        await lane.ask(lambda: 1)
+
+
+async def test_a_question_is_taken_back_before_its_turn_and_finished_after() -> None:
+    """A cancelled call of a lane whose turn has not come is never answered; one that has begun ends first."""
+    lane, begun, go, seen = Lane(), Event(), Event(), []
+
+    def slow() -> None:
+        begun.set()
+        go.wait(60)
+        seen.append("slow")
+
+    async def ask(scope: CancelScope, question: Callable[[], None]) -> None:
+        with scope:
+            await lane.ask(question)
+
+    first, second = CancelScope(), CancelScope()
+    async with create_task_group() as tasks:
+        tasks.start_soon(ask, first, slow)
+        await to_thread.run_sync(begun.wait, 60)
+        tasks.start_soon(ask, second, lambda: seen.append("second"))
+        await anyio.wait_all_tasks_blocked()
+        first.cancel()
+        second.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert seen == []
+        go.set()
+    lane.close()
+    assert seen == ["slow"]
 
 
 def test_points_have_names() -> None:

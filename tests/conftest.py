@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a busy machine draws examples proves nothing. `--hypothesis-profile` takes another.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 runpy.run_path(str(Path(__file__).parent / "guard" / "sitecustomize.py"))  # also when pytest is called by hand
 

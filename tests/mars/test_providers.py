@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import certifi
@@ -364,6 +367,21 @@ async def test_cancelling_reaches_the_provider(memory: Memory, provider: str) ->
                     await asyncio.sleep(0.01)
             spent = await mars.calls.ledger.spent(Scope("user", "ann"))
     assert (spent.calls, spent.cancelled, spent.failures, spent.held_calls) == (1, 1, 0, 0)
+
+
+async def test_a_client_that_leaves_while_it_is_written_to_is_seen() -> None:
+    """Whoever breaks off is counted, also where the server learns it from what it could not send any more."""
+    body = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
+    with ProviderServer([Step(text="word " * 20_000)]) as server:
+        at = urlsplit(server.openai_url)
+        with socket.create_connection((at.hostname or "", at.port or 0)) as leaver:
+            leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave without a word
+            head = f"POST {at.path}/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
+            leaver.sendall(head.encode() + body)
+            assert await anyio.to_thread.run_sync(leaver.recv, 1)
+        with anyio.fail_after(DEADLINE):
+            while not server.left:
+                await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

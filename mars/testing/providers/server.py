@@ -141,7 +141,7 @@ class ProviderServer:
         gone = asyncio.ensure_future(reader.read(1))  # a client sends nothing more: this ends when it leaves
         try:
             await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
+            if not work.done() or isinstance(work.exception(), ConnectionError):  # or it left while it was written to
                 self.left.append(received)
                 raise _Gone
             await work

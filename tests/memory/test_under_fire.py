@@ -127,10 +127,10 @@ class Hasty(SqlBackend):
         return result
 
 SORTS = {
-    "hollow": {"runs": 3, "open": Hollow, "points": ["before_write"]},
-    "torn": {"runs": 6, "open": Torn, "points": ["after_commit"]},
-    "doubling": {"runs": 5, "open": Doubling},
-    "haunted": {"runs": 10, "index": Haunted, "points": ["index_removed"], "kinds": ["chroma"]},
+    "hollow": {"runs": 10, "open": Hollow, "points": ["before_write"]},
+    "torn": {"runs": 20, "open": Torn, "points": ["after_commit"]},
+    "doubling": {"runs": 15, "open": Doubling},
+    "haunted": {"runs": 20, "index": Haunted, "points": ["index_removed"], "kinds": ["chroma"]},
     "in place": {"runs": 1, "memory": InPlace, "points": ["backup_written"], "kinds": ["tended"]},
     "piecemeal": {"runs": 1, "memory": Piecemeal, "points": ["restore_emptied"], "kinds": ["tended"]},
     "careless": {"runs": 1, "memory": Careless, "points": ["repair_whole"], "kinds": ["tended"]},

@@ -34,8 +34,9 @@ SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 """Names of variables whose values are hidden."""
 
 KEYS = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|nvapi|lsv2|gh[oprsu]|github_pat|glpat|hf|r8|npm|pypi|xox[abeprs])[-_][A-Za-z0-9_-]{16,}"
-    r"|\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[A-Za-z0-9_-]{30,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"
+    r"(?:\b|(?<=\\[bfnrt]))(?:"  # at the beginning of a word, or behind the end of a line as JSON writes it
+    r"(?:sk|pk|rk|gsk|xai|nvapi|lsv2|gh[oprsu]|github_pat|glpat|hf|r8|npm|pypi|xox[abeprs])[-_][A-Za-z0-9_-]{16,}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[A-Za-z0-9_-]{30,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{12,}"
     r"|(?<=://)[^\s/@\"]+:[^\s/@\"]+(?=@)"
 )

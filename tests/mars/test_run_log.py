@@ -233,8 +233,9 @@ def test_short_words_of_the_environment_are_no_keys() -> None:
     ],
 )
 def test_keys_of_other_providers_are_blotted_out(key: str) -> None:
-    """Those of clouds and of code, too; words that begin alike stay."""
+    """Those of clouds and of code, too, also where a line begins with one; words that begin alike stay."""
     assert hide(f'{{"text": "It is {key}."}}', ()) == '{"text": "It is ***."}'
+    assert hide(json.dumps(f"It is:\n{key}\n\t{key}\r\n"), ()) == json.dumps("It is:\n***\n\t***\r\n")
     assert hide("a skateboard, eyJ, AKIA, npm-run and hf_short", ()) == "a skateboard, eyJ, AKIA, npm-run and hf_short"
 
 

@@ -231,15 +231,14 @@ class Journal:
         """
 
         def work(wire: Wire) -> tuple[str, str]:
-            def taken(thread: str) -> bool:
-                ours = self._saver is not None
-                return Turns(wire).known(thread) or (ours and bool(Checkpoints(wire).namespaces(thread)))
+            def made(thread: str, conversation: str) -> bool:
+                kept = self._saver is not None and Checkpoints(wire).namespaces(thread)
+                return not kept and Leases(wire).make(thread, conversation)
 
-            thread, conversation = next(one for one in map(targets, count(1)) if not taken(one[0]))
-            held = Leases(wire).look(source, conversation)
+            held = Leases(wire).look(source, targets(1)[1])  # others who copy it wait here, and see what is made
+            thread, conversation = next(one for one in map(targets, count(1)) if made(*one))
             found = Turns(wire).unfinished(source)
             through = found.number - 1 if found else held.turns
-            Leases(wire).look(thread, conversation)
             if self._saver is not None:
                 copy_past(wire, source, thread, through, held.summary)
             else:

@@ -74,10 +74,6 @@ class Turns:
         )
         self.set_count(thread, number, summary)
 
-    def known(self, thread: str) -> bool:
-        """Whether there is such a conversation."""
-        return self._run("SELECT 1 FROM mars_conversations WHERE thread_id = ?", (thread,)).fetchone() is not None
-
     def set_count(self, thread: str, turns: int, summary: str) -> None:
         """Let a conversation have had so many turns, and this summary of those that left the window."""
         self._run("UPDATE mars_conversations SET turns = ?, summary = ? WHERE thread_id = ?", (turns, summary, thread))

@@ -41,6 +41,7 @@ from mars.persistence.approvals import Approval
 from mars.persistence.branching import Branch
 from mars.persistence.budgets import Usage
 from mars.persistence.database import Database
+from mars.persistence.leases import Leases
 from mars.persistence.turns import KEPT
 from mars.runtime import SyncMars
 from mars.testing import FixedClock, ScriptedModel, Step
@@ -304,6 +305,46 @@ async def test_a_copy_beside_a_run_has_the_past_too(store: Where) -> None:
             assert await mars.result("c~1", turn=turn.turn) == replace(turn, conversation="c~1")
         assert (await mars.diff(("c", 2), ("c~1", 2))).changed == {}
         assert [one.turns for one in await mars.conversations()] == [2, 3, 3]
+
+
+async def test_two_processes_copy_beside_a_run_at_once(fresh_database: Callable[[], str]) -> None:
+    """Each gets a copy of its own: who comes second waits for the first, and takes the next name."""
+    url = fresh_database()
+    async with Mars.open(url, team=answers("Miso.")) as mars:
+        await mars.run("What is my cat called?", user="ann", conversation="c")
+        journal, source, other = mars._durable.journal, thread_of(("ann",), "c"), Database(url)
+        await anyio.to_thread.run_sync(other.open)
+        begun, go_on, made = threading.Event(), threading.Event(), []
+
+        def target(number: int) -> tuple[str, str]:
+            return thread_of(("ann",), f"c~{number}"), f"c~{number}"
+
+        def first(wire: Any) -> None:
+            Leases(wire).look(source, "c")
+            Leases(wire).make(*target(1))
+            begun.set()
+            go_on.wait(30)
+
+        async def second() -> None:
+            await anyio.to_thread.run_sync(begun.wait)
+            made.append(await journal.fork(source, target))
+
+        def waiting(wire: Any) -> bool:
+            return bool(wire.run("SELECT count(*) FROM pg_locks WHERE NOT granted", ()).fetchone()[0])
+
+        try:
+            with anyio.fail_after(30):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(other.write, first)
+                    tasks.start_soon(second)
+                    while not await other.read(waiting):
+                        await anyio.sleep(0.01)
+                    go_on.set()
+        finally:
+            go_on.set()
+            await anyio.to_thread.run_sync(other.close)
+        assert made == [target(2)]
+        assert [one.text for one in await mars.transcript("c~2")] == ["What is my cat called?", "Miso."]
 
 
 async def test_the_summary_is_that_of_the_place(file: Where) -> None:

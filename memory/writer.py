@@ -93,10 +93,11 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise StoreClosed("the memory is closed: nothing was written")
-            self._queue.put(ticket)
             if self._thread is None:
-                self._thread = Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()  # where the system has no thread left nothing is queued, and the next call tries again
+                self._thread = thread
+            self._queue.put(ticket)
         return ticket
 
     async def perform(self, work: Callable[[Transaction], Result]) -> Result:

@@ -134,10 +134,10 @@ class Gate:
 
 
 def _identity(file: str) -> tuple[int, int] | None:
-    """Return what tells a file from another one of its name; None where there is none."""
+    """Return what tells a file from another one of its name; None where there is none, or nobody can see it."""
     try:
         there = os.stat(file)
-    except FileNotFoundError:
+    except OSError:
         return None
     return there.st_dev, there.st_ino
 

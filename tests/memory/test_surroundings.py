@@ -503,7 +503,7 @@ def test_sqlite_itself_writes_to_a_file_that_is_gone(tmp_path: Path) -> None:
     assert not file.exists()
 
 
-@pytest.mark.parametrize("how", ["deleted", "folder deleted", "replaced"])
+@pytest.mark.parametrize("how", ["deleted", "folder deleted", "replaced", "folder a file"])
 async def test_a_file_that_goes_while_it_is_open(tmp_path: Path, how: str) -> None:
     """What SQLite would write to a file that nobody finds again is refused, and goes on where the file is back."""
     folder, aside = tmp_path / "folder", tmp_path / "aside"
@@ -511,13 +511,17 @@ async def test_a_file_that_goes_while_it_is_open(tmp_path: Path, how: str) -> No
     file = folder / "a.db"
     async with Memory.open(f"sqlite:///{file}", embedder=EMBEDDER) as memory:
         await memory.add("one", HOME)
-        moved, back = (folder, aside) if how == "folder deleted" else (file, aside)
+        moved, back = (folder, aside) if how.startswith("folder") else (file, aside)
         shutil.move(moved, back)
         if how == "replaced":
             shutil.copy(back, moved)
+        if how == "folder a file":
+            folder.touch()
         for call in (memory.add("two", HOME), memory.list(HOME), memory.recall("one", namespace=HOME)):
             with pytest.raises(StoreUnavailable, match="deleted or replaced while it was open"):
                 await call
+        if how == "folder a file":
+            folder.unlink()
         os.replace(back, moved)
         await memory.add("three", HOME)
         assert [one.text for one in await memory.list(HOME)] == ["one", "three"]

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
-from anyio import CancelScope, create_task_group, move_on_after, to_thread
+from anyio import CancelScope, create_task_group, fail_after, move_on_after, to_thread
 
 from mars.errors import InvalidInput, InvalidSetting, StoreClosed, StoreFull
 from mars.memory import points
@@ -366,6 +366,21 @@ async def test_a_lane_answers_one_at_a_time_each_alone() -> None:
     assert len({thread for *_, thread in seen}) == 1
     with pytest.raises(StoreClosed):
         await lane.ask(lambda: 1)
+
+
+async def test_a_thread_that_cannot_start_leaves_nothing_behind() -> None:
+    """Where the system gives no thread the call fails at once; the next one is answered, and nothing of the first."""
+    lane, seen = Lane(), list[str]()
+    usual = threading.stack_size(1 << 60)  # more than a process has addresses
+    try:
+        with pytest.raises(RuntimeError, match="thread"):
+            await lane.ask(lambda: seen.append("first"))
+    finally:
+        threading.stack_size(usual)
+    with fail_after(20):
+        await lane.ask(lambda: seen.append("second"))
+    lane.close()
+    assert seen == ["second"]
 
 
 async def test_a_question_is_taken_back_before_its_turn_and_finished_after() -> None:

@@ -310,7 +310,7 @@ async def test_a_copy_beside_a_run_has_the_past_too(store: Where) -> None:
 async def test_two_processes_copy_beside_a_run_at_once(fresh_database: Callable[[], str]) -> None:
     """Each gets a copy of its own: who comes second waits for the first, and takes the next name."""
     url = fresh_database()
-    async with Mars.open(url, team=answers("Miso.")) as mars:
+    async with Where(url, False).open(team=answers("Miso.")) as mars:
         await mars.run("What is my cat called?", user="ann", conversation="c")
         journal, source, other = mars._durable.journal, thread_of(("ann",), "c"), Database(url)
         await anyio.to_thread.run_sync(other.open)
@@ -326,7 +326,7 @@ async def test_two_processes_copy_beside_a_run_at_once(fresh_database: Callable[
             go_on.wait(30)
 
         async def second() -> None:
-            await anyio.to_thread.run_sync(begun.wait)
+            await anyio.to_thread.run_sync(begun.wait, 30)
             made.append(await journal.fork(source, target))
 
         def waiting(wire: Any) -> bool:

@@ -118,19 +118,22 @@ def read_runs(path: str | Path) -> list[LoggedRun]:
 
 
 def find_run(runs: list[LoggedRun], wanted: str) -> LoggedRun:
-    """Return a run by its id, the beginning of it, or the name of its conversation; ``last`` is the newest.
+    """Return a run by its id, the name of its conversation, or how its id begins; ``last`` is the newest.
 
-    Of several in one conversation the newest is meant. Raises `NotFound` where none fits, or several ids do.
+    The first of these that fits counts; of several in one conversation the newest is meant. Raises `NotFound` where none
+    fits, or several ids begin so.
     """
     if wanted == "last" and runs:
         return runs[-1]
+    named = [run for run in runs if run.id == wanted] or [run for run in runs if run.conversation == wanted]
+    if named:
+        return named[-1]
     fitting = [run for run in runs if run.id.startswith(wanted)] if wanted else []
     if len(fitting) > 1:
         raise NotFound(f"{len(fitting)} runs begin with {wanted!r}: {', '.join(run.id for run in fitting)}")
-    fitting = fitting or [run for run in runs if run.conversation == wanted]
     if not fitting:
         raise NotFound(f"the log has no run {wanted!r}: see `mars runs list`")
-    return fitting[-1]
+    return fitting[0]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

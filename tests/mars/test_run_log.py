@@ -422,6 +422,8 @@ def test_runs_are_found(log: Path) -> None:
     for wanted in ("nobody", ""):
         with pytest.raises(NotFound):
             find_run(runs, wanted)
+    runs[0].id = "c" + runs[0].id[1:]  # as the conversation is named
+    assert find_run(runs, "c") is runs[1]
     runs[0].id = runs[1].id[:6] + "000000"
     with pytest.raises(NotFound, match="2 runs"):
         find_run(runs, runs[1].id[:6])

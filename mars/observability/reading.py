@@ -120,8 +120,8 @@ def read_runs(path: str | Path) -> list[LoggedRun]:
 def find_run(runs: list[LoggedRun], wanted: str) -> LoggedRun:
     """Return a run by its id, the name of its conversation, or how its id begins; ``last`` is the newest.
 
-    The first of these that fits counts; of several in one conversation the newest is meant. Raises `NotFound` where none
-    fits, or several ids begin so.
+    The first of these that fits counts; of several in one conversation the newest is meant. Raises `NotFound` where
+    none fits, or several ids begin so.
     """
     if wanted == "last" and runs:
         return runs[-1]

@@ -52,7 +52,7 @@ for thread in threads:
 print(len(died))
 """
 GUARD = f"import runpy\nrunpy.run_path({str(Path(__file__).parent / 'guard' / 'sitecustomize.py')!r})\n"
-HOOK = "import sys\nsys.addaudithook(lambda event, arguments: event == 'socket.connect')\n"
+HOOK = "import sys, time\nsys.addaudithook(lambda event, arguments: time.sleep(0))  # lets another thread on\n"
 
 
 def run_python(code: str, *prefix: str) -> str:

@@ -254,8 +254,7 @@ async def test_a_failing_index_fails_nobody(tmp_path: Path, caplog: pytest.LogCa
             assert (measured.approximate, measured.recall) == (0, None)
         assert len(caplog.records) == 1
         index.full = False
-        await until(lambda: follower.state(ROWS).lag == 0)
-        assert follower.state(ROWS).problem is None
+        await until(lambda: follower.state(ROWS).lag == 0 and follower.state(ROWS).problem is None)
         assert not (await memory.recall("note 7", namespace=HOME, k=5, exact=False))[0].exact
     index.close()
 

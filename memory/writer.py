@@ -42,7 +42,7 @@ IDLE_SECONDS = 5.0
 """So long the thread waits for more before it ends."""
 
 PATIENCE = 0.002
-"""So many seconds an answer of a `Lane` waits for those behind it."""
+"""Seconds since its first question began, after which a `Lane` tells its next answer with all before it."""
 
 
 class Ticket(Generic[Result]):
@@ -175,8 +175,9 @@ class Lane(Writer):
     """A thread that answers questions one after the other, for those that could not be answered at once in any case.
 
     Many that wait together cost one way to the thread and back; with a pool of threads each wakes one of its own, which
-    then waits for the others. What is answered is told when nothing else waits, or after a moment. Taken back is what
-    has not begun. Unlike `Writer`, it works in the context of whoever asks.
+    then waits for the others. What is answered is told when nothing else waits, or with the first answer that comes
+    `PATIENCE` or more after the first of these questions began. Taken back is what has not begun. Unlike `Writer`, it
+    works in the context of whoever asks.
     """
 
     _name, _group = "mars-reader", 1

@@ -49,7 +49,7 @@ class FolderLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             file = self._path.open("ab")
         except OSError as error:
-            raise StoreUnavailable(f"the index folder {self._path.parent} cannot be used: {error.strerror}") from error
+            raise StoreUnavailable(f"the folder {self._path.parent} cannot be used: {error.strerror}") from error
         deadline = time.monotonic() + patience
         while not _try_lock(file):
             if time.monotonic() >= deadline:

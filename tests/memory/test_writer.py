@@ -274,7 +274,6 @@ import anyio
 from mars.memory import points
 from mars.memory.backends.sql import SqlBackend
 from mars.memory.engine import Memory
-from mars.memory.writer import Lane
 from mars.testing import KillPoint, RandomEmbedder
 
 class Early(SqlBackend):
